@@ -1,0 +1,170 @@
+//! What all parts of one pipeline share, whatever its events are.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use crossbeam_utils::sync::Unparker;
+use event_listener::Event as Notifications;
+
+use crate::clock::Clock;
+use crate::lane::source::Interrupt;
+use crate::observe::counters::{LaneBook, PipelineCounts};
+use crate::observe::diagnostic::{Diagnostic, Reporter};
+use crate::sync::{
+    Arc, AtomicBool, AtomicU64, Mutex,
+    Ordering::{Acquire, Relaxed, Release},
+    StoreLoad,
+};
+use crate::wake::Bell;
+
+/// How long a drop waits for what it has to stop.
+pub(crate) const DROP_DEADLINE: Duration = Duration::from_secs(5);
+
+pub(crate) struct Core {
+    pub(crate) clock: Clock,
+    pub(crate) store_load: StoreLoad,
+    /// Wakes the main lane, however it sleeps.
+    pub(crate) bell: Bell,
+    pub(crate) sleeper: Arc<Sleeper>,
+    pub(crate) reporter: Reporter,
+    pub(crate) book: Mutex<LaneBook>,
+    pub(crate) counts: PipelineCounts,
+    pub(crate) threads: Mutex<Vec<IngestThread>>,
+    lanes_opened: AtomicU64,
+    operations: AtomicU64,
+    closing: AtomicBool,
+    ended: AtomicBool,
+    main_thread: AtomicU64,
+}
+
+/// The ways in which a main lane may wait for input.
+pub(crate) struct Sleeper {
+    pub(crate) unparker: Unparker,
+    pub(crate) tasks: Notifications,
+    pub(crate) hook: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    pub(crate) hook_panics: AtomicU64,
+}
+
+/// An ingestion thread, as those who stop it see it.
+pub(crate) struct IngestThread {
+    pub(crate) name: String,
+    pub(crate) stop: Arc<AtomicBool>,
+    pub(crate) interrupt: Option<Interrupt>,
+    pub(crate) join: std::thread::JoinHandle<()>,
+    /// Disconnected when the thread is about to end.
+    pub(crate) done: Receiver<()>,
+}
+
+impl IngestThread {
+    pub(crate) fn ask_to_stop(&self) {
+        self.stop.store(true, Release);
+        self.join.thread().unpark();
+        if let Some(interrupt) = &self.interrupt {
+            interrupt();
+        }
+    }
+}
+
+impl Core {
+    pub(crate) fn new(unparker: Unparker, reporter: Reporter) -> Self {
+        let store_load = StoreLoad::detect();
+        let sleeper = Arc::new(Sleeper {
+            unparker,
+            tasks: Notifications::new(),
+            hook: OnceLock::new(),
+            hook_panics: AtomicU64::new(0),
+        });
+        let woken = sleeper.clone();
+        Self {
+            clock: Clock::new(),
+            store_load,
+            bell: Bell::new(store_load, move || woken.wake()),
+            sleeper,
+            reporter,
+            book: Mutex::new(LaneBook::default()),
+            counts: PipelineCounts::default(),
+            threads: Mutex::new(Vec::new()),
+            lanes_opened: AtomicU64::new(0),
+            operations: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            main_thread: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn next_lane(&self) -> u32 {
+        self.lanes_opened.fetch_add(1, Relaxed) as u32
+    }
+
+    pub(crate) fn next_operation(&self) -> u64 {
+        self.operations.fetch_add(1, Relaxed)
+    }
+
+    /// Asks the main lane to close the pipeline, and wakes it.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Release);
+        self.sleeper.wake();
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Acquire)
+    }
+
+    pub(crate) fn end(&self) {
+        self.closing.store(true, Release);
+        self.ended.store(true, Release);
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended.load(Acquire)
+    }
+
+    /// The calling thread drives the main lane.
+    pub(crate) fn drive_here(&self) {
+        let here = thread_mark();
+        if self.main_thread.load(Relaxed) != here {
+            self.main_thread.store(here, Relaxed);
+        }
+    }
+
+    /// True on the thread that drives the main lane: it must not wait for itself.
+    pub(crate) fn is_driven_here(&self) -> bool {
+        self.main_thread.load(Relaxed) == thread_mark()
+    }
+
+    pub(crate) fn report(&self, diagnostic: Diagnostic) {
+        self.reporter.report(diagnostic);
+    }
+}
+
+impl Sleeper {
+    pub(crate) fn wake(&self) {
+        self.unparker.unpark();
+        self.tasks.notify(usize::MAX);
+        if let Some(hook) = self.hook.get()
+            && catch_unwind(AssertUnwindSafe(hook)).is_err()
+        {
+            // It ran on the thread of whoever pushed, whose push is accepted: that one must not unwind.
+            self.hook_panics.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// A number that no other living thread has.
+fn thread_mark() -> u64 {
+    thread_local!(static MARK: u8 = const { 0 });
+    MARK.with(|mark| std::ptr::from_ref(mark) as u64)
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(payload: Box<dyn std::any::Any + Send>) -> String {
+    match payload.downcast::<String>() {
+        Ok(message) => *message,
+        Err(payload) => match payload.downcast::<&'static str>() {
+            Ok(message) => (*message).to_owned(),
+            Err(_) => "a panic without a message".to_owned(),
+        },
+    }
+}

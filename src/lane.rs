@@ -1,0 +1,510 @@
+//! The way of an event from the thread that pushes it to where the main lane finds it.
+//!
+//! A lane has two ways in, both wait-free and both bounded: the ring for critical events, the coalescing table for lossy
+//! ones. What a host does to the events of one lane (enrich, classify) runs here, on the thread that pushes, without
+//! locks, and *before* the stamp is taken: an event enriched after its stamp would break the cut.
+
+pub(crate) mod builder;
+pub(crate) mod coalesce;
+pub(crate) mod gate;
+pub(crate) mod idle;
+pub(crate) mod ingest;
+pub(crate) mod ring;
+pub(crate) mod source;
+pub(crate) mod sources;
+pub(crate) mod table;
+
+use std::cell::Cell;
+use std::fmt;
+
+use crossbeam_utils::sync::Parker;
+
+use crate::clock::{critical_key, lossy_key};
+use crate::core::Core;
+use crate::event::{Class, Coalesced, Event, LaneId, Phase, Tier};
+use crate::lane::coalesce::{Coalescer, Pushed};
+use crate::lane::gate::Gate;
+use crate::lane::idle::{IdleStrategy, Idling};
+use crate::lane::ring::{Keyed, RingProducer};
+use crate::lane::table::Unread;
+use crate::observe::counters::{LaneCounts, ProducerCounts};
+use crate::sync::Arc;
+use crate::wake::Bell;
+
+/// An event and its context, on their way.
+pub(crate) struct Item<E: Event> {
+    pub(crate) facets: E::Facets,
+    pub(crate) event: E,
+}
+
+/// What both ends of a lane see.
+pub(crate) struct LaneShared {
+    pub(crate) gate: Gate,
+    pub(crate) counts: Arc<LaneCounts>,
+    /// Wakes a producer that waits for room.
+    pub(crate) room: Bell,
+}
+
+pub(crate) type Classifier<E> = Box<dyn FnMut(&E) -> Class<<E as Event>::Key> + Send>;
+pub(crate) type Dresser<E> = Box<dyn FnMut(&mut E, &mut <E as Event>::Facets) + Send>;
+
+/// What `push` does when the ring is full of critical events. Lossy events never wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// Waits until there is room. On the thread that drives the main lane, which would wait for itself, it returns the
+    /// event instead.
+    #[default]
+    Wait,
+    /// Returns the event, as [`Refused::Full`].
+    Return,
+}
+
+/// An event that was not accepted, handed back.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Refused<T> {
+    /// The ring is full.
+    Full(T),
+    /// The pipeline has shut down, or its main lane has stopped.
+    Closed(T),
+}
+
+impl<T> Refused<T> {
+    /// What was not accepted.
+    pub fn into_inner(self) -> T {
+        match self {
+            Refused::Full(value) | Refused::Closed(value) => value,
+        }
+    }
+
+    fn map<U>(self, f: impl FnOnce(T) -> U) -> Refused<U> {
+        match self {
+            Refused::Full(value) => Refused::Full(f(value)),
+            Refused::Closed(value) => Refused::Closed(f(value)),
+        }
+    }
+}
+
+impl<T> fmt::Display for Refused<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refused::Full(_) => "the lane's ring is full; push again later, or let the lane wait",
+            Refused::Closed(_) => "the pipeline has shut down; nothing more is accepted",
+        })
+    }
+}
+
+// Without a bound on `T`, so that `?` and `unwrap` work for events that cannot be printed.
+impl<T> fmt::Debug for Refused<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refused::Full(_) => "Full(..)",
+            Refused::Closed(_) => "Closed(..)",
+        })
+    }
+}
+
+impl<T> std::error::Error for Refused<T> {}
+
+/// The events of a batch that were not accepted, in order.
+pub struct Unsent<E, I> {
+    first: Option<E>,
+    rest: I,
+}
+
+impl<E, I: Iterator<Item = E>> Iterator for Unsent<E, I> {
+    type Item = E;
+
+    fn next(&mut self) -> Option<E> {
+        self.first.take().or_else(|| self.rest.next())
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let (low, high) = self.rest.size_hint();
+        let first = usize::from(self.first.is_some());
+        (low.saturating_add(first), high.and_then(|high| high.checked_add(first)))
+    }
+}
+
+impl<E, I: Iterator<Item = E>> fmt::Debug for Unsent<E, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unsent").field("events", &self.size_hint()).finish_non_exhaustive()
+    }
+}
+
+/// The producer's end of a lane. One thread at a time pushes through it; dropping it closes the lane, and everything
+/// accepted before is still applied.
+///
+/// It can be sent to another thread, but not shared or cloned:
+///
+/// ```compile_fail
+/// fn shared<T: Sync>() {}
+/// # struct Tick;
+/// # impl mainlane::Event for Tick {
+/// #     type Key = (); type Facets = ();
+/// #     fn class(&self) -> mainlane::Class<()> { mainlane::Class::Critical }
+/// # }
+/// shared::<mainlane::Lane<Tick>>();
+/// ```
+///
+/// ```compile_fail
+/// fn cloned<T: Clone>() {}
+/// # struct Tick;
+/// # impl mainlane::Event for Tick {
+/// #     type Key = (); type Facets = ();
+/// #     fn class(&self) -> mainlane::Class<()> { mainlane::Class::Critical }
+/// # }
+/// cloned::<mainlane::Lane<Tick>>();
+/// ```
+pub struct Lane<E: Event> {
+    id: LaneId,
+    name: Arc<str>,
+    core: Arc<Core>,
+    shared: Arc<LaneShared>,
+    ring: RingProducer<Item<E>>,
+    table: Coalescer<E::Key, Item<E>>,
+    preparing: Preparing<E>,
+    order: Order,
+    lossy_sequence: u64,
+    overflow: Overflow,
+    parker: Parker,
+}
+
+/// What is done to an event before it is stamped.
+struct Preparing<E: Event> {
+    dress: Option<Dresser<E>>,
+    classify: Option<Classifier<E>>,
+}
+
+/// Where a lane's keys come from.
+enum Order {
+    /// From the pipeline's clock.
+    Clocked,
+    /// From the lane's own count, which is the next key.
+    Unclocked(u64),
+}
+
+impl<E: Event> Preparing<E> {
+    #[inline]
+    fn prepare(&mut self, (facets, event): (E::Facets, E)) -> (Item<E>, Class<E::Key>) {
+        let mut item = Item { facets, event };
+        if let Some(dress) = &mut self.dress {
+            dress(&mut item.event, &mut item.facets);
+        }
+        let class = match &mut self.classify {
+            Some(classify) => classify(&item.event),
+            None => item.event.class(),
+        };
+        let class = class_of(&item.event, class);
+        (item, class)
+    }
+}
+
+/// The end of an operation is critical, whatever the event's class says.
+#[inline]
+fn class_of<E: Event>(event: &E, class: Class<E::Key>) -> Class<E::Key> {
+    match event.operation() {
+        Some(operation) if operation.phase == Phase::Terminal => Class::Critical,
+        _ => class,
+    }
+}
+
+impl<E: Event> Lane<E> {
+    /// Which lane this is.
+    pub fn id(&self) -> LaneId {
+        self.id
+    }
+
+    /// The name it was opened with.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Pushes one event.
+    ///
+    /// Wait-free, but for a critical event on a full ring of a lane that waits. Events that come in bursts are cheaper
+    /// through [`push_batch`](Lane::push_batch).
+    ///
+    /// # Errors
+    /// The event, when the ring is full and the lane does not wait, or when the pipeline has shut down.
+    #[inline]
+    pub fn push(&mut self, event: E) -> Result<(), Refused<E>> {
+        self.push_with(E::Facets::default(), event).map_err(|refused| refused.map(|(_, event)| event))
+    }
+
+    /// Pushes one event with facets that win over every default.
+    ///
+    /// # Errors
+    /// As [`push`](Lane::push); the facets come back filled in.
+    #[inline]
+    pub fn push_with(&mut self, facets: E::Facets, event: E) -> Result<(), Refused<(E::Facets, E)>> {
+        let (item, class) = self.preparing.prepare((facets, event));
+        match class {
+            Class::Critical => self.push_critical(item),
+            Class::Lossy { key, tier } => self.push_lossy(&key, tier, item),
+        }
+        .map_err(|refused| refused.map(|item| (item.facets, item.event)))
+    }
+
+    /// Pushes events in order. Each run of critical ones that finds room takes one stamp and one publication.
+    /// Returns how many there were.
+    ///
+    /// # Errors
+    /// The events that were not accepted, in order, as an iterator; those before them were accepted.
+    pub fn push_batch<I>(&mut self, events: I) -> Result<usize, Refused<Unsent<E, I::IntoIter>>>
+    where
+        I: IntoIterator<Item = E>,
+    {
+        let mut rest = events.into_iter();
+        let mut bare = rest.by_ref().map(|event| (E::Facets::default(), event));
+        match self.push_pairs(&mut bare) {
+            Ok(accepted) => Ok(accepted),
+            Err(refused) => Err(refused.map(|(_, event)| Unsent { first: Some(event), rest })),
+        }
+    }
+
+    /// Closes the lane. What it accepted is still applied. Dropping it does the same.
+    pub fn close(self) {}
+
+    #[inline]
+    fn push_critical(&mut self, item: Item<E>) -> Result<(), Refused<Item<E>>> {
+        loop {
+            let Some(entered) = self.shared.gate.enter() else { return Err(Refused::Closed(item)) };
+            // R2: room before stamp.
+            if self.ring.room(1) > 0 {
+                let key = self.order.take(&self.core, 1);
+                self.ring.push(key, item);
+                self.shared.counts.producer.critical.add(1);
+                drop(entered);
+                self.core.bell.ring();
+                return Ok(());
+            }
+            drop(entered);
+            match self.wait_for_room() {
+                Room::There => {}
+                Room::Full => return Err(Refused::Full(item)),
+                Room::Closed => return Err(Refused::Closed(item)),
+            }
+        }
+    }
+
+    #[inline]
+    fn push_lossy(&mut self, key: &E::Key, tier: Tier, item: Item<E>) -> Result<(), Refused<Item<E>>> {
+        let Some(entered) = self.shared.gate.enter() else { return Err(Refused::Closed(item)) };
+        let counts = &self.shared.counts.producer;
+        let unread = Unread { key: self.order.read(&self.core), sequence: self.lossy_sequence, parts: 1, item };
+        let lost = || counts.shed_unread.add(1);
+        let pushed = self.table.push(key, tier, unread, combine, lost);
+        self.lossy_sequence += 1;
+        count_lossy(counts, pushed);
+        drop(entered);
+        self.core.bell.ring();
+        Ok(())
+    }
+
+    /// Pushes pairs of facets and events in order; hands back the first that is not accepted.
+    pub(crate) fn push_pairs(
+        &mut self,
+        pairs: &mut impl Iterator<Item = (E::Facets, E)>,
+    ) -> Result<usize, Refused<(E::Facets, E)>> {
+        let mut accepted = 0;
+        let mut pending = None;
+        loop {
+            let Some((item, class)) = pending.take().or_else(|| pairs.next().map(|pair| self.preparing.prepare(pair)))
+            else {
+                return Ok(accepted);
+            };
+            let refused = match class {
+                Class::Lossy { key, tier } => match self.push_lossy(&key, tier, item) {
+                    Ok(()) => {
+                        accepted += 1;
+                        continue;
+                    }
+                    Err(refused) => refused,
+                },
+                Class::Critical => match self.push_run(item, pairs, &mut pending) {
+                    Ok(run) => {
+                        accepted += run;
+                        continue;
+                    }
+                    Err(refused) => refused,
+                },
+            };
+            return Err(refused.map(|item| (item.facets, item.event)));
+        }
+    }
+
+    /// Publishes `first` and the critical events that follow it, as far as there is room, with one stamp. A lossy event
+    /// ends the run and is left in `pending`.
+    fn push_run(
+        &mut self,
+        first: Item<E>,
+        pairs: &mut impl Iterator<Item = (E::Facets, E)>,
+        pending: &mut Option<(Item<E>, Class<E::Key>)>,
+    ) -> Result<usize, Refused<Item<E>>> {
+        loop {
+            let Some(entered) = self.shared.gate.enter() else { return Err(Refused::Closed(first)) };
+            let wanted = pairs.size_hint().0.saturating_add(1);
+            let limit = self.ring.room(wanted).min(wanted);
+            if limit == 0 {
+                drop(entered);
+                match self.wait_for_room() {
+                    Room::There => continue,
+                    Room::Full => return Err(Refused::Full(first)),
+                    Room::Closed => return Err(Refused::Closed(first)),
+                }
+            }
+            // Also when the iterator unwinds: what it yielded before is published, so it is counted and rung for.
+            let run = Run { counts: &self.shared.counts.producer, bell: &self.core.bell, length: Cell::new(0) };
+            let mut key = self.order.take(&self.core, limit as u64);
+            let step = self.order.step();
+            let (ring, preparing) = (&mut self.ring, &mut self.preparing);
+            let mut first = Some(first);
+            ring.fill(limit, || {
+                let item = match first.take() {
+                    Some(first) => first,
+                    None => match preparing.prepare(pairs.next()?) {
+                        (item, Class::Critical) => item,
+                        lossy => {
+                            *pending = Some(lossy);
+                            return None;
+                        }
+                    },
+                };
+                let keyed = Keyed { key, item };
+                key += step;
+                run.length.set(run.length.get() + 1);
+                Some(keyed)
+            });
+            drop(entered);
+            return Ok(run.length.get());
+        }
+    }
+
+    #[cold]
+    fn wait_for_room(&mut self) -> Room {
+        let LaneShared { gate, counts, room } = &*self.shared;
+        if gate.is_shut() {
+            return Room::Closed;
+        }
+        if self.overflow == Overflow::Return || self.core.is_driven_here() {
+            counts.producer.returned.add(1);
+            return Room::Full;
+        }
+        counts.producer.waited.add(1);
+        let mut idling = Idling::default();
+        loop {
+            if gate.is_shut() {
+                return Room::Closed;
+            }
+            if self.ring.room(1) > 0 {
+                return Room::There;
+            }
+            if idling.wait(IdleStrategy::PARK) {
+                // W1: armed before the last look.
+                room.arm();
+                if self.ring.room(1) == 0 && !gate.is_shut() {
+                    self.parker.park();
+                }
+                room.disarm();
+            }
+        }
+    }
+
+    pub(crate) fn counts(&self) -> &ProducerCounts {
+        &self.shared.counts.producer
+    }
+}
+
+enum Room {
+    There,
+    Full,
+    Closed,
+}
+
+/// A run of critical events that was published, counted and rung for when this is dropped.
+struct Run<'a> {
+    counts: &'a ProducerCounts,
+    bell: &'a Bell,
+    length: Cell<usize>,
+}
+
+impl Drop for Run<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.counts.critical.add(self.length.get() as u64);
+        self.bell.ring();
+    }
+}
+
+impl Order {
+    /// The key of the first of `count` critical events.
+    #[inline]
+    fn take(&mut self, core: &Core, count: u64) -> u64 {
+        match self {
+            Order::Clocked => critical_key(core.clock.take(count)),
+            Order::Unclocked(next) => {
+                let first = *next;
+                *next += count;
+                first
+            }
+        }
+    }
+
+    /// The key of a lossy event.
+    #[inline]
+    fn read(&mut self, core: &Core) -> u64 {
+        match self {
+            Order::Clocked => lossy_key(core.clock.read()),
+            Order::Unclocked(next) => {
+                *next += 1;
+                *next - 1
+            }
+        }
+    }
+
+    /// How far the keys of two critical events of one run are apart.
+    #[inline]
+    fn step(&self) -> u64 {
+        match self {
+            Order::Clocked => 2,
+            Order::Unclocked(_) => 1,
+        }
+    }
+}
+
+/// The newer event's facets are the newer ones.
+#[inline]
+fn combine<E: Event>(unread: &mut Item<E>, newer: Item<E>) -> Coalesced {
+    let coalesced = unread.event.coalesce(newer.event);
+    unread.facets = newer.facets;
+    coalesced
+}
+
+#[inline]
+fn count_lossy(counts: &ProducerCounts, pushed: Pushed) {
+    match pushed {
+        Pushed::Inserted => counts.inserted.add(1),
+        Pushed::InsteadOf => {
+            counts.inserted.add(1);
+            counts.shed_unread.add(1);
+        }
+        Pushed::Coalesced(Coalesced::Replaced) => counts.replaced.add(1),
+        Pushed::Coalesced(Coalesced::Merged) => counts.merged.add(1),
+        Pushed::Shed => counts.shed_at_once.add(1),
+    }
+    counts.lossy.add(1);
+}
+
+impl<E: Event> Drop for Lane<E> {
+    fn drop(&mut self) {
+        self.shared.gate.leave();
+        // The main lane may be asleep; it has a lane to close.
+        self.core.bell.ring();
+    }
+}
+
+impl<E: Event> fmt::Debug for Lane<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lane").field("id", &self.id.0).field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,99 @@
+//! The hand-shake by which a lane is closed from the other side without losing a push that is under way.
+//!
+//! # Invariants
+//! - **G1 all or nothing**: a push that entered before the gate was shut is complete, and visible to the main lane,
+//!   when the gate is seen quiet; a push that comes later is refused before it writes anything.
+//!
+//! By B1 (`sync/store_load.rs`): the producer stores `busy`, then loads `shut`; the main lane stores `shut`, then loads
+//! `busy`. At least one sees the other.
+//!
+//! # Pairs
+//! | pair | release                  | acquire               | hands over                                  |
+//! |------|--------------------------|-----------------------|---------------------------------------------|
+//! | P4   | `busy`, `Entered::drop`  | `busy`, `Gate::is_quiet` | everything pushed while the gate was entered |
+//! | P5   | `gone`, `Gate::leave`    | `gone`, `Gate::is_left`  | everything the producer ever pushed          |
+//!
+//! Model: `loom-tests/src/gate.rs`.
+
+use crate::sync::{
+    AtomicBool, CachePadded,
+    Ordering::{Acquire, Relaxed, Release},
+    StoreLoad,
+};
+
+/// One lane's gate. What the producer writes at every push is on a line of its own; what each side only reads, until
+/// the lane ends, shares another.
+pub(crate) struct Gate {
+    busy: CachePadded<AtomicBool>,
+    ending: CachePadded<Ending>,
+    store_load: StoreLoad,
+}
+
+struct Ending {
+    /// Set by the main lane.
+    shut: AtomicBool,
+    /// Set by the producer.
+    gone: AtomicBool,
+}
+
+impl Gate {
+    pub(crate) fn new(store_load: StoreLoad) -> Self {
+        Self {
+            busy: CachePadded::new(AtomicBool::new(false)),
+            ending: CachePadded::new(Ending { shut: AtomicBool::new(false), gone: AtomicBool::new(false) }),
+            store_load,
+        }
+    }
+
+    /// Begins a push; `None` when the gate is shut.
+    #[inline]
+    pub(crate) fn enter(&self) -> Option<Entered<'_>> {
+        self.busy.store(true, Relaxed);
+        let entered = Entered { gate: self };
+        // B1: the load that follows is ordered behind the store before it.
+        self.store_load.light();
+        (!self.is_shut()).then_some(entered)
+    }
+
+    /// The producer will push nothing more.
+    pub(crate) fn leave(&self) {
+        // P5: hands every push to `is_left`.
+        self.ending.gone.store(true, Release);
+    }
+
+    /// True when the producer has left. Look at the lane's content after this, not before.
+    #[inline]
+    pub(crate) fn is_left(&self) -> bool {
+        // P5: what is visible after a `true` is all there will be.
+        self.ending.gone.load(Acquire)
+    }
+
+    /// Refuses pushes from now on. To be followed by one [`StoreLoad::heavy`] for all gates shut together.
+    pub(crate) fn shut(&self) {
+        self.ending.shut.store(true, Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn is_shut(&self) -> bool {
+        self.ending.shut.load(Relaxed)
+    }
+
+    /// True when no push is under way. After `shut` and the barrier that follows it: and none will be.
+    pub(crate) fn is_quiet(&self) -> bool {
+        // P4: what was pushed before is visible after this.
+        !self.busy.load(Acquire)
+    }
+}
+
+/// A push under way.
+pub(crate) struct Entered<'a> {
+    gate: &'a Gate,
+}
+
+impl Drop for Entered<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // P4: hands the push to `Gate::is_quiet`.
+        self.gate.busy.store(false, Release);
+    }
+}

@@ -1,0 +1,41 @@
+//! Work in progress.
+mod clock;
+mod core;
+mod error;
+mod event;
+mod facets;
+mod lane;
+mod mailbox;
+mod main_lane;
+mod observe;
+mod origin;
+mod pipeline;
+mod snapshot;
+mod sync;
+mod wake;
+#[cfg(feature = "workspace")]
+pub mod workspace;
+
+pub use clock::Stamp;
+pub use error::Error;
+pub use event::{Authority, Class, Coalesced, Envelope, Event, LaneId, Operation, OperationId, Phase, Sequence, Tier};
+pub use facets::{Facets, Fill, Tags};
+pub use lane::builder::{CAPACITY, CAPACITY_MAX, IngestBuilder, KEYS, LaneBuilder};
+pub use lane::idle::IdleStrategy;
+pub use lane::ingest::Restart;
+pub use lane::source::{Interrupt, Outlet, Polled, Source, SourceError};
+pub use lane::sources::{BlockingSource, Feeder, RingSource, TimerSource, ring_source};
+pub use lane::{Lane, Overflow, Refused, Unsent};
+pub use main_lane::MainLane;
+pub use main_lane::budget::Budget;
+pub use main_lane::drive::{Drive, Running};
+pub use main_lane::publish::{Publish, WAKE_PANICS_MAX};
+pub use main_lane::reconcile::Reconciler;
+pub use main_lane::reduce::{Effects, Reducer};
+pub use main_lane::shutdown::{Fault, ShutdownReport};
+pub use main_lane::turn::{Left, Poison, Turn, TurnError};
+pub use observe::counters::{Counters, Faults, LaneCounters, Totals};
+pub use observe::diagnostic::{Diagnostic, Diagnostics};
+pub use origin::{Origin, Rank};
+pub use pipeline::{Builder, Handle, Pipeline};
+pub use snapshot::{CachedReader, Reader, Snapshot, Version, WakingReader};

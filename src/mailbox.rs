@@ -1,0 +1,60 @@
+//! How lanes and readers that are opened while the pipeline runs reach the main lane.
+//!
+//! Posting takes a lock, looking does not: the main lane reads one number per pass, and opens the box only when that
+//! number has changed.
+//!
+//! # Invariant
+//! - **M1 part of the cut**: opening a lane is an event like a push. Each pass of a cut looks here first and counts a
+//!   letter as something added, so a lane that was opened, and pushed to, before an event of the cut is in the cut.
+//!
+//! # Pairs
+//! | pair | release                   | acquire                    | hands over                   |
+//! |------|---------------------------|----------------------------|------------------------------|
+//! | P13  | `posted`, `Mailbox::post` | `posted`, `Mailbox::posted`| that there is a letter       |
+//!
+//! The letter itself is handed over by the lock. Model: `loom-tests/src/cut.rs`.
+
+use crate::sync::{
+    AtomicU64, CachePadded, Mutex,
+    Ordering::{Acquire, Release},
+};
+
+pub(crate) struct Mailbox<T> {
+    letters: Mutex<Option<Vec<T>>>,
+    posted: CachePadded<AtomicU64>,
+}
+
+impl<T> Mailbox<T> {
+    pub(crate) fn new() -> Self {
+        Self { letters: Mutex::new(Some(Vec::new())), posted: CachePadded::new(AtomicU64::new(0)) }
+    }
+
+    /// Posts a letter; hands it back when the box is closed for good.
+    pub(crate) fn post(&self, letter: T) -> Result<(), T> {
+        let mut letters = self.letters.lock();
+        match letters.as_mut() {
+            Some(letters) => letters.push(letter),
+            None => return Err(letter),
+        }
+        // P13. Under the lock, so one writer at a time.
+        self.posted.fetch_add(1, Release);
+        Ok(())
+    }
+
+    /// How many letters were ever posted.
+    #[inline]
+    pub(crate) fn posted(&self) -> u64 {
+        // P13: a pass that sees a number sees that many letters in the box.
+        self.posted.load(Acquire)
+    }
+
+    /// Takes the letters that are there.
+    pub(crate) fn collect(&self) -> Vec<T> {
+        self.letters.lock().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Refuses letters from now on, and takes those that are there.
+    pub(crate) fn close(&self) -> Vec<T> {
+        self.letters.lock().take().unwrap_or_default()
+    }
+}

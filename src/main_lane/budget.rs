@@ -1,0 +1,124 @@
+//! How much one turn may do.
+
+use std::time::{Duration, Instant};
+
+/// How many events a turn may apply, and how long it may take. It stops wherever in the order it is, and the next turn
+/// goes on from there.
+///
+/// Time is looked at between events, seldom when they are quick and often when they are slow, so a turn overshoots by
+/// about a sixteenth of its time or one event, whichever is longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    events: usize,
+    time: Option<Duration>,
+}
+
+impl Budget {
+    /// Everything there is.
+    pub const UNLIMITED: Budget = Budget { events: usize::MAX, time: None };
+
+    /// At most this long.
+    pub const fn time(time: Duration) -> Self {
+        Budget { events: usize::MAX, time: Some(time) }
+    }
+
+    /// At most this many milliseconds.
+    pub const fn millis(milliseconds: u64) -> Self {
+        Self::time(Duration::from_millis(milliseconds))
+    }
+
+    /// At most this many events.
+    pub const fn events(events: usize) -> Self {
+        Budget { events, time: None }
+    }
+
+    /// Also at most this many events.
+    pub const fn and_events(self, events: usize) -> Self {
+        Budget { events, ..self }
+    }
+}
+
+/// A budget being spent.
+pub(crate) struct Pace {
+    left: usize,
+    /// Events allowed before the next look at the clock.
+    credit: usize,
+    timed: Option<Timed>,
+}
+
+struct Timed {
+    deadline: Instant,
+    /// The longest that may pass between two looks at the clock.
+    slice: Duration,
+    looked: Instant,
+    stride: usize,
+}
+
+const STRIDE_MAX: usize = 1024;
+
+impl Pace {
+    pub(crate) fn new(budget: Budget) -> Self {
+        let timed = budget.time.and_then(|time| {
+            let now = Instant::now();
+            // A time past the clock's range is no limit.
+            let deadline = now.checked_add(time)?;
+            Some(Timed { deadline, slice: time / 16, looked: now, stride: 1 })
+        });
+        Self { left: budget.events, credit: 0, timed }
+    }
+
+    /// How many events may be applied before this is asked again; zero when the budget is spent.
+    #[inline]
+    pub(crate) fn allowance(&mut self) -> usize {
+        let Some(timed) = &mut self.timed else { return self.left };
+        if self.credit == 0 {
+            self.credit = timed.stride();
+        }
+        self.credit.min(self.left)
+    }
+
+    #[inline]
+    pub(crate) fn spend(&mut self, events: usize) {
+        self.left -= events;
+        self.credit = self.credit.saturating_sub(events);
+    }
+}
+
+impl Timed {
+    fn stride(&mut self) -> usize {
+        let now = Instant::now();
+        if now >= self.deadline {
+            return 0;
+        }
+        self.stride = if now.duration_since(self.looked) < self.slice / 2 {
+            (self.stride * 2).min(STRIDE_MAX)
+        } else {
+            (self.stride / 4).max(1)
+        };
+        self.looked = now;
+        self.stride
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_of_events_is_exact() {
+        let mut pace = Pace::new(Budget::events(10));
+        assert_eq!(pace.allowance(), 10);
+        pace.spend(10);
+        assert_eq!(pace.allowance(), 0);
+    }
+
+    #[test]
+    fn time_that_is_up_allows_nothing() {
+        assert_eq!(Pace::new(Budget::time(Duration::ZERO)).allowance(), 0);
+    }
+
+    #[test]
+    fn a_time_past_the_end_of_the_clock_is_no_limit() {
+        assert_eq!(Pace::new(Budget::time(Duration::MAX).and_events(5)).allowance(), 5);
+    }
+}

@@ -1,0 +1,275 @@
+//! A lane as the main lane sees it: what its ring shows, and what was taken from its table.
+
+use crate::clock::{Bound, Stamp};
+use crate::event::{Envelope, Event, LaneId, Sequence};
+use crate::lane::ring::RingConsumer;
+use crate::lane::table::{TableConsumer, Unread};
+use crate::lane::{Item, LaneShared};
+use crate::origin::{Origin, Rank};
+use crate::sync::Arc;
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Applied {
+    Yes,
+    Refused,
+}
+
+pub(crate) struct LaneEnd<E: Event> {
+    pub(crate) id: LaneId,
+    pub(crate) name: Arc<str>,
+    pub(crate) rank: Rank,
+    pub(crate) origin: Origin,
+    pub(crate) clocked: bool,
+    /// Pushed to by a thread of the host, not by one of ours.
+    pub(crate) foreign: bool,
+    pub(crate) shared: Arc<LaneShared>,
+    ring: RingConsumer<Item<E>>,
+    table: TableConsumer<Item<E>>,
+    hand: Hand<Item<E>>,
+    tally: Tally,
+    /// What was last reported of the counts that become diagnostics: shed, returned, enricher panics.
+    pub(crate) reported: [u64; 3],
+}
+
+/// Counts of this lane that the main lane keeps to itself until [`LaneEnd::count`].
+#[derive(Default)]
+struct Tally {
+    applied: u64,
+    refused: u64,
+    left_ring: u64,
+    taken: u64,
+    left_hand: u64,
+    changed: bool,
+}
+
+impl<E: Event> LaneEnd<E> {
+    #[expect(clippy::too_many_arguments, reason = "called once, by the lane builder, with everything it was told")]
+    pub(crate) fn new(
+        id: LaneId,
+        name: Arc<str>,
+        origin: Origin,
+        rank: Rank,
+        clocked: bool,
+        foreign: bool,
+        shared: Arc<LaneShared>,
+        ring: RingConsumer<Item<E>>,
+        table: TableConsumer<Item<E>>,
+    ) -> Self {
+        let (hand, tally) = (Hand::new(), Tally::default());
+        Self { id, name, rank, origin, clocked, foreign, shared, ring, table, hand, tally, reported: [0; 3] }
+    }
+
+    /// True when there is something to cut.
+    #[inline]
+    pub(crate) fn has_visible(&self) -> bool {
+        self.ring.has_visible() || self.table.has_visible()
+    }
+
+    /// True when the lane has nothing, in the cut or out of it.
+    pub(crate) fn is_drained(&self) -> bool {
+        !self.has_visible() && self.hand.is_empty()
+    }
+
+    /// Extends the cut to what is visible below `bound`; true if that added anything.
+    #[inline]
+    pub(crate) fn extend(&mut self, bound: Bound) -> bool {
+        let ring = self.ring.extend(bound);
+        let Self { table, hand, tally, .. } = self;
+        let table = table.collect(bound, |value| {
+            tally.taken += 1;
+            tally.changed = true;
+            hand.add(value);
+        });
+        ring | table
+    }
+
+    /// Puts what was taken from the table in order. After the last `extend` of a cut.
+    pub(crate) fn arrange(&mut self) {
+        self.hand.sort();
+    }
+
+    /// The key of the first event of the cut.
+    #[inline]
+    pub(crate) fn head_key(&mut self) -> Option<u64> {
+        match (self.ring.head_key(), self.hand.head_key()) {
+            (Some(ring), Some(hand)) => Some(ring.min(hand)),
+            (ring, hand) => ring.or(hand),
+        }
+    }
+
+    /// Gives events of the cut with keys below `limit` to `apply`, in order, at most `count`. Returns how many.
+    ///
+    /// An event on which `apply` unwinds stays at the head.
+    #[inline]
+    pub(crate) fn take(
+        &mut self,
+        limit: u64,
+        count: usize,
+        mut apply: impl FnMut(Envelope<'_, E>) -> Applied,
+    ) -> usize {
+        let mut done = 0;
+        while done < count {
+            let ring = self.ring.head_key();
+            match self.hand.head_key() {
+                Some(hand) if ring.is_none_or(|ring| hand < ring) => {
+                    if hand >= limit {
+                        break;
+                    }
+                    self.take_from_hand(&mut apply);
+                    done += 1;
+                }
+                hand if ring.is_some_and(|ring| ring < limit) => {
+                    done += self.take_from_ring(limit.min(hand.unwrap_or(u64::MAX)), count - done, &mut apply);
+                }
+                _ => break,
+            }
+        }
+        done
+    }
+
+    #[inline]
+    fn take_from_ring(
+        &mut self,
+        limit: u64,
+        count: usize,
+        apply: &mut impl FnMut(Envelope<'_, E>) -> Applied,
+    ) -> usize {
+        let Self { id, origin, clocked, ring, tally, shared, .. } = self;
+        tally.changed = true;
+        let taken = ring.take(limit, count, |key, item| {
+            let envelope = Envelope {
+                stamp: if *clocked { Stamp(key) } else { Stamp::UNCLOCKED },
+                lane: *id,
+                sequence: Sequence(tally.left_ring),
+                origin: item.event.origin().unwrap_or(*origin),
+                operation: item.event.operation(),
+                parts: 1,
+                facets: &item.facets,
+                event: &item.event,
+            };
+            tally.note(apply(envelope));
+            tally.left_ring += 1;
+        });
+        // A producer may wait for the slots that are free now.
+        shared.room.ring();
+        taken
+    }
+
+    fn take_from_hand(&mut self, apply: &mut impl FnMut(Envelope<'_, E>) -> Applied) {
+        let Self { id, origin, clocked, hand, tally, .. } = self;
+        tally.changed = true;
+        let Some(unread) = hand.first() else { return };
+        let envelope = Envelope {
+            stamp: if *clocked { Stamp(unread.key) } else { Stamp::UNCLOCKED },
+            lane: *id,
+            sequence: Sequence(unread.sequence),
+            origin: unread.item.event.origin().unwrap_or(*origin),
+            operation: unread.item.event.operation(),
+            parts: unread.parts,
+            facets: &unread.item.facets,
+            event: &unread.item.event,
+        };
+        tally.note(apply(envelope));
+        hand.let_go();
+        tally.left_hand += 1;
+    }
+
+    /// Removes the event at the head, by value: the one that a reducer could not apply. It counts as refused.
+    pub(crate) fn remove_head(&mut self) -> Option<(E::Facets, E)> {
+        let ring_first = match (self.ring.head_key(), self.hand.head_key()) {
+            (Some(ring), Some(hand)) => ring < hand,
+            (ring, _) => ring.is_some(),
+        };
+        let item = if ring_first {
+            let item = self.ring.pop()?.item;
+            self.tally.left_ring += 1;
+            item
+        } else {
+            let item = self.hand.remove_first()?.item;
+            self.tally.left_hand += 1;
+            item
+        };
+        self.tally.note(Applied::Refused);
+        self.tally.changed = true;
+        Some((item.facets, item.event))
+    }
+
+    /// Makes this lane's counts visible.
+    #[inline]
+    pub(crate) fn count(&mut self) {
+        let tally = &mut self.tally;
+        if !std::mem::take(&mut tally.changed) {
+            return;
+        }
+        let counts = &self.shared.counts.main_lane;
+        counts.taken.set(tally.taken);
+        counts.left_ring.set(tally.left_ring);
+        counts.left_hand.set(tally.left_hand);
+        counts.refused.set(tally.refused);
+        counts.applied.set(tally.applied);
+    }
+}
+
+impl Tally {
+    #[inline]
+    fn note(&mut self, applied: Applied) {
+        match applied {
+            Applied::Yes => self.applied += 1,
+            Applied::Refused => self.refused += 1,
+        }
+    }
+}
+
+/// Values taken from the table, in the order of their keys.
+struct Hand<T> {
+    values: Vec<Option<Unread<T>>>,
+    /// Key, sequence, and place in `values`.
+    order: Vec<(u64, u64, u32)>,
+    next: usize,
+}
+
+impl<T> Hand<T> {
+    fn new() -> Self {
+        Self { values: Vec::new(), order: Vec::new(), next: 0 }
+    }
+
+    fn add(&mut self, value: Unread<T>) {
+        self.order.push((value.key, value.sequence, self.values.len() as u32));
+        self.values.push(Some(value));
+    }
+
+    fn sort(&mut self) {
+        self.order[self.next..].sort_unstable();
+    }
+
+    fn is_empty(&self) -> bool {
+        self.next == self.order.len()
+    }
+
+    #[inline]
+    fn head_key(&self) -> Option<u64> {
+        self.order.get(self.next).map(|(key, ..)| *key)
+    }
+
+    fn first(&self) -> Option<&Unread<T>> {
+        let (.., place) = self.order.get(self.next)?;
+        self.values[*place as usize].as_ref()
+    }
+
+    fn let_go(&mut self) {
+        drop(self.remove_first());
+    }
+
+    fn remove_first(&mut self) -> Option<Unread<T>> {
+        let (.., place) = *self.order.get(self.next)?;
+        let value = self.values[place as usize].take();
+        self.next += 1;
+        if self.is_empty() {
+            self.values.clear();
+            self.order.clear();
+            self.next = 0;
+        }
+        value
+    }
+}

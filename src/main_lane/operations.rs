@@ -1,0 +1,239 @@
+//! Follows operations from their start to their end, and refuses what comes after it.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use crate::event::{Operation, OperationId, Phase};
+
+/// How many operations may be open at once before the oldest is forgotten.
+pub(crate) const OPEN_MAX: usize = 1 << 16;
+
+/// How many separate ranges of sealed operations are remembered before the oldest is forgotten. Operations numbered in
+/// rising order, and all ended, are a single range.
+pub(crate) const SEALED_RANGES_MAX: usize = 1 << 16;
+
+/// What the tracker found out of the ordinary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Finding {
+    /// Progress after the end: to be refused.
+    Sealed,
+    Gap {
+        expected: u64,
+    },
+    Repeat,
+    Forgotten(OperationId),
+}
+
+/// The state of every operation that matters.
+pub(crate) struct Operations {
+    open: HashMap<OperationId, Open, foldhash::fast::RandomState>,
+    opened: VecDeque<OperationId>,
+    sealed: Sealed,
+    open_max: usize,
+}
+
+struct Open {
+    last: u64,
+}
+
+impl Operations {
+    pub(crate) fn new() -> Self {
+        Self::bounded(OPEN_MAX, SEALED_RANGES_MAX)
+    }
+
+    fn bounded(open_max: usize, ranges_max: usize) -> Self {
+        let sealed = Sealed { ranges: BTreeMap::new(), recent: VecDeque::new(), ranges_max };
+        Self { open: HashMap::default(), opened: VecDeque::new(), sealed, open_max }
+    }
+
+    /// Takes note of an event of an operation that stands for `parts` pushes. True if it is to be applied; whatever is
+    /// out of the ordinary goes to `find`.
+    pub(crate) fn admit(&mut self, operation: Operation, parts: u32, mut find: impl FnMut(Finding)) -> bool {
+        let Operation { id, sequence, phase } = operation;
+        if self.sealed.contains(id) {
+            return match phase {
+                Phase::Progress => {
+                    find(Finding::Sealed);
+                    false
+                }
+                // Critical events are never dropped: a second start or end is applied, and reported.
+                Phase::Started | Phase::Terminal => {
+                    find(Finding::Repeat);
+                    true
+                }
+            };
+        }
+        match self.open.get_mut(&id) {
+            Some(open) => {
+                if let Some(finding) = open.advance(sequence, parts, phase) {
+                    find(finding);
+                }
+            }
+            None => {
+                // Numbered from zero: what came before the first that is seen is missing.
+                let expected = u64::from(parts.saturating_sub(1));
+                if sequence > expected {
+                    find(Finding::Gap { expected });
+                }
+                self.open(id, sequence, &mut find);
+            }
+        }
+        if phase == Phase::Terminal {
+            self.open.remove(&id);
+            if let Some(forgotten) = self.sealed.insert(id) {
+                find(Finding::Forgotten(forgotten));
+            }
+        }
+        true
+    }
+
+    fn open(&mut self, id: OperationId, sequence: u64, find: &mut impl FnMut(Finding)) {
+        self.open.insert(id, Open { last: sequence });
+        self.opened.push_back(id);
+        if self.opened.len() > 2 * self.open_max {
+            let open = &self.open;
+            self.opened.retain(|id| open.contains_key(id));
+        }
+        while self.open.len() > self.open_max {
+            let Some(oldest) = self.opened.pop_front() else { break };
+            if self.open.remove(&oldest).is_some() {
+                find(Finding::Forgotten(oldest));
+            }
+        }
+    }
+}
+
+impl Open {
+    fn advance(&mut self, sequence: u64, parts: u32, phase: Phase) -> Option<Finding> {
+        let expected = self.last.saturating_add(u64::from(parts));
+        if sequence <= self.last || phase == Phase::Started {
+            self.last = self.last.max(sequence);
+            return Some(Finding::Repeat);
+        }
+        self.last = sequence;
+        (sequence > expected).then_some(Finding::Gap { expected })
+    }
+}
+
+/// Sealed operations as ranges of their numbers.
+struct Sealed {
+    /// First to last, both included.
+    ranges: BTreeMap<u64, u64>,
+    /// Range starts, in the order they came up; some have been joined to others since.
+    recent: VecDeque<u64>,
+    ranges_max: usize,
+}
+
+impl Sealed {
+    fn contains(&self, id: OperationId) -> bool {
+        self.ranges.range(..=id.0).next_back().is_some_and(|(_, last)| id.0 <= *last)
+    }
+
+    /// Adds an operation; returns one that had to be forgotten for it.
+    fn insert(&mut self, id: OperationId) -> Option<OperationId> {
+        let (mut first, mut last) = (id.0, id.0);
+        if let Some((&before, &end)) = self.ranges.range(..id.0).next_back()
+            && end.checked_add(1) == Some(id.0)
+        {
+            self.ranges.remove(&before);
+            first = before;
+        }
+        if let Some(after) = id.0.checked_add(1)
+            && let Some(end) = self.ranges.remove(&after)
+        {
+            last = end;
+        }
+        self.ranges.insert(first, last);
+        if first == id.0 {
+            self.recent.push_back(first);
+        }
+        self.bound()
+    }
+
+    fn bound(&mut self) -> Option<OperationId> {
+        if self.recent.len() > 2 * self.ranges_max {
+            let ranges = &self.ranges;
+            self.recent.retain(|first| ranges.contains_key(first));
+        }
+        while self.ranges.len() > self.ranges_max {
+            let oldest = self.recent.pop_front()?;
+            if self.ranges.remove(&oldest).is_some() {
+                return Some(OperationId(oldest));
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(operations: &mut Operations, id: u64, sequence: u64, parts: u32, phase: Phase) -> (bool, Vec<Finding>) {
+        let mut found = Vec::new();
+        let admitted =
+            operations.admit(Operation { id: OperationId(id), sequence, phase }, parts, |finding| found.push(finding));
+        (admitted, found)
+    }
+
+    #[test]
+    fn an_operation_that_is_first_seen_in_its_middle_has_a_gap() {
+        let mut all = Operations::new();
+        assert_eq!(step(&mut all, 1, 4, 2, Phase::Progress), (true, vec![Finding::Gap { expected: 1 }]));
+        assert_eq!(step(&mut all, 2, 1, 2, Phase::Progress), (true, vec![]), "its start was coalesced into it");
+    }
+
+    #[test]
+    fn progress_after_the_end_is_refused() {
+        let mut all = Operations::new();
+        assert_eq!(step(&mut all, 1, 0, 1, Phase::Started), (true, vec![]));
+        assert_eq!(step(&mut all, 1, 1, 1, Phase::Progress), (true, vec![]));
+        assert_eq!(step(&mut all, 1, 2, 1, Phase::Terminal), (true, vec![]));
+        assert_eq!(step(&mut all, 1, 3, 1, Phase::Progress), (false, vec![Finding::Sealed]));
+        assert_eq!(step(&mut all, 1, 2, 1, Phase::Terminal), (true, vec![Finding::Repeat]));
+    }
+
+    #[test]
+    fn coalesced_progress_is_no_gap_and_shed_progress_is() {
+        let mut all = Operations::new();
+        step(&mut all, 1, 0, 1, Phase::Started);
+        assert_eq!(step(&mut all, 1, 3, 3, Phase::Progress), (true, vec![]));
+        assert_eq!(step(&mut all, 1, 6, 2, Phase::Progress), (true, vec![Finding::Gap { expected: 5 }]));
+        assert_eq!(step(&mut all, 1, 6, 1, Phase::Progress), (true, vec![Finding::Repeat]));
+    }
+
+    #[test]
+    fn operations_that_ended_in_any_order_are_one_range() {
+        let mut all = Operations::new();
+        for id in (0..1000).step_by(2).chain((1..1000).step_by(2)) {
+            step(&mut all, id, 0, 1, Phase::Terminal);
+        }
+        assert_eq!(all.sealed.ranges, BTreeMap::from([(0, 999)]));
+        assert!((0..1000).all(|id| !step(&mut all, id, 1, 1, Phase::Progress).0));
+        assert!(step(&mut all, 1000, 1, 1, Phase::Progress).0);
+    }
+
+    #[test]
+    fn the_largest_number_is_an_operation_like_any_other() {
+        let mut all = Operations::new();
+        step(&mut all, u64::MAX, 0, 1, Phase::Terminal);
+        assert!(!step(&mut all, u64::MAX, u64::MAX, 1, Phase::Progress).0);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_what_is_forgotten_is_said() {
+        let mut all = Operations::bounded(2, 2);
+        for id in [10, 20] {
+            step(&mut all, id, 0, 1, Phase::Started);
+        }
+        assert_eq!(step(&mut all, 30, 0, 1, Phase::Started).1, [Finding::Forgotten(OperationId(10))]);
+        for id in [100, 200] {
+            step(&mut all, id, 0, 1, Phase::Terminal);
+        }
+        assert!(step(&mut all, 300, 0, 1, Phase::Terminal).1.contains(&Finding::Forgotten(OperationId(100))));
+        for id in 0..10_000 {
+            step(&mut all, 3 * id, 0, 1, Phase::Started);
+            step(&mut all, 3 * id, 1, 1, Phase::Terminal);
+        }
+        assert!(all.opened.len() <= 5 && all.sealed.recent.len() <= 5, "the queues beside the maps are bounded too");
+    }
+}

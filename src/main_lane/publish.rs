@@ -1,0 +1,136 @@
+//! When the state is published, and who is told.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::clock::Stamp;
+use crate::core::{Core, panic_message};
+use crate::observe::diagnostic::Diagnostic;
+use crate::snapshot::{Published, Publisher, Version};
+use crate::sync::{
+    AtomicBool,
+    Ordering::{Acquire, Relaxed},
+};
+use crate::wake::Notice;
+
+/// When a changed state is published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Publish {
+    /// After every turn that applied something.
+    #[default]
+    EveryTurn,
+    /// At most once per this time; the newest state is published when the time is up, without further events.
+    AtMostEvery(Duration),
+    /// When a reader asks, see [`Reader::request`](crate::Reader::request).
+    OnRequest,
+}
+
+/// After how many panics a wake hook is not called any more.
+pub const WAKE_PANICS_MAX: u32 = 3;
+
+/// A host's hook, to be called when its reader has something unread.
+pub(crate) struct WakeHook {
+    pub(crate) notice: Arc<Notice>,
+    pub(crate) attached: Arc<AtomicBool>,
+    pub(crate) hook: Box<dyn Fn() + Send>,
+    pub(crate) panics: u32,
+}
+
+/// Publishes by policy, and wakes whoever waits for it.
+pub(crate) struct Publishing<S> {
+    publisher: Publisher<S>,
+    published: Arc<Published<S>>,
+    policy: Publish,
+    pub(crate) hooks: Vec<WakeHook>,
+    /// Something was applied that is not published.
+    unpublished: bool,
+    last: Option<Instant>,
+}
+
+impl<S: Clone> Publishing<S> {
+    pub(crate) fn new(published: Arc<Published<S>>, policy: Publish) -> Self {
+        let publisher = Publisher::new(published.shelf.clone());
+        Self { publisher, published, policy, hooks: Vec::new(), unpublished: false, last: None }
+    }
+
+    pub(crate) fn changed(&mut self) {
+        self.unpublished = true;
+    }
+
+    /// Publishes if there is something new and the policy says so.
+    pub(crate) fn publish_by_policy(&mut self, state: &S, stamp: Stamp, turn: u64, core: &Core) -> Option<Version> {
+        if !self.unpublished {
+            return None;
+        }
+        let due = match self.policy {
+            Publish::EveryTurn => true,
+            Publish::AtMostEvery(_) => self.due().is_none_or(|due| due <= Instant::now()),
+            Publish::OnRequest => self.is_wanted(),
+        };
+        due.then(|| self.publish(state, stamp, turn, core))
+    }
+
+    /// Publishes if there is something new, whatever the policy says.
+    pub(crate) fn publish_last(&mut self, state: &S, stamp: Stamp, turn: u64, core: &Core) -> Option<Version> {
+        self.unpublished.then(|| self.publish(state, stamp, turn, core))
+    }
+
+    /// When the next publication is due, if one is held back by time.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        match self.policy {
+            Publish::AtMostEvery(time) if self.unpublished => self.last.and_then(|last| last.checked_add(time)),
+            _ => None,
+        }
+    }
+
+    /// True when a publication must happen that no event will bring about.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.unpublished
+            && match self.policy {
+                Publish::EveryTurn => true,
+                Publish::AtMostEvery(_) => self.due().is_none_or(|due| due <= Instant::now()),
+                Publish::OnRequest => self.published.wanted.load(Acquire),
+            }
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.published.wanted.load(Relaxed) && self.published.wanted.swap(false, Acquire)
+    }
+
+    fn publish(&mut self, state: &S, stamp: Stamp, turn: u64, core: &Core) -> Version {
+        let allocated = self.publisher.publish(state, stamp, turn);
+        self.unpublished = false;
+        if let Publish::AtMostEvery(_) = self.policy {
+            self.last = Some(Instant::now());
+        }
+        core.counts.snapshots.add(1);
+        core.counts.snapshots_allocated.add(u64::from(allocated));
+        self.published.changes.notify(usize::MAX);
+        self.hooks.retain_mut(|hook| hook.call(core));
+        self.publisher.version()
+    }
+
+    /// There will be no more publications: whoever waits for one is let go.
+    pub(crate) fn end(&mut self) {
+        self.hooks.clear();
+        self.published.changes.notify(usize::MAX);
+    }
+}
+
+impl WakeHook {
+    /// Calls the hook if its reader has read everything before this. False when it is to be forgotten.
+    fn call(&mut self, core: &Core) -> bool {
+        if !self.attached.load(Relaxed) {
+            return false;
+        }
+        if !self.notice.raise() {
+            return true;
+        }
+        let Err(panic) = catch_unwind(AssertUnwindSafe(&self.hook)) else { return true };
+        self.panics += 1;
+        let detached = self.panics >= WAKE_PANICS_MAX;
+        core.report(Diagnostic::WakePanicked { message: panic_message(panic), detached });
+        !detached
+    }
+}

@@ -1,0 +1,576 @@
+//! One turn of the main lane.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_utils::sync::Parker;
+
+use crate::clock::{Bound, Stamp};
+use crate::core::{Core, panic_message};
+use crate::event::{Event, LaneId};
+use crate::main_lane::apply::Applying;
+use crate::main_lane::budget::{Budget, Pace};
+use crate::main_lane::cut::{self, Extend};
+use crate::main_lane::lane_end::LaneEnd;
+use crate::main_lane::merge::{self, NO_HEAD, Next};
+use crate::main_lane::publish::{Publish, Publishing};
+use crate::main_lane::reconcile::{self, Reconciler};
+use crate::main_lane::reduce::Reducer;
+use crate::main_lane::shutdown::{Fault, ShutdownReport};
+use crate::observe::diagnostic::Diagnostic;
+use crate::pipeline::{Hub, Letter};
+use crate::snapshot::Version;
+
+/// How many turns go by between two looks at the counts that become diagnostics.
+const REPORT_EVERY: u32 = 64;
+
+/// The one consumer of a pipeline, and the owner of its state.
+///
+/// A host drives it in one of three ways: it calls [`turn`](MainLane::turn) from a loop of its own, it hands it to a
+/// thread of mainlane's with [`spawn`](MainLane::spawn), or it awaits [`input`](MainLane::input) between turns in a
+/// task. Dropping it shuts the pipeline down.
+pub struct MainLane<S: Reducer> {
+    pub(crate) hub: Arc<Hub<S>>,
+    pub(crate) parker: Parker,
+    pub(crate) phase: Phase,
+    pub(crate) report: Option<ShutdownReport>,
+    pub(crate) fault: Option<Fault>,
+    pub(crate) poison: Option<Poison<S::Event>>,
+    lanes: Lanes<S::Event>,
+    applying: Applying<S>,
+    publishing: Publishing<S>,
+    reconciler: Option<Box<dyn Reconciler<S>>>,
+    letters: u64,
+    /// The cut being applied, and whether some of it is left.
+    bound: Bound,
+    open_batch: bool,
+    /// The newest bound below which everything is applied.
+    settled: Stamp,
+    turns: u64,
+    until_report: u32,
+    /// The lane whose event is being applied.
+    current: Place,
+}
+
+/// How far a main lane is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Running,
+    /// No push is accepted any more; what was accepted is being applied.
+    Closing,
+    /// Everything is applied and published.
+    Ended,
+    /// A reducer panicked.
+    Stopped,
+}
+
+/// What a turn did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Turn {
+    /// How many turns have applied something, this one included.
+    pub number: u64,
+    /// How many events were taken: applied, or refused and reported.
+    pub events: usize,
+    /// The snapshot that was published, if one was.
+    pub published: Option<Version>,
+    /// Whether there is more to do.
+    pub left: Left,
+}
+
+/// What a turn left to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing was there, or all that was is applied.
+    Nothing,
+    /// The budget was spent first: the next turn goes on where this one stopped.
+    More,
+    /// Nothing, but a publication is held back until this moment.
+    PublishAt(Instant),
+    /// The pipeline has shut down; further turns do nothing.
+    Ended,
+}
+
+/// Why a turn failed.
+pub enum TurnError<E: Event> {
+    /// The reducer panicked. The main lane has stopped: its last snapshot stays readable, and nothing more is accepted.
+    ReducerPanicked(Box<Poison<E>>),
+    /// A turn after that.
+    Stopped,
+}
+
+/// The event on which a reducer panicked.
+pub struct Poison<E: Event> {
+    /// The lane it came through.
+    pub lane: LaneId,
+    /// The lane's name.
+    pub lane_name: Arc<str>,
+    /// What the reducer said.
+    pub message: String,
+    /// The event's context.
+    pub facets: E::Facets,
+    /// The event.
+    pub event: E,
+}
+
+impl<E: Event> fmt::Debug for Poison<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Poison")
+            .field("lane", &self.lane_name)
+            .field("kind", &self.event.kind())
+            .field("message", &self.message)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E: Event> fmt::Debug for TurnError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TurnError::ReducerPanicked(poison) => f.debug_tuple("ReducerPanicked").field(poison).finish(),
+            TurnError::Stopped => f.write_str("Stopped"),
+        }
+    }
+}
+
+impl<E: Event> fmt::Display for TurnError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TurnError::ReducerPanicked(poison) => write!(
+                f,
+                "the reducer panicked on an event of kind `{}` from lane `{}`: {}; the main lane has stopped, the event \
+                 is in this error, the last snapshot stays readable",
+                poison.event.kind(),
+                poison.lane_name,
+                poison.message
+            ),
+            TurnError::Stopped => {
+                f.write_str("the main lane has stopped, because its reducer panicked in an earlier turn")
+            }
+        }
+    }
+}
+
+impl<E: Event> std::error::Error for TurnError<E> {}
+
+/// The lanes, each kind in the order that breaks ties: rank, then number.
+struct Lanes<E: Event> {
+    unclocked: Vec<LaneEnd<E>>,
+    clocked: Vec<LaneEnd<E>>,
+    heads: Vec<u64>,
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    clocked: bool,
+    at: usize,
+}
+
+impl<E: Event> Extend for LaneEnd<E> {
+    #[inline]
+    fn extend(&mut self, bound: Bound) -> bool {
+        LaneEnd::extend(self, bound)
+    }
+}
+
+impl<S: Reducer> MainLane<S> {
+    pub(crate) fn new(
+        hub: Arc<Hub<S>>,
+        parker: Parker,
+        state: S,
+        publish: Publish,
+        reconciler: Option<Box<dyn Reconciler<S>>>,
+    ) -> Self {
+        let publishing = Publishing::new(hub.published.clone(), publish);
+        Self {
+            hub,
+            parker,
+            phase: Phase::Running,
+            report: None,
+            fault: None,
+            poison: None,
+            lanes: Lanes { unclocked: Vec::new(), clocked: Vec::new(), heads: Vec::new() },
+            applying: Applying::new(state),
+            publishing,
+            reconciler,
+            letters: 0,
+            bound: Bound(0),
+            open_batch: false,
+            settled: Stamp(0),
+            turns: 0,
+            until_report: REPORT_EVERY,
+            current: Place { clocked: false, at: 0 },
+        }
+    }
+
+    /// The state, as it is now. It may be ahead of the newest snapshot.
+    pub fn state(&self) -> &S {
+        &self.applying.state
+    }
+
+    /// Applies what has arrived, within `budget`, and publishes.
+    ///
+    /// Takes no lock, allocates nothing and makes no system call in steady state, but to wake whoever asked for it.
+    ///
+    /// # Errors
+    /// When the reducer panics. The event is in the error; events before it in this turn were applied and their
+    /// effects run, but nothing was published.
+    pub fn turn(&mut self, budget: Budget) -> Result<Turn, TurnError<S::Event>> {
+        match self.phase {
+            Phase::Stopped => return Err(TurnError::Stopped),
+            Phase::Ended => return Ok(self.summary(0, None, Left::Ended)),
+            Phase::Running | Phase::Closing => {}
+        }
+        self.core().drive_here();
+        self.adopt();
+        if self.phase == Phase::Running && self.core().is_closing() {
+            self.begin_close();
+        }
+        self.cut();
+        let mut pace = Pace::new(budget);
+        let applied = catch_unwind(AssertUnwindSafe(|| self.apply_batch(&mut pace)));
+        self.count();
+        reconcile::run(&mut self.reconciler, &mut self.applying.effects, &self.applying.state, &self.hub.core);
+        let (events, finished) = match applied {
+            Ok(applied) => applied,
+            Err(panic) => return Err(self.stop(panic_message(panic))),
+        };
+        if events > 0 {
+            self.turns += 1;
+            self.hub.core.counts.turns.add(1);
+            self.publishing.changed();
+        }
+        let published =
+            self.publishing.publish_by_policy(&self.applying.state, self.settled, self.turns, &self.hub.core);
+        self.report_counts(events == 0);
+        if !finished {
+            return Ok(self.summary(events, published, Left::More));
+        }
+        self.close_lanes_that_were_left();
+        let left = self.what_is_left();
+        Ok(self.summary(events, published, left))
+    }
+
+    /// Waits until there may be something for a turn to do. For hosts that drive the main lane from a task; needs no
+    /// runtime, and loses nothing when it is dropped half-way.
+    ///
+    /// A publication held back by [`Publish::AtMostEvery`] does not end the wait: race this against a timer for the
+    /// moment in [`Left::PublishAt`].
+    pub async fn input(&mut self) {
+        let core = self.hub.core.clone();
+        event_listener::listener!(core.sleeper.tasks => woken);
+        if !self.arm_input() {
+            woken.await;
+            core.bell.disarm();
+        }
+    }
+
+    /// Blocks this thread until there may be something for a turn to do, `deadline` at most. For hosts that drive the
+    /// main lane from a thread that has nothing else to do.
+    pub fn wait_for_input(&mut self, deadline: Instant) {
+        if self.arm_input() {
+            return;
+        }
+        self.parker.park_deadline(self.publishing.due().map_or(deadline, |due| due.min(deadline)));
+        self.hub.core.bell.disarm();
+    }
+
+    /// Asks to be told of input. Returns true when there is some already; otherwise the hook given to
+    /// [`Builder::on_input`](crate::Builder::on_input) is called once, when there is.
+    ///
+    /// For hosts whose event loop sleeps: call it after a turn that left nothing, and sleep if it returns false.
+    pub fn arm_input(&mut self) -> bool {
+        // W1: armed before the last look.
+        self.hub.core.bell.arm();
+        let waiting = self.is_input_waiting();
+        if waiting {
+            self.hub.core.bell.disarm();
+        }
+        waiting
+    }
+
+    /// True when a turn would find something to do.
+    pub(crate) fn is_input_waiting(&self) -> bool {
+        let Lanes { unclocked, clocked, .. } = &self.lanes;
+        self.open_batch
+            || self.hub.mailbox.posted() != self.letters
+            || self.publishing.is_pending()
+            || (self.phase == Phase::Running && self.core().is_closing())
+            || unclocked.iter().chain(clocked).any(|lane| lane.has_visible() || lane.shared.gate.is_left())
+    }
+
+    /// When a publication is due that no event will bring about.
+    pub(crate) fn publication_due(&self) -> Option<Instant> {
+        self.publishing.due()
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        &self.hub.core
+    }
+
+    /// Takes in lanes and hooks that were opened since the last look.
+    fn adopt(&mut self) {
+        adopt(
+            &self.hub,
+            &mut self.letters,
+            self.phase,
+            &mut self.publishing,
+            &mut self.lanes.unclocked,
+            &mut self.lanes.clocked,
+        );
+    }
+
+    /// Takes a new cut if the last one is applied and there is anything to cut; looks at unclocked lanes every time.
+    fn cut(&mut self) {
+        let Self { hub, letters, phase, publishing, lanes, .. } = self;
+        let Lanes { unclocked, clocked, .. } = lanes;
+        if !self.open_batch && clocked.iter().any(LaneEnd::has_visible) {
+            // K2: once per cut, never in an idle poll.
+            self.bound = hub.core.clock.cut();
+            let passes = cut::until_stable(self.bound, clocked, |clocked| {
+                adopt(hub, letters, *phase, publishing, unclocked, clocked)
+            });
+            clocked.iter_mut().for_each(LaneEnd::arrange);
+            hub.core.counts.cuts.add(1);
+            hub.core.counts.passes.add(passes);
+            self.open_batch = true;
+        }
+        for lane in unclocked {
+            if lane.has_visible() {
+                lane.extend(Bound::OPEN);
+                lane.arrange();
+            }
+        }
+    }
+
+    /// Applies unclocked lanes first, by rank, then the cut in the order of its keys. Returns how many events there were
+    /// and whether that was all.
+    fn apply_batch(&mut self, pace: &mut Pace) -> (usize, bool) {
+        let mut events = 0;
+        for at in 0..self.lanes.unclocked.len() {
+            while self.lanes.unclocked[at].head_key().is_some() {
+                let Some(run) = self.apply_run(Place { clocked: false, at }, NO_HEAD, pace) else {
+                    return (events, false);
+                };
+                events += run;
+            }
+        }
+        if !self.open_batch {
+            return (events, true);
+        }
+        let Lanes { clocked, heads, .. } = &mut self.lanes;
+        heads.clear();
+        heads.extend(clocked.iter_mut().map(|lane| lane.head_key().unwrap_or(NO_HEAD)));
+        while let Some(Next { lane, limit }) = merge::next(&self.lanes.heads) {
+            let Some(run) = self.apply_run(Place { clocked: true, at: lane }, limit, pace) else {
+                return (events, false);
+            };
+            events += run;
+            self.lanes.heads[lane] = self.lanes.clocked[lane].head_key().unwrap_or(NO_HEAD);
+        }
+        self.open_batch = false;
+        self.settled = Stamp(self.bound.0);
+        (events, true)
+    }
+
+    /// Applies a run of one lane's events below `limit`. `None` when the budget is spent.
+    #[inline]
+    fn apply_run(&mut self, place: Place, limit: u64, pace: &mut Pace) -> Option<usize> {
+        let allowance = pace.allowance();
+        if allowance == 0 {
+            return None;
+        }
+        self.current = place;
+        let (applying, core) = (&mut self.applying, &self.hub.core);
+        let run = self.lanes.at(place).take(limit, allowance, |envelope| applying.apply(core, envelope));
+        pace.spend(run);
+        Some(run)
+    }
+
+    /// The reducer panicked on the event at the head of the current lane.
+    #[cold]
+    fn stop(&mut self, message: String) -> TurnError<S::Event> {
+        self.applying.effects.misrouted_to = None;
+        let lane = self.lanes.at(self.current);
+        let removed = lane.remove_head();
+        lane.count();
+        let (lane, lane_name) = (lane.id, lane.name.clone());
+        self.shut_gates(|_| true);
+        self.phase = Phase::Stopped;
+        self.finish();
+        let Some((facets, event)) = removed else { return TurnError::Stopped };
+        let poison = Poison { lane, lane_name, message, facets, event };
+        let fault = Fault::of(&poison);
+        let (kind, message) = (fault.kind, fault.message.clone());
+        self.fault = Some(fault);
+        self.core().report(Diagnostic::ReducerPanicked { lane, kind, message });
+        TurnError::ReducerPanicked(Box::new(poison))
+    }
+
+    /// No push by a thread of the host's is accepted from here on; ingestion threads are asked to stop, and what they
+    /// have in hand is still accepted.
+    fn begin_close(&mut self) {
+        self.phase = Phase::Closing;
+        for thread in self.core().threads.lock().iter() {
+            thread.ask_to_stop();
+        }
+        self.shut_gates(|lane| lane.foreign);
+    }
+
+    /// Shuts the gates of these lanes and lets go whoever waits at them.
+    pub(crate) fn shut_gates(&mut self, mut which: impl FnMut(&LaneEnd<S::Event>) -> bool) {
+        let Lanes { unclocked, clocked, .. } = &self.lanes;
+        let shut: Vec<_> = unclocked.iter().chain(clocked).filter(|lane| which(lane)).collect();
+        shut.iter().for_each(|lane| lane.shared.gate.shut());
+        // One barrier for all (G1).
+        self.core().store_load.heavy();
+        shut.iter().for_each(|lane| lane.shared.room.ring());
+    }
+
+    /// Nothing will change any more: whoever waits for that is told.
+    pub(crate) fn finish(&mut self) {
+        for letter in self.hub.mailbox.close() {
+            if let Letter::Lane(lane) = letter {
+                lane.shared.gate.shut();
+            }
+        }
+        self.core().store_load.heavy();
+        self.core().end();
+        self.publishing.end();
+    }
+
+    fn close_lanes_that_were_left(&mut self) {
+        let core = &self.hub.core;
+        let stays = |lane: &mut LaneEnd<S::Event>| {
+            // P5: what is visible after the first of these is all there will be.
+            let left = lane.shared.gate.is_left() && lane.is_drained();
+            if left {
+                report_lane(core, lane);
+                core.book.lock().closed(lane.id);
+                core.report(Diagnostic::LaneClosed { lane: lane.id, name: lane.name.clone() });
+            }
+            !left
+        };
+        self.lanes.unclocked.retain_mut(stays);
+        self.lanes.clocked.retain_mut(stays);
+    }
+
+    fn what_is_left(&mut self) -> Left {
+        if self.phase == Phase::Closing && self.is_drained_for_good() {
+            self.publishing.publish_last(&self.applying.state, self.settled, self.turns, &self.hub.core);
+            self.report_counts(true);
+            self.phase = Phase::Ended;
+            self.finish();
+            return Left::Ended;
+        }
+        match self.publishing.due() {
+            Some(due) => Left::PublishAt(due),
+            None => Left::Nothing,
+        }
+    }
+
+    /// True when every lane is gone, or is shut, quiet and drained (G1).
+    fn is_drained_for_good(&mut self) -> bool {
+        let Lanes { unclocked, clocked, .. } = &self.lanes;
+        self.hub.mailbox.posted() == self.letters
+            && unclocked.iter().chain(clocked).all(|lane| {
+                let gate = &lane.shared.gate;
+                // P4: quiet first, then the look at what is there.
+                gate.is_shut() && gate.is_quiet() && lane.is_drained()
+            })
+    }
+
+    fn count(&mut self) {
+        let Lanes { unclocked, clocked, .. } = &mut self.lanes;
+        unclocked.iter_mut().chain(clocked).for_each(LaneEnd::count);
+    }
+
+    /// Turns counts of lanes into diagnostics, now and then: looking takes the line from the producers.
+    fn report_counts(&mut self, idle: bool) {
+        self.until_report = self.until_report.saturating_sub(1);
+        if self.until_report > 0 && !(idle && self.phase != Phase::Running) {
+            return;
+        }
+        self.until_report = REPORT_EVERY;
+        let Lanes { unclocked, clocked, .. } = &mut self.lanes;
+        unclocked.iter_mut().chain(clocked).for_each(|lane| report_lane(&self.hub.core, lane));
+    }
+
+    fn summary(&self, events: usize, published: Option<Version>, left: Left) -> Turn {
+        Turn { number: self.turns, events, published, left }
+    }
+}
+
+impl<E: Event> Lanes<E> {
+    #[inline]
+    fn at(&mut self, Place { clocked, at }: Place) -> &mut LaneEnd<E> {
+        if clocked { &mut self.clocked[at] } else { &mut self.unclocked[at] }
+    }
+}
+
+/// Takes in what was posted since `letters`. True if there was anything.
+#[inline]
+fn adopt<S: Reducer>(
+    hub: &Hub<S>,
+    letters: &mut u64,
+    phase: Phase,
+    publishing: &mut Publishing<S>,
+    unclocked: &mut Vec<LaneEnd<S::Event>>,
+    clocked: &mut Vec<LaneEnd<S::Event>>,
+) -> bool {
+    let posted = hub.mailbox.posted();
+    if posted == *letters {
+        return false;
+    }
+    *letters = posted;
+    for letter in hub.mailbox.collect() {
+        match letter {
+            Letter::WakeHook(hook) => publishing.hooks.push(hook),
+            Letter::Lane(lane) => {
+                if phase != Phase::Running {
+                    // Opened while the pipeline closes: it accepts nothing, and what it accepted is applied.
+                    lane.shared.gate.shut();
+                    hub.core.store_load.heavy();
+                    lane.shared.room.ring();
+                }
+                let lanes = if lane.clocked { &mut *clocked } else { &mut *unclocked };
+                let place = lanes.partition_point(|other| (other.rank, other.id) < (lane.rank, lane.id));
+                lanes.insert(place, *lane);
+            }
+        }
+    }
+    true
+}
+
+/// Reports what was shed, returned and mishandled on a lane since the last report.
+fn report_lane<E: Event>(core: &Core, lane: &mut LaneEnd<E>) {
+    let counts = &lane.shared.counts.producer;
+    let now =
+        [counts.shed_unread.read() + counts.shed_at_once.read(), counts.returned.read(), counts.enricher_panics.read()];
+    let before = std::mem::replace(&mut lane.reported, now);
+    if now == before {
+        return;
+    }
+    let [shed, returned, enricher_panics] = [0, 1, 2].map(|at| now[at] - before[at]);
+    let id = lane.id;
+    if shed > 0 {
+        core.report(Diagnostic::Shed { lane: id, count: shed });
+    }
+    if returned > 0 {
+        core.report(Diagnostic::Returned { lane: id, count: returned });
+    }
+    if enricher_panics > 0 {
+        core.report(Diagnostic::EnricherPanicked { lane: id, count: enricher_panics });
+    }
+}
+
+impl<S: Reducer> fmt::Debug for MainLane<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MainLane")
+            .field("phase", &self.phase)
+            .field("turns", &self.turns)
+            .field("lanes", &(self.lanes.unclocked.len() + self.lanes.clocked.len()))
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,345 @@
+//! Counters that can be read at any time without stopping anything.
+//!
+//! Each is written by one thread, with a plain load and store. They obey a law, exact whenever nothing is moving:
+//!
+//! `pushed = applied + replaced + merged + shed + refused + in flight`
+//!
+//! *In flight* is not the difference of the others: it is counted where events enter and leave the rings and the tables,
+//! so an event that goes missing anywhere breaks the law.
+
+use std::sync::Arc;
+
+use crate::event::LaneId;
+use crate::sync::{
+    AtomicU64, CachePadded, Mutex,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+/// A count with one writer.
+#[derive(Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    #[inline]
+    pub(crate) fn add(&self, more: u64) {
+        // One writer: no read-modify-write is needed. Release, so that whoever reads a later count also sees the
+        // earlier ones of the same thread, and a law read in the right order never comes out negative.
+        self.0.store(self.0.load(Relaxed) + more, Release);
+    }
+
+    #[inline]
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Release);
+    }
+
+    pub(crate) fn read(&self) -> u64 {
+        self.0.load(Acquire)
+    }
+}
+
+/// Counts of one lane, by the thread that writes them.
+pub(crate) struct LaneCounts {
+    pub(crate) producer: CachePadded<ProducerCounts>,
+    pub(crate) main_lane: CachePadded<MainLaneCounts>,
+}
+
+#[derive(Default)]
+pub(crate) struct ProducerCounts {
+    /// Critical events put into the ring.
+    pub(crate) critical: Count,
+    /// Lossy events accepted.
+    pub(crate) lossy: Count,
+    /// Lossy events that are, or were, the only unread value of their key.
+    pub(crate) inserted: Count,
+    pub(crate) replaced: Count,
+    pub(crate) merged: Count,
+    /// Unread values taken back for another key.
+    pub(crate) shed_unread: Count,
+    /// Lossy events shed as they came.
+    pub(crate) shed_at_once: Count,
+    pub(crate) returned: Count,
+    pub(crate) waited: Count,
+    pub(crate) enricher_panics: Count,
+}
+
+#[derive(Default)]
+pub(crate) struct MainLaneCounts {
+    pub(crate) applied: Count,
+    pub(crate) refused: Count,
+    /// Events that left the ring.
+    pub(crate) left_ring: Count,
+    /// Values taken from the table.
+    pub(crate) taken: Count,
+    /// Values of those that are done with.
+    pub(crate) left_hand: Count,
+}
+
+impl LaneCounts {
+    pub(crate) fn new() -> Self {
+        Self { producer: CachePadded::new(Default::default()), main_lane: CachePadded::new(Default::default()) }
+    }
+
+    fn read(&self) -> Totals {
+        // The main lane's side first: what it has done can then never exceed what was pushed.
+        let main_lane = &self.main_lane;
+        let (applied, refused) = (main_lane.applied.read(), main_lane.refused.read());
+        let (left_hand, taken, left_ring) =
+            (main_lane.left_hand.read(), main_lane.taken.read(), main_lane.left_ring.read());
+        let producer = &self.producer;
+        let (replaced, merged) = (producer.replaced.read(), producer.merged.read());
+        let (shed_unread, shed_at_once) = (producer.shed_unread.read(), producer.shed_at_once.read());
+        let (inserted, critical, lossy) = (producer.inserted.read(), producer.critical.read(), producer.lossy.read());
+        let in_ring = critical.saturating_sub(left_ring);
+        let in_table = inserted.saturating_sub(shed_unread + taken);
+        Totals {
+            pushed: critical + lossy,
+            applied,
+            replaced,
+            merged,
+            shed: shed_unread + shed_at_once,
+            refused,
+            in_flight: in_ring + in_table + taken.saturating_sub(left_hand),
+            returned: producer.returned.read(),
+            waited: producer.waited.read(),
+            depth: in_ring,
+            unread: in_table,
+            enricher_panics: producer.enricher_panics.read(),
+        }
+    }
+}
+
+/// Counts of events: of one lane, or of all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Totals {
+    /// Events that a lane accepted.
+    pub pushed: u64,
+    /// Events that a reducer applied.
+    pub applied: u64,
+    /// Lossy events that a newer one of their key replaced.
+    pub replaced: u64,
+    /// Lossy events that a newer one of their key took in.
+    pub merged: u64,
+    /// Lossy events dropped because the table was full of other keys.
+    pub shed: u64,
+    /// Events that were not applied and reported instead: progress of a sealed operation, an event that reached an
+    /// authority that does not own it, or one on which a reducer panicked.
+    pub refused: u64,
+    /// Events between their push and their end.
+    pub in_flight: u64,
+    /// Events handed back by `push`, because the ring was full. Not among the pushed.
+    pub returned: u64,
+    /// Pushes that had to wait for room.
+    pub waited: u64,
+    /// Critical events in the ring.
+    pub depth: u64,
+    /// Lossy events in the table.
+    pub unread: u64,
+    /// Enrichers that panicked; their events went on with the facets they had.
+    pub enricher_panics: u64,
+}
+
+impl Totals {
+    /// True when every accepted event is accounted for. Exact when nothing is moving.
+    pub fn balanced(&self) -> bool {
+        self.pushed == self.applied + self.replaced + self.merged + self.shed + self.refused + self.in_flight
+    }
+
+    fn add(&mut self, other: &Totals) {
+        let Totals {
+            pushed,
+            applied,
+            replaced,
+            merged,
+            shed,
+            refused,
+            in_flight,
+            returned,
+            waited,
+            depth,
+            unread,
+            enricher_panics,
+        } = other;
+        self.pushed += pushed;
+        self.applied += applied;
+        self.replaced += replaced;
+        self.merged += merged;
+        self.shed += shed;
+        self.refused += refused;
+        self.in_flight += in_flight;
+        self.returned += returned;
+        self.waited += waited;
+        self.depth += depth;
+        self.unread += unread;
+        self.enricher_panics += enricher_panics;
+    }
+}
+
+/// The counts of one open lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LaneCounters {
+    /// Which lane.
+    pub id: LaneId,
+    /// The name it was opened with.
+    pub name: Arc<str>,
+    /// Its counts.
+    pub events: Totals,
+}
+
+/// Everything a pipeline counts, at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// All lanes together, closed ones included.
+    pub events: Totals,
+    /// The lanes that are open, in the order they were opened.
+    pub lanes: Vec<LaneCounters>,
+    /// Lanes opened so far.
+    pub lanes_opened: u64,
+    /// Lanes closed and drained so far.
+    pub lanes_closed: u64,
+    /// Turns that applied something.
+    pub turns: u64,
+    /// Cuts taken.
+    pub cuts: u64,
+    /// Passes over the lanes that those cuts took; two a cut are the least.
+    pub passes: u64,
+    /// Snapshots published, the first one included.
+    pub snapshots: u64,
+    /// Snapshots that needed new memory, because readers held all retired ones.
+    pub snapshots_allocated: u64,
+    /// Effects run by the reconciler.
+    pub effects: u64,
+    /// Effects that no reconciler was there to run.
+    pub effects_unhandled: u64,
+    /// What went wrong, by kind.
+    pub faults: Faults,
+    /// Diagnostics dropped because nobody drained them; the counts above have them all the same.
+    pub diagnostics_dropped: u64,
+}
+
+/// Counts of what went wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Faults {
+    /// Events that reached an authority that does not own them.
+    pub misrouted: u64,
+    /// Events refused because their operation had ended.
+    pub sealed: u64,
+    /// Gaps in the sequence of an operation.
+    pub operation_gaps: u64,
+    /// Repeated or reversed sequences of an operation, and second starts and ends.
+    pub operation_repeats: u64,
+    /// Operations forgotten because too many were open or sealed at once.
+    pub operations_forgotten: u64,
+    /// Sources that panicked.
+    pub source_panics: u64,
+    /// Sources that failed.
+    pub source_errors: u64,
+    /// Sources made anew.
+    pub source_restarts: u64,
+    /// Reconcilers that panicked on an effect.
+    pub reconciler_panics: u64,
+    /// Wake hooks that panicked.
+    pub wake_panics: u64,
+    /// Reducers that panicked: at most one, for it stops the main lane.
+    pub reducer_panics: u64,
+    /// Threads that could not be pinned as asked.
+    pub pins_refused: u64,
+}
+
+/// Counts that do not belong to a lane. Written on cold paths by whoever it concerns.
+#[derive(Default)]
+pub(crate) struct PipelineCounts {
+    pub(crate) turns: Count,
+    pub(crate) cuts: Count,
+    pub(crate) passes: Count,
+    pub(crate) snapshots: Count,
+    pub(crate) snapshots_allocated: Count,
+    pub(crate) effects: Count,
+    pub(crate) effects_unhandled: Count,
+}
+
+/// All lanes that are open, and the sum of those that are not.
+#[derive(Default)]
+pub(crate) struct LaneBook {
+    open: Vec<(LaneId, Arc<str>, Arc<LaneCounts>)>,
+    closed: Totals,
+    closed_count: u64,
+    opened_count: u64,
+}
+
+impl LaneBook {
+    pub(crate) fn opened(&mut self, id: LaneId, name: Arc<str>, counts: Arc<LaneCounts>) {
+        self.open.push((id, name, counts));
+        self.opened_count += 1;
+    }
+
+    pub(crate) fn closed(&mut self, id: LaneId) {
+        if let Some(at) = self.open.iter().position(|(open, ..)| *open == id) {
+            let (_, _, counts) = self.open.remove(at);
+            self.closed.add(&counts.read());
+            self.closed_count += 1;
+        }
+    }
+}
+
+pub(crate) fn read(
+    book: &Mutex<LaneBook>,
+    counts: &PipelineCounts,
+    faults: Faults,
+    diagnostics_dropped: u64,
+) -> Counters {
+    let book = book.lock();
+    let lanes: Vec<_> = book
+        .open
+        .iter()
+        .map(|(id, name, counts)| LaneCounters { id: *id, name: name.clone(), events: counts.read() })
+        .collect();
+    let mut events = book.closed;
+    lanes.iter().for_each(|lane| events.add(&lane.events));
+    Counters {
+        events,
+        lanes,
+        lanes_opened: book.opened_count,
+        lanes_closed: book.closed_count,
+        turns: counts.turns.read(),
+        cuts: counts.cuts.read(),
+        passes: counts.passes.read(),
+        snapshots: counts.snapshots.read(),
+        snapshots_allocated: counts.snapshots_allocated.read(),
+        effects: counts.effects.read(),
+        effects_unhandled: counts.effects_unhandled.read(),
+        faults,
+        diagnostics_dropped,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_that_goes_missing_breaks_the_law() {
+        let counts = LaneCounts::new();
+        counts.producer.critical.add(3);
+        assert!(counts.read().balanced(), "three in flight");
+        counts.main_lane.left_ring.add(3);
+        counts.main_lane.applied.add(2);
+        assert!(!counts.read().balanced(), "one left the ring and was not applied");
+        counts.main_lane.refused.add(1);
+        assert!(counts.read().balanced());
+    }
+
+    #[test]
+    fn a_closed_lane_stays_in_the_sum() {
+        let mut book = LaneBook::default();
+        let counts = Arc::new(LaneCounts::new());
+        book.opened(LaneId(0), "a".into(), counts.clone());
+        counts.producer.critical.add(2);
+        book.closed(LaneId(0));
+        let read = read(&Mutex::new(book), &PipelineCounts::default(), Faults::default(), 0);
+        assert_eq!((read.events.pushed, read.lanes.len(), read.lanes_closed), (2, 0, 1));
+    }
+}

@@ -1,0 +1,275 @@
+//! Typed notes about whatever is out of the ordinary. Each is counted too.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+
+use crate::event::{Authority, LaneId, OperationId, Phase};
+use crate::observe::counters::Faults;
+use crate::sync::{AtomicU64, Ordering::Relaxed};
+
+/// How many diagnostics wait for whoever drains them; beyond that they are dropped, and the drops counted.
+pub(crate) const WAITING_MAX: usize = 1024;
+
+/// Something out of the ordinary.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Diagnostic {
+    /// A lane was opened.
+    LaneOpened {
+        /// Which.
+        lane: LaneId,
+        /// Its name.
+        name: Arc<str>,
+    },
+    /// A lane was closed, and everything it accepted has been applied.
+    LaneClosed {
+        /// Which.
+        lane: LaneId,
+        /// Its name.
+        name: Arc<str>,
+    },
+    /// Lossy events were dropped because the lane's table was full of other keys. Give the lane more
+    /// [`keys`](crate::LaneBuilder::keys), or push fewer distinct ones.
+    Shed {
+        /// Which lane.
+        lane: LaneId,
+        /// How many since the last report.
+        count: u64,
+    },
+    /// Events were handed back because the ring was full.
+    Returned {
+        /// Which lane.
+        lane: LaneId,
+        /// How many since the last report.
+        count: u64,
+    },
+    /// An event reached an authority that does not own it, and was not applied.
+    Misrouted {
+        /// Which lane it came through.
+        lane: LaneId,
+        /// The event's kind.
+        kind: &'static str,
+        /// The owner it reached: `None` when the state has no such owner at all.
+        reached: Option<Authority>,
+        /// The owner it names.
+        belongs_to: Authority,
+    },
+    /// Progress came after its operation had ended, and was not applied.
+    Sealed {
+        /// Which lane it came through.
+        lane: LaneId,
+        /// The operation.
+        operation: OperationId,
+        /// The event's number in its operation.
+        sequence: u64,
+    },
+    /// Events of an operation are missing.
+    OperationGap {
+        /// The operation.
+        operation: OperationId,
+        /// The number that was due.
+        expected: u64,
+        /// The number that came.
+        found: u64,
+    },
+    /// An event of an operation came twice, or out of its order.
+    OperationRepeat {
+        /// The operation.
+        operation: OperationId,
+        /// The number that came.
+        sequence: u64,
+        /// What came again.
+        phase: Phase,
+    },
+    /// More operations were open, or sealed out of order, than the pipeline remembers; one was forgotten.
+    OperationForgotten {
+        /// The operation.
+        operation: OperationId,
+    },
+    /// An enricher panicked; the event went on with the facets it had.
+    EnricherPanicked {
+        /// Which lane.
+        lane: LaneId,
+        /// How many times since the last report.
+        count: u64,
+    },
+    /// A source panicked. What it had emitted was published.
+    SourcePanicked {
+        /// Which lane.
+        lane: LaneId,
+        /// The lane's name.
+        name: Arc<str>,
+        /// What it said.
+        message: String,
+    },
+    /// A source failed.
+    SourceFailed {
+        /// Which lane.
+        lane: LaneId,
+        /// The lane's name.
+        name: Arc<str>,
+        /// Why.
+        message: String,
+    },
+    /// A source was made anew after it panicked or failed.
+    SourceRestarted {
+        /// Which lane.
+        lane: LaneId,
+        /// The lane's name.
+        name: Arc<str>,
+        /// How many times so far.
+        restarts: u32,
+    },
+    /// The reconciler panicked on an effect; the ones after it were run.
+    ReconcilerPanicked {
+        /// What it said.
+        message: String,
+    },
+    /// A reducer panicked, and the main lane has stopped.
+    ReducerPanicked {
+        /// Which lane the event came through.
+        lane: LaneId,
+        /// The event's kind.
+        kind: &'static str,
+        /// What the reducer said.
+        message: String,
+    },
+    /// A wake hook panicked; after [`WAKE_PANICS_MAX`](crate::WAKE_PANICS_MAX) panics it is detached.
+    WakePanicked {
+        /// What it said.
+        message: String,
+        /// True when it will not be called again.
+        detached: bool,
+    },
+    /// A thread runs where the system put it.
+    PinRefused {
+        /// The thread.
+        thread: String,
+        /// The core asked for.
+        core: usize,
+        /// Why it was refused.
+        reason: String,
+    },
+    /// Effects were produced and there is no reconciler.
+    EffectsUnhandled {
+        /// How many since the last report.
+        count: u64,
+    },
+}
+
+/// The sending end, and the counts of what was sent.
+pub(crate) struct Reporter {
+    sender: Sender<Diagnostic>,
+    dropped: AtomicU64,
+    faults: SharedFaults,
+}
+
+/// Written from several threads, on cold paths.
+#[derive(Default)]
+struct SharedFaults {
+    misrouted: AtomicU64,
+    sealed: AtomicU64,
+    operation_gaps: AtomicU64,
+    operation_repeats: AtomicU64,
+    operations_forgotten: AtomicU64,
+    source_panics: AtomicU64,
+    source_errors: AtomicU64,
+    source_restarts: AtomicU64,
+    reconciler_panics: AtomicU64,
+    wake_panics: AtomicU64,
+    reducer_panics: AtomicU64,
+    pins_refused: AtomicU64,
+}
+
+impl Reporter {
+    pub(crate) fn new() -> (Self, Diagnostics) {
+        let (sender, receiver) = crossbeam_channel::bounded(WAITING_MAX);
+        (Self { sender, dropped: AtomicU64::new(0), faults: SharedFaults::default() }, Diagnostics { receiver })
+    }
+
+    /// Counts `diagnostic` and hands it to whoever drains. Never waits.
+    #[cold]
+    pub(crate) fn report(&self, diagnostic: Diagnostic) {
+        if let Some(count) = self.count_of(&diagnostic) {
+            count.fetch_add(1, Relaxed);
+        }
+        match self.sender.try_send(diagnostic) {
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            Err(TrySendError::Full(_)) => {
+                self.dropped.fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    fn count_of(&self, diagnostic: &Diagnostic) -> Option<&AtomicU64> {
+        let faults = &self.faults;
+        match diagnostic {
+            Diagnostic::Misrouted { .. } => Some(&faults.misrouted),
+            Diagnostic::Sealed { .. } => Some(&faults.sealed),
+            Diagnostic::OperationGap { .. } => Some(&faults.operation_gaps),
+            Diagnostic::OperationRepeat { .. } => Some(&faults.operation_repeats),
+            Diagnostic::OperationForgotten { .. } => Some(&faults.operations_forgotten),
+            Diagnostic::SourcePanicked { .. } => Some(&faults.source_panics),
+            Diagnostic::SourceFailed { .. } => Some(&faults.source_errors),
+            Diagnostic::SourceRestarted { .. } => Some(&faults.source_restarts),
+            Diagnostic::ReconcilerPanicked { .. } => Some(&faults.reconciler_panics),
+            Diagnostic::WakePanicked { .. } => Some(&faults.wake_panics),
+            Diagnostic::ReducerPanicked { .. } => Some(&faults.reducer_panics),
+            Diagnostic::PinRefused { .. } => Some(&faults.pins_refused),
+            // These are counted where they happen.
+            Diagnostic::LaneOpened { .. }
+            | Diagnostic::LaneClosed { .. }
+            | Diagnostic::Shed { .. }
+            | Diagnostic::Returned { .. }
+            | Diagnostic::EnricherPanicked { .. }
+            | Diagnostic::EffectsUnhandled { .. } => None,
+        }
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+
+    pub(crate) fn faults(&self) -> Faults {
+        let faults = &self.faults;
+        Faults {
+            misrouted: faults.misrouted.load(Relaxed),
+            sealed: faults.sealed.load(Relaxed),
+            operation_gaps: faults.operation_gaps.load(Relaxed),
+            operation_repeats: faults.operation_repeats.load(Relaxed),
+            operations_forgotten: faults.operations_forgotten.load(Relaxed),
+            source_panics: faults.source_panics.load(Relaxed),
+            source_errors: faults.source_errors.load(Relaxed),
+            source_restarts: faults.source_restarts.load(Relaxed),
+            reconciler_panics: faults.reconciler_panics.load(Relaxed),
+            wake_panics: faults.wake_panics.load(Relaxed),
+            reducer_panics: faults.reducer_panics.load(Relaxed),
+            pins_refused: faults.pins_refused.load(Relaxed),
+        }
+    }
+}
+
+/// The receiving end: drained by the host when it likes. Clones share one queue, so each diagnostic reaches one of them.
+#[derive(Clone, Debug)]
+pub struct Diagnostics {
+    receiver: Receiver<Diagnostic>,
+}
+
+impl Diagnostics {
+    /// The oldest diagnostic that waits, if any.
+    pub fn next_waiting(&self) -> Option<Diagnostic> {
+        self.receiver.try_recv().ok()
+    }
+
+    /// Waits for a diagnostic, `deadline` at most.
+    pub fn wait(&self, deadline: Duration) -> Option<Diagnostic> {
+        self.receiver.recv_timeout(deadline).ok()
+    }
+
+    /// All diagnostics that wait.
+    pub fn drain(&self) -> impl Iterator<Item = Diagnostic> {
+        self.receiver.try_iter()
+    }
+}

@@ -1,0 +1,114 @@
+//! The main lane's side of publication: swap in the new, keep the old aside, use it again.
+//!
+//! # Invariants
+//! - **S1 one writer**: only the main lane swaps the cell and stores the version.
+//! - **S2 version behind cell**: the version is stored after the cell is swapped, so a reader that sees version *n*
+//!   loads a snapshot of version *n* or newer.
+//! - **S3 quarantine**: a snapshot that was swapped out is not touched again before [`QUARANTINE`] later publications.
+//!   A load that has picked up its pointer and not yet counted itself would otherwise race with its reuse, which is
+//!   the step that every known bug of such cells needs.
+//!
+//! # Pairs
+//! | pair | release                         | acquire                     | hands over                     |
+//! |------|---------------------------------|-----------------------------|--------------------------------|
+//! | P11  | the cell, `Publisher::publish`  | the cell, `Shelf::load`     | the snapshot                   |
+//! | P12  | `version`, `Publisher::publish` | `version`, `Shelf::version` | that the cell holds it (S2)    |
+//!
+//! Model: `loom-tests/src/snapshot.rs`.
+
+use std::collections::VecDeque;
+
+use crate::clock::Stamp;
+use crate::sync::{
+    Arc, AtomicU64, CachePadded,
+    Ordering::{Acquire, Release},
+    SwapCell,
+};
+
+use super::{Snapshot, Version};
+
+/// How many publications a retired snapshot rests before it may be used again.
+pub(crate) const QUARANTINE: usize = 2;
+
+/// How many retired snapshots are kept at most. Older ones that readers still hold are left to those readers.
+const RETIRED_MAX: usize = 8;
+
+/// Where the newest snapshot lies.
+pub(crate) struct Shelf<S> {
+    newest: SwapCell<Snapshot<S>>,
+    version: CachePadded<AtomicU64>,
+}
+
+impl<S> Shelf<S> {
+    pub(crate) fn new(state: S) -> Self {
+        let first = Snapshot { state, version: Version(0), stamp: Stamp(0), turn: 0 };
+        Self { newest: SwapCell::new(Arc::new(first)), version: CachePadded::new(AtomicU64::new(0)) }
+    }
+
+    #[inline]
+    pub(crate) fn load(&self) -> Arc<Snapshot<S>> {
+        // P11: sees the snapshot as `publish` made it.
+        self.newest.load()
+    }
+
+    /// The newest version whose snapshot can be loaded.
+    #[inline]
+    pub(crate) fn version(&self) -> Version {
+        // P12: a load after this finds that version or a newer one.
+        Version(self.version.load(Acquire))
+    }
+}
+
+/// The one writer of a shelf.
+pub(crate) struct Publisher<S> {
+    shelf: Arc<Shelf<S>>,
+    version: u64,
+    retired: VecDeque<Arc<Snapshot<S>>>,
+}
+
+impl<S: Clone> Publisher<S> {
+    pub(crate) fn new(shelf: Arc<Shelf<S>>) -> Self {
+        // One more than the most, so that retiring never allocates.
+        Self { shelf, version: 0, retired: VecDeque::with_capacity(RETIRED_MAX + 1) }
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        Version(self.version)
+    }
+
+    /// Publishes a copy of `state`. True if that needed new memory.
+    pub(crate) fn publish(&mut self, state: &S, stamp: Stamp, turn: u64) -> bool {
+        let version = Version(self.version + 1);
+        let (snapshot, allocated) = match self.recycle() {
+            Some(mut snapshot) => {
+                if let Some(inside) = Arc::get_mut(&mut snapshot) {
+                    inside.state.clone_from(state);
+                    (inside.version, inside.stamp, inside.turn) = (version, stamp, turn);
+                }
+                (snapshot, false)
+            }
+            None => (Arc::new(Snapshot { state: state.clone(), version, stamp, turn }), true),
+        };
+        self.version = version.0;
+        // P11: hands the snapshot to `Shelf::load`.
+        let before = self.shelf.newest.swap(snapshot);
+        // P12, S2: after the swap.
+        self.shelf.version.store(version.0, Release);
+        self.retire(before);
+        allocated
+    }
+
+    fn retire(&mut self, snapshot: Arc<Snapshot<S>>) {
+        self.retired.push_back(snapshot);
+        if self.retired.len() > RETIRED_MAX {
+            self.retired.pop_front();
+        }
+    }
+
+    /// The snapshot that has rested longest and that no reader holds.
+    fn recycle(&mut self) -> Option<Arc<Snapshot<S>>> {
+        let rested = self.retired.len().saturating_sub(QUARANTINE);
+        let at = (0..rested).find(|at| Arc::get_mut(&mut self.retired[*at]).is_some())?;
+        self.retired.remove(at)
+    }
+}

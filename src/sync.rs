@@ -1,0 +1,19 @@
+//! The one door to atomics, cells and rings.
+//!
+//! Protocol files name nothing of `std::sync`, `rtrb` or `arc_swap` themselves. The package `loom-tests` compiles the
+//! same files against a door of the same shape with loom's types behind it, so the models check the code that ships.
+
+mod cell;
+pub(crate) mod spsc;
+mod store_load;
+mod swap;
+
+pub(crate) use std::sync::Arc;
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+pub(crate) use crossbeam_utils::CachePadded;
+pub(crate) use parking_lot::Mutex;
+
+pub(crate) use cell::UnsafeCell;
+pub(crate) use store_load::StoreLoad;
+pub(crate) use swap::SwapCell;

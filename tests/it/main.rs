@@ -1,0 +1,10 @@
+//! Everything that needs more than one part of the engine, as a table of contents.
+
+mod closing;
+mod domain;
+mod faults;
+mod hosts;
+mod lanes;
+mod order;
+mod reading;
+mod tidy;
