@@ -137,10 +137,6 @@ impl Ledger {
     pub(crate) fn notes(&self) -> Vec<Note> {
         self.seen.iter().map(|seen| seen.note.clone()).collect()
     }
-
-    pub(crate) fn of(&self, lane: LaneId) -> Vec<Note> {
-        self.seen.iter().filter(|seen| seen.lane == lane).map(|seen| seen.note.clone()).collect()
-    }
 }
 
 /// Turns until nothing is left; returns how many events that were.

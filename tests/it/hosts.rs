@@ -1,1 +1,259 @@
-//! x
+//! The ways to embed: the host's own loop, mainlane's thread, a task; waking and sleeping.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use mainlane::{Budget, Drive, IdleStrategy, Left, Pipeline, Publish};
+
+use crate::domain::{Ledger, Note, PATIENCE, drain, settled, until};
+
+/// Runs a future on this thread, which is all the runtime that mainlane's futures need.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = std::pin::pin!(future);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => std::thread::park_timeout(deadline.saturating_duration_since(Instant::now())),
+        }
+        assert!(Instant::now() < deadline, "not ready within {PATIENCE:?}");
+    }
+}
+
+#[test]
+fn a_spawned_main_lane_sleeps_and_is_woken_by_each_push() {
+    for idle in [IdleStrategy::PARK, IdleStrategy::Yield, IdleStrategy::Spin] {
+        let builder = Pipeline::builder(Ledger::default());
+        let mut clocked = builder.lane("clocked").open().unwrap();
+        let mut unclocked = builder.lane("unclocked").unclocked().open().unwrap();
+        let (main_lane, handle) = builder.build().unwrap();
+        let mut running = main_lane.spawn(Drive::new().idle(idle)).unwrap();
+        let mut reader = handle.reader();
+        for n in 0..300u64 {
+            // Each push waits for the one before to be applied, so the main lane goes idle in between.
+            match n % 3 {
+                0 => clocked.push(Note::Item(n)).unwrap(),
+                1 => unclocked.push(Note::Item(n)).unwrap(),
+                _ => clocked.push(Note::Level { key: 1, value: n }).unwrap(),
+            }
+            let snapshot = reader.wait_changed(Instant::now() + PATIENCE).expect("a lost wake-up");
+            assert_eq!(snapshot.seen.len() as u64, n + 1);
+        }
+        assert!(running.shutdown(PATIENCE).complete);
+        settled(&handle);
+    }
+}
+
+#[test]
+fn a_task_drives_the_main_lane() {
+    let builder = Pipeline::builder(Ledger::default());
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    let producer = std::thread::spawn(move || {
+        for n in 0..1000 {
+            lane.push(Note::Item(n)).unwrap();
+        }
+        handle.close();
+    });
+    block_on(async {
+        while main_lane.turn(Budget::millis(1)).unwrap().left != Left::Ended {
+            main_lane.input().await;
+        }
+    });
+    producer.join().unwrap();
+    assert_eq!(main_lane.state().seen.len(), 1000);
+}
+
+#[test]
+fn a_reader_awaits_a_change() {
+    let builder = Pipeline::builder(Ledger::default());
+    let mut lane = builder.lane("a").open().unwrap();
+    let (main_lane, handle) = builder.build().unwrap();
+    let mut running = main_lane.spawn(Drive::new()).unwrap();
+    let mut reader = handle.reader();
+    for n in 0..100 {
+        lane.push(Note::Item(n)).unwrap();
+        let snapshot = block_on(reader.changed()).unwrap();
+        assert_eq!(snapshot.seen.len() as u64, n + 1);
+    }
+    running.shutdown(PATIENCE);
+    assert!(block_on(reader.changed()).is_none(), "there will be no more");
+    assert!(reader.wait_changed(Instant::now() + PATIENCE).is_none());
+}
+
+#[test]
+fn a_waiting_reader_is_let_go_at_the_end() {
+    let (main_lane, handle) = Pipeline::builder(Ledger::default()).build().unwrap();
+    let mut running = main_lane.spawn(Drive::new()).unwrap();
+    let mut reader = handle.reader();
+    let waiter = std::thread::spawn(move || reader.wait_changed(Instant::now() + PATIENCE).is_none());
+    assert!(running.shutdown(PATIENCE).complete);
+    assert!(waiter.join().unwrap());
+}
+
+#[test]
+fn a_wait_for_a_change_ends_at_its_deadline() {
+    let (_main_lane, handle) = Pipeline::builder(Ledger::default()).build().unwrap();
+    assert!(handle.reader().wait_changed(Instant::now()).is_none());
+    assert!(handle.reader().wait_changed(Instant::now() + Duration::from_millis(5)).is_none());
+}
+
+#[test]
+fn a_waking_reader_is_told_once_until_it_reads() {
+    let builder = Pipeline::builder(Ledger::default());
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    let calls = Arc::new(AtomicU64::new(0));
+    let counted = calls.clone();
+    let reader = handle
+        .waking_reader(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        })
+        .unwrap();
+    let mut push = |n| {
+        lane.push(Note::Item(n)).unwrap();
+        drain(&mut main_lane);
+        calls.load(Ordering::Relaxed)
+    };
+    assert_eq!((push(0), push(1), push(2)), (1, 1, 1), "one call while it is unanswered");
+    assert_eq!(reader.load().seen.len(), 3);
+    assert_eq!((push(3), push(4)), (2, 2), "the first publication after the answer calls again");
+    drop(reader);
+    assert_eq!((push(5), push(6)), (2, 2), "nobody is there to be told");
+}
+
+/// A host that sleeps until it is called, and loads when it is: it sees the last snapshot, however calls and loads
+/// interleave.
+#[test]
+fn a_host_that_sleeps_on_its_wake_hook_misses_nothing() {
+    const EVENTS: u64 = 20_000;
+    let builder = Pipeline::builder(Ledger::default());
+    let mut lane = builder.lane("a").open().unwrap();
+    let (main_lane, handle) = builder.build().unwrap();
+    let mut running = main_lane.spawn(Drive::new().budget(Budget::events(50))).unwrap();
+    let (call, called) = std::sync::mpsc::channel();
+    let reader = handle
+        .waking_reader(move || {
+            let _ = call.send(());
+        })
+        .unwrap();
+    let producer = std::thread::spawn(move || (0..EVENTS).for_each(|n| lane.push(Note::Item(n)).unwrap()));
+    let mut versions = Vec::new();
+    loop {
+        called.recv_timeout(PATIENCE).expect("a lost wake-up");
+        let snapshot = reader.load();
+        versions.push(snapshot.version());
+        if snapshot.seen.len() as u64 == EVENTS {
+            break;
+        }
+    }
+    producer.join().unwrap();
+    assert!(versions.is_sorted(), "versions never go back");
+    running.shutdown(PATIENCE);
+    assert!(called.try_iter().count() <= 1, "at most the one call for what was read already");
+}
+
+#[test]
+fn an_input_hook_wakes_a_host_that_sleeps() {
+    let (call, called) = std::sync::mpsc::channel();
+    let call = parking_lot::Mutex::new(call);
+    let builder = Pipeline::builder(Ledger::default()).on_input(move || {
+        let _ = call.lock().send(());
+    });
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    let producer = std::thread::spawn(move || (0..5000).for_each(|n| lane.push(Note::Item(n)).unwrap()));
+    loop {
+        let turn = main_lane.turn(Budget::events(10)).unwrap();
+        if main_lane.state().seen.len() == 5000 {
+            break;
+        }
+        if turn.left == Left::Nothing && !main_lane.arm_input() {
+            called.recv_timeout(PATIENCE).expect("a lost wake-up");
+        }
+    }
+    producer.join().unwrap();
+    drain(&mut main_lane);
+    settled(&handle);
+}
+
+#[test]
+fn a_host_thread_waits_for_input() {
+    let builder = Pipeline::builder(Ledger::default());
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, _handle) = builder.build().unwrap();
+    main_lane.wait_for_input(Instant::now());
+    let producer = std::thread::spawn(move || (0..1000).for_each(|n| lane.push(Note::Item(n)).unwrap()));
+    let deadline = Instant::now() + PATIENCE;
+    while main_lane.state().seen.len() < 1000 {
+        main_lane.wait_for_input(deadline);
+        main_lane.turn(Budget::UNLIMITED).unwrap();
+        assert!(Instant::now() < deadline);
+    }
+    producer.join().unwrap();
+}
+
+#[test]
+fn publication_at_most_every_so_often_still_publishes_the_last_state() {
+    let every = Duration::from_millis(20);
+    let builder = Pipeline::builder(Ledger::default()).publish(Publish::AtMostEvery(every));
+    let mut lane = builder.lane("a").open().unwrap();
+    let (main_lane, handle) = builder.build().unwrap();
+    let mut running = main_lane.spawn(Drive::new()).unwrap();
+    let mut reader = handle.reader();
+    let began = Instant::now();
+    for n in 0..200 {
+        lane.push(Note::Item(n)).unwrap();
+        std::thread::yield_now();
+    }
+    // No further event comes: the time alone brings the last state out.
+    let last = loop {
+        let snapshot = reader.wait_changed(began + PATIENCE).expect("the last state is published");
+        if snapshot.seen.len() == 200 {
+            break snapshot;
+        }
+    };
+    let most = began.elapsed().as_millis() / every.as_millis() + 2;
+    assert!(u128::from(last.version().as_u64()) <= most, "{:?} in {:?}", last.version(), began.elapsed());
+    running.shutdown(PATIENCE);
+}
+
+#[test]
+fn publication_on_request_waits_to_be_asked() {
+    let builder = Pipeline::builder(Ledger::default()).publish(Publish::OnRequest);
+    let mut lane = builder.lane("a").open().unwrap();
+    let (main_lane, handle) = builder.build().unwrap();
+    let mut running = main_lane.spawn(Drive::new()).unwrap();
+    let mut reader = handle.reader();
+    lane.push_batch((0..10).map(Note::Item)).unwrap();
+    until("all is applied", || handle.counters().events.applied == 10);
+    assert_eq!(reader.version().as_u64(), 0);
+    reader.request();
+    assert_eq!(reader.wait_changed(Instant::now() + PATIENCE).unwrap().seen.len(), 10);
+    lane.push(Note::Item(10)).unwrap();
+    running.shutdown(PATIENCE);
+    assert_eq!(reader.load().seen.len(), 11, "the end is always published");
+}
+
+#[test]
+fn a_turn_that_holds_a_publication_back_says_until_when() {
+    let builder = Pipeline::builder(Ledger::default()).publish(Publish::AtMostEvery(Duration::from_secs(3600)));
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    lane.push(Note::Item(0)).unwrap();
+    assert!(main_lane.turn(Budget::UNLIMITED).unwrap().published.is_some(), "the first goes out at once");
+    lane.push(Note::Item(1)).unwrap();
+    assert!(matches!(main_lane.turn(Budget::UNLIMITED).unwrap().left, Left::PublishAt(_)));
+    main_lane.shutdown(PATIENCE);
+    assert_eq!(handle.reader().load().seen.len(), 2);
+}
