@@ -1,20 +1,56 @@
-//! Work in progress.
-mod clock;
-mod core;
-mod error;
-mod event;
-mod facets;
-mod lane;
-mod mailbox;
-mod main_lane;
-mod observe;
-mod origin;
-mod pipeline;
-mod snapshot;
-mod sync;
-mod wake;
+//! Many producers, one coherent state, and a thread that must not stall.
+//!
+//! A host brings an event type ([`Event`]), a state and what events do to it ([`Reducer`]). mainlane brings the way in
+//! between:
+//!
+//! ```text
+//!  source ──poll──▶ lane: enrich → classify ─┬─ critical ─▶ ring ────────────┐
+//!  (a thread of ours, or yours that pushes)  └─ lossy ────▶ coalescing table ┤
+//!                                                                            ▼
+//!          main lane, one turn:   cut → merge → apply → reconcile → publish ──▶ readers
+//! ```
+//!
+//! Begin with [`Pipeline::builder`]. Its page has a whole example; the repository's `docs/guide.md` says how to embed it
+//! and `docs/ARCHITECTURE.md` what it promises and how it is made.
+//!
+//! # What it promises
+//! | | |
+//! |---|---|
+//! | **lane order** | events of one lane are applied in push order; a coalesced one stands where its newest part stood |
+//! | **causal order** | if push A returned before push B began, A is applied before B, and never seen without it |
+//! | **critical events** | are never lost, duplicated or reordered within their lane |
+//! | **lossy events** | never make a producer wait; the newest value of each key arrives; each loss is counted by its reason |
+//! | **coherent reads** | a snapshot is the state after a whole number of turns; nobody waits for anybody |
+//! | **bounded cost** | no allocation, no lock and no system call per event in steady state; a turn keeps its budget |
+//! | **faults stay where they are** | a panicking source, enricher, hook or reconciler is contained and reported |
+//! | **an end** | a shutdown applies what was accepted, joins every thread, and reports |
+//! | **nothing silent** | whatever is out of the ordinary is a counter and a [`Diagnostic`] |
+//!
+//! # Features
+//! None is on by default. `workspace` adds the reference domain, panes on pseudo-terminals and
+//! watched folders; `cli` adds the program.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+// In the order an event meets them.
+
+mod pipeline; // the one place where everything is wired
+mod event; // what a host says of its events, and the envelope a reducer is given
+mod origin; // who an event is about
+mod facets; // context, and how it is filled in
+mod lane; // enrich, classify, ring and coalescing table, ingestion threads and their sources
+mod clock; // the shared counter, and how stamps become keys
+mod mailbox; // how lanes that are opened at run time reach the main lane
+mod main_lane; // cut, merge, apply, reconcile, publish
+mod snapshot; // publisher and readers
+mod wake; // how one thread sleeps until another has something for it
+mod observe; // counters and diagnostics
+mod core; // what all parts of one pipeline share
+mod error; // what can go wrong on the control side
+mod sync; // the one door to atomics, cells and rings
 #[cfg(feature = "workspace")]
-pub mod workspace;
+#[cfg_attr(docsrs, doc(cfg(feature = "workspace")))]
+pub mod workspace; // the reference domain, with real sources
 
 pub use clock::Stamp;
 pub use error::Error;
@@ -39,3 +75,8 @@ pub use observe::diagnostic::{Diagnostic, Diagnostics};
 pub use origin::{Origin, Rank};
 pub use pipeline::{Builder, Handle, Pipeline};
 pub use snapshot::{CachedReader, Reader, Snapshot, Version, WakingReader};
+
+/// The README's example, compiled and run.
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;

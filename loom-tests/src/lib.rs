@@ -1,1 +1,95 @@
-//! Models.
+//! Models of the engine's lock-free protocols, run by loom.
+//!
+//! The files that ship are compiled here a second time, against a door (`sync`) of the same shape as the engine's with
+//! loom's types behind it: what the models check is the code itself, not a copy of it. Beside each model that must hold
+//! stand *control arms*: the same model with one thing taken away, which must fail. An arm that does not fail would mean
+//! that the model is blind.
+//!
+//! Run with `cargo test -p loom-tests --release`; `LOOM_COUNTS=1` and `--nocapture` print how many executions each model
+//! took.
+//!
+//! # What loom cannot show
+//! It has no load buffering, lets an atomic be read at most seven stores back, and knows neither compiler fences nor
+//! the system's barriers: `StoreLoad` is modelled with sequentially consistent fences on both sides. `rtrb` and
+//! `arc_swap` are invisible to it; in their place stand a ring and a cell with the same orderings.
+
+#[path = "../../src/clock.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the whole file is compiled, the models use a part of it")]
+mod clock;
+#[path = "../../src/mailbox.rs"]
+#[allow(dead_code, reason = "the whole file is compiled, the models use a part of it")]
+mod mailbox;
+#[path = "../../src/wake.rs"]
+mod wake_files;
+
+mod event {
+    //! The two names that `lane/coalesce.rs` knows of the engine's events.
+
+    /// See `mainlane::Coalesced`.
+    #[allow(dead_code, reason = "the models merge")]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum Coalesced {
+        Replaced,
+        Merged,
+    }
+
+    /// See `mainlane::Tier`.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Tier(u8);
+
+    impl Tier {
+        pub(crate) const LOW: Tier = Tier(0);
+        pub(crate) const HIGH: Tier = Tier(1);
+        pub(crate) const COUNT: usize = 8;
+
+        pub(crate) const fn number(self) -> u8 {
+            self.0
+        }
+    }
+}
+
+#[path = "../../src/lane"]
+#[allow(dead_code, reason = "the whole files are compiled, the models use a part of them")]
+mod lane {
+    pub(crate) mod coalesce;
+    #[path = "gate.rs"]
+    pub(crate) mod gate_file;
+    pub(crate) mod ring;
+    #[path = "table.rs"]
+    pub(crate) mod table;
+}
+
+#[path = "../../src/main_lane"]
+mod main_lane {
+    #[path = "cut.rs"]
+    pub(crate) mod cut_file;
+}
+
+#[path = "../../src/snapshot"]
+#[allow(dead_code, reason = "the whole files are compiled, the models use a part of them")]
+mod snapshot_files {
+    //! What `snapshot/publisher.rs` finds around it.
+
+    use crate::clock::Stamp;
+
+    pub(crate) mod publisher;
+
+    pub(crate) struct Snapshot<S> {
+        pub(crate) state: S,
+        pub(crate) version: Version,
+        pub(crate) stamp: Stamp,
+        pub(crate) turn: u64,
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    pub(crate) struct Version(pub(crate) u64);
+}
+
+mod sync;
+
+pub mod cut;
+pub mod explore;
+pub mod gate;
+pub mod snapshot;
+pub mod table;
+pub mod wake;

@@ -1,1 +1,60 @@
-//! workspace
+//! The reference domain: panes on pseudo-terminals, watched folders, system readings.
+//!
+//! A small but complete host of the engine, of the kind it was made for: a terminal workspace, where many noisy
+//! producers feed one state that several views read. The command line runs on it, and it shows how a host is laid out.
+//!
+//! | part | what it is |
+//! |------|------------|
+//! | [`WorkspaceEvent`] | the union of all events, in three tiers: built-in, services with a named provider, plug-ins |
+//! | [`Workspace`] | the state, with two owners: [`Model`] for what there is, [`Layout`] for what is on screen |
+//! | [`PtySource`] | one command on a pseudo-terminal of its own |
+//! | [`WatchSource`] | one folder and everything below it, kept equal to the disk |
+//! | [`SystemSource`] | readings of memory, load and processor time |
+//!
+//! # What is exact and what is not
+//! Byte counts, line counts and exit codes of panes are exact: they are added up when events coalesce. A worktree's
+//! counts are exact while the operating system keeps up. When it does not, the worktree says so
+//! ([`WorktreeEvent::Diverged`]), compares itself with the disk, reports every difference as an event of its own and
+//! only then calls itself [reconciled](WorktreeEvent::Reconciled). The disk is the truth; nothing is repaired silently.
+//!
+//! Readings of the system are samples: the newest one is all that matters.
+//!
+//! # Where it runs
+//! On Unix. The figures of [`SystemSource`] respect the memory limit of a Linux container.
+
+// In the order an event meets them: what it is, where it comes from, what it does to the state.
+mod class;
+mod event;
+
+mod command;
+mod pane;
+mod terminal;
+
+mod mirror;
+mod scan;
+mod translate;
+mod watch;
+mod worktree;
+
+mod system;
+
+mod state;
+
+#[cfg(test)]
+mod testing;
+
+pub use class::classify_in;
+pub use command::first_word_exists;
+pub use event::{
+    Divergence, EntryKind, Exit, LAYOUT, LayoutEvent, MODEL, PaneEvent, PaneId, PlugInEvent, Reading, ServiceEvent,
+    SystemEvent, VersionStatus, WorkspaceEvent, WorkspaceFacets, WorkspaceKey, WorktreeEvent, WorktreeId,
+};
+pub use pane::{PtyBuilder, PtySource};
+pub use state::{
+    Layout, Machine, Mirror, Model, Pane, PaneActivity, PaneState, PlugInTally, Workspace, WorkspaceEffect, Worktree,
+    WorktreeCounts,
+};
+pub use system::SystemSource;
+pub use terminal::{Mark, Terminal, TerminalReading};
+pub use watch::{WatchBuilder, WatchControl, WatchError};
+pub use worktree::WatchSource;

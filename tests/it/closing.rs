@@ -182,7 +182,7 @@ fn everything_is_dropped_once() {
             type Key = u32;
             type Facets = ();
             fn class(&self) -> mainlane::Class<u32> {
-                if Arc::strong_count(&self.0) % 2 == 0 {
+                if Arc::strong_count(&self.0).is_multiple_of(2) {
                     mainlane::Class::Critical
                 } else {
                     mainlane::Class::lossy(Arc::strong_count(&self.0) as u32 % 5, mainlane::Tier::NORMAL)

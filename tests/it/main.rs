@@ -1,6 +1,7 @@
 //! Everything that needs more than one part of the engine, as a table of contents.
 
 mod closing;
+mod cost;
 mod domain;
 mod faults;
 mod hosts;

@@ -1,0 +1,386 @@
+//! The causally consistent cut: `clock.rs`, `lane/ring.rs`, `lane/table.rs`, `mailbox.rs`, `main_lane/cut.rs`.
+//!
+//! Modelled: one or two threads that push A and then, knowing of A by some way that the engine does not see, B; a main
+//! lane that takes a cut meanwhile. In every execution a cut that has B has A, and A goes first. Lanes are real rings of
+//! two slots and real tables of one entry; keys come from the real clock.
+//!
+//! Bounds: at most two threads beside the main lane, three events, two cuts. Explored in full where nothing else is
+//! said in `tests/models.rs`. About half a minute together.
+//!
+//! Must make it fail, and are kept as control arms: one pass instead of until stable; admitting the bound itself with
+//! one pass; a mailbox that is not looked at in each pass; a `tail` that is not released. Mutations of the files that
+//! fail here: the clock's `fetch_add` as a load and a store, a lossy key read before the last push.
+
+use crate::clock::{Bound, Clock, critical_key, lossy_key};
+use crate::lane::ring::{Keyed, RingConsumer, RingProducer, ring};
+use crate::lane::table::{TableConsumer, TableProducer, Unread, table};
+use crate::mailbox::Mailbox;
+use crate::main_lane::cut_file::{Extend, until_stable};
+use crate::sync::{Arc, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use loom::thread;
+
+const A: u32 = 1;
+const B: u32 = 2;
+const C: u32 = 3;
+
+/// How a model takes its cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cutting {
+    /// As the engine does.
+    UntilStable,
+    /// One pass: too little.
+    OnePass,
+    /// One pass that admits the bound itself and the key after it.
+    OnePassWithBound,
+    /// Until stable, with a mailbox that is looked at only before.
+    MailboxOnce,
+}
+
+/// A lane's end at the main lane: both ways in, and what was found.
+struct End {
+    ring: RingConsumer<u32>,
+    table: TableConsumer<u32>,
+    found: Vec<(u64, u32)>,
+}
+
+impl Extend for End {
+    fn extend(&mut self, bound: Bound) -> bool {
+        let ring = self.ring.extend(bound);
+        self.table.collect(bound, |value| self.found.push((value.key, value.item))) | ring
+    }
+}
+
+/// A lane's end at its producer.
+struct Start {
+    clock: Arc<Clock>,
+    ring: RingProducer<u32>,
+    table: TableProducer<u32>,
+}
+
+impl Start {
+    fn critical(&mut self, item: u32) {
+        assert!(self.ring.room(1) > 0);
+        self.ring.push(critical_key(self.clock.take(1)), item);
+    }
+
+    fn batch(&mut self, items: [u32; 2]) {
+        assert!(self.ring.room(2) == 2);
+        let mut key = critical_key(self.clock.take(2));
+        let mut items = items.into_iter();
+        self.ring.fill(2, || {
+            let keyed = Keyed { key, item: items.next()? };
+            key += 2;
+            Some(keyed)
+        });
+    }
+
+    fn lossy(&mut self, item: u32) {
+        let key = lossy_key(self.clock.read());
+        let slot = match self.table.take_back(0) {
+            Some(slot) => {
+                self.table.take_value(&slot);
+                slot
+            }
+            None => self.table.free_slot(|_| ()),
+        };
+        self.table.put(0, slot, Unread { key, sequence: 0, parts: 1, item });
+    }
+}
+
+fn lane(clock: &Arc<Clock>) -> (Start, End) {
+    let (producer, consumer) = ring(2);
+    let (putting, taking) = table(1);
+    (
+        Start { clock: clock.clone(), ring: producer, table: putting },
+        End { ring: consumer, table: taking, found: Vec::new() },
+    )
+}
+
+fn cut(clock: &Clock, lanes: &mut Vec<End>, mailbox: Option<(&Mailbox<End>, &mut u64)>, cutting: Cutting) {
+    let bound = clock.cut();
+    let mut mailbox = mailbox;
+    let mut look = |lanes: &mut Vec<End>| {
+        let Some((mailbox, letters)) = &mut mailbox else { return false };
+        let posted = mailbox.posted();
+        if posted == **letters {
+            return false;
+        }
+        **letters = posted;
+        lanes.append(&mut mailbox.collect());
+        true
+    };
+    match cutting {
+        Cutting::UntilStable => {
+            until_stable(bound, lanes, look);
+        }
+        Cutting::OnePass => one_pass(bound, lanes),
+        Cutting::OnePassWithBound => one_pass(Bound(bound.0 + 2), lanes),
+        Cutting::MailboxOnce => {
+            look(lanes);
+            until_stable(bound, lanes, |_| false);
+        }
+    }
+    for lane in lanes {
+        let found = &mut lane.found;
+        lane.ring.take(u64::MAX, usize::MAX, |key, item| found.push((key, *item)));
+    }
+}
+
+fn one_pass(bound: Bound, lanes: &mut [End]) {
+    for lane in lanes {
+        lane.extend(bound);
+    }
+}
+
+/// What all cuts so far found, in the order in which it is applied.
+#[derive(Default)]
+struct Applied(Vec<u32>);
+
+impl Applied {
+    fn add(&mut self, lanes: &mut [End]) {
+        let mut batch: Vec<_> = lanes.iter_mut().flat_map(|lane| lane.found.drain(..)).collect();
+        batch.sort_unstable_by_key(|(key, _)| *key);
+        assert!(batch.windows(2).all(|two| two[0].0 < two[1].0), "the keys in these models are all different");
+        self.0.extend(batch.into_iter().map(|(_, item)| item));
+    }
+
+    /// What has `later` has `earlier`, before it.
+    fn closed(&self, earlier: u32, later: u32) {
+        let place = |item| self.0.iter().position(|other| *other == item);
+        if let Some(later) = place(later) {
+            assert!(place(earlier).is_some_and(|earlier| earlier < later), "an effect without its cause: {:?}", self.0);
+        }
+    }
+}
+
+/// Whether the first or the second push is a lossy one.
+#[derive(Clone, Copy, Debug)]
+pub enum Kinds {
+    /// Both are critical.
+    Critical,
+    /// The first is lossy.
+    LossyThenCritical,
+    /// The second is lossy.
+    CriticalThenLossy,
+}
+
+fn push_first(lane: &mut Start, kinds: Kinds) {
+    match kinds {
+        Kinds::LossyThenCritical => lane.lossy(A),
+        Kinds::Critical | Kinds::CriticalThenLossy => lane.critical(A),
+    }
+}
+
+fn push_second(lane: &mut Start, kinds: Kinds) {
+    match kinds {
+        Kinds::CriticalThenLossy => lane.lossy(B),
+        Kinds::Critical | Kinds::LossyThenCritical => lane.critical(B),
+    }
+}
+
+/// One thread pushes A, then raises a flag; another sees the flag and pushes B on another lane. The lane of A comes
+/// first at the main lane, where a single pass misses it.
+pub fn hidden_channel(kinds: Kinds, cuts: usize, cutting: Cutting) {
+    let clock = Arc::new(Clock::new());
+    let (mut first, first_end) = lane(&clock);
+    let (mut second, second_end) = lane(&clock);
+    let flag = Arc::new(AtomicU64::new(0));
+    let raised = flag.clone();
+    let one = thread::spawn(move || {
+        push_first(&mut first, kinds);
+        raised.store(1, Release);
+    });
+    let other = thread::spawn(move || {
+        if flag.load(Acquire) == 1 {
+            push_second(&mut second, kinds);
+        }
+    });
+    let mut lanes = vec![first_end, second_end];
+    let mut applied = Applied::default();
+    for _ in 0..cuts {
+        cut(&clock, &mut lanes, None, cutting);
+        applied.add(&mut lanes);
+        applied.closed(A, B);
+    }
+    one.join().unwrap();
+    other.join().unwrap();
+    cut(&clock, &mut lanes, None, Cutting::UntilStable);
+    applied.add(&mut lanes);
+    applied.closed(A, B);
+    assert!(applied.0.contains(&A), "nothing is lost");
+}
+
+/// One thread pushes A on one lane, then B on another.
+pub fn one_thread_two_lanes(kinds: Kinds, cutting: Cutting) {
+    let clock = Arc::new(Clock::new());
+    let (mut first, first_end) = lane(&clock);
+    let (mut second, second_end) = lane(&clock);
+    let pushing = thread::spawn(move || {
+        push_first(&mut first, kinds);
+        push_second(&mut second, kinds);
+    });
+    let mut lanes = vec![first_end, second_end];
+    let mut applied = Applied::default();
+    cut(&clock, &mut lanes, None, cutting);
+    applied.add(&mut lanes);
+    applied.closed(A, B);
+    pushing.join().unwrap();
+    cut(&clock, &mut lanes, None, Cutting::UntilStable);
+    applied.add(&mut lanes);
+    assert_eq!(applied.0, [A, B]);
+}
+
+/// A batch of A and B on one lane, then C on another, by one thread.
+pub fn batch_then_another_lane() {
+    let clock = Arc::new(Clock::new());
+    let (mut first, first_end) = lane(&clock);
+    let (mut second, second_end) = lane(&clock);
+    let pushing = thread::spawn(move || {
+        first.batch([A, B]);
+        second.critical(C);
+    });
+    let mut lanes = vec![first_end, second_end];
+    let mut applied = Applied::default();
+    cut(&clock, &mut lanes, None, Cutting::UntilStable);
+    applied.add(&mut lanes);
+    applied.closed(A, B);
+    applied.closed(B, C);
+    pushing.join().unwrap();
+    cut(&clock, &mut lanes, None, Cutting::UntilStable);
+    applied.add(&mut lanes);
+    assert_eq!(applied.0, [A, B, C]);
+}
+
+/// A, then B because of A, then C because of B, by three threads on three lanes, one of which is the main lane's own.
+pub fn chain_of_three() {
+    let clock = Arc::new(Clock::new());
+    let (mut first, first_end) = lane(&clock);
+    let (mut second, second_end) = lane(&clock);
+    let (mut third, third_end) = lane(&clock);
+    let flag = Arc::new(AtomicU64::new(0));
+    let (raised, passed, seen) = (flag.clone(), flag.clone(), flag);
+    let threads = [
+        thread::spawn(move || {
+            first.critical(A);
+            raised.fetch_add(1, Release);
+        }),
+        thread::spawn(move || {
+            if passed.load(Acquire) == 1 {
+                second.critical(B);
+                passed.fetch_add(1, Release);
+            }
+        }),
+        thread::spawn(move || {
+            if seen.load(Acquire) == 2 {
+                third.critical(C);
+            }
+        }),
+    ];
+    let mut lanes = vec![first_end, second_end, third_end];
+    let mut applied = Applied::default();
+    cut(&clock, &mut lanes, None, Cutting::UntilStable);
+    applied.add(&mut lanes);
+    applied.closed(A, B);
+    applied.closed(B, C);
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+/// A ring that wraps: three events through two slots, while two cuts are taken.
+pub fn around_the_ring() {
+    let clock = Arc::new(Clock::new());
+    let (mut start, end) = lane(&clock);
+    let pushing = thread::spawn(move || {
+        let mut pushed = 0;
+        for item in [A, B, C] {
+            if start.ring.room(1) > 0 {
+                start.critical(item);
+                pushed += 1;
+            }
+        }
+        pushed
+    });
+    let mut lanes = vec![end];
+    let mut applied = Applied::default();
+    for _ in 0..2 {
+        cut(&clock, &mut lanes, None, Cutting::UntilStable);
+        applied.add(&mut lanes);
+    }
+    let pushed = pushing.join().unwrap();
+    cut(&clock, &mut lanes, None, Cutting::UntilStable);
+    applied.add(&mut lanes);
+    assert_eq!(applied.0, [A, B, C][..pushed], "first in, first out, nothing lost");
+}
+
+/// One thread opens a lane, pushes A on it, and raises a flag; another sees the flag and pushes B on an older lane (M1).
+pub fn lane_opened_meanwhile(cutting: Cutting) {
+    let clock = Arc::new(Clock::new());
+    let mailbox = Arc::new(Mailbox::new());
+    let (mut old, old_end) = lane(&clock);
+    let flag = Arc::new(AtomicU64::new(0));
+    let (raised, posting, its_clock) = (flag.clone(), mailbox.clone(), clock.clone());
+    let one = thread::spawn(move || {
+        let (mut new, new_end) = lane(&its_clock);
+        assert!(posting.post(new_end).is_ok());
+        new.critical(A);
+        raised.store(1, Release);
+    });
+    let other = thread::spawn(move || {
+        if flag.load(Acquire) == 1 {
+            old.critical(B);
+        }
+    });
+    let mut lanes = vec![old_end];
+    let mut letters = 0;
+    let mut applied = Applied::default();
+    cut(&clock, &mut lanes, Some((&mailbox, &mut letters)), cutting);
+    applied.add(&mut lanes);
+    applied.closed(A, B);
+    one.join().unwrap();
+    other.join().unwrap();
+    cut(&clock, &mut lanes, Some((&mailbox, &mut letters)), Cutting::UntilStable);
+    applied.add(&mut lanes);
+    applied.closed(A, B);
+    assert!(applied.0.contains(&A), "an open lane is not lost");
+}
+
+/// Posting against closing: each letter is taken, or handed back (P13).
+pub fn mailbox_closed_meanwhile() {
+    let mailbox = Arc::new(Mailbox::new());
+    let posting = mailbox.clone();
+    let poster = thread::spawn(move || [1, 2].map(|letter| posting.post(letter).is_ok()));
+    let mut taken = Vec::new();
+    if mailbox.posted() > 0 {
+        let letters = mailbox.collect();
+        assert!(!letters.is_empty(), "a number that is seen has its letter in the box");
+        taken.extend(letters);
+    }
+    taken.extend(mailbox.close());
+    let accepted = poster.join().unwrap();
+    let expected: Vec<_> = [1, 2].into_iter().zip(accepted).filter(|(_, accepted)| *accepted).map(|(n, _)| n).collect();
+    assert_eq!(taken, expected);
+    assert_eq!(mailbox.posted() as usize, expected.len());
+}
+
+/// A cut in a thread of its own reads nothing but what `Relaxed` allows of the clock: keys of one thread still rise, and
+/// one that follows a cut is past its bound (K1, K2).
+pub fn keys_rise() {
+    let clock = Arc::new(Clock::new());
+    let flag = Arc::new(AtomicU64::new(0));
+    let (cutting, bound_of) = (clock.clone(), flag.clone());
+    let main_lane = thread::spawn(move || {
+        let bound = cutting.cut();
+        bound_of.store(bound.0, Release);
+        bound.0
+    });
+    let lossy = lossy_key(clock.read());
+    let critical = critical_key(clock.take(1));
+    let seen = flag.load(Acquire);
+    let last = lossy_key(clock.read());
+    assert!(lossy < critical && critical < last);
+    assert!(seen == 0 || last >= seen, "a push after a cut is outside it");
+    assert_ne!(critical, main_lane.join().unwrap(), "the bound is nobody's key");
+    assert_eq!(clock.read(), 3, "no stamp value is given twice");
+    let _ = flag.load(Relaxed);
+}

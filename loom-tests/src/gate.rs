@@ -1,0 +1,77 @@
+//! The gate: `lane/gate.rs`, with the ring that it guards.
+//!
+//! Modelled: a producer that pushes twice through the gate, and a main lane that shuts it. In every execution, when the
+//! gate is seen quiet after it was shut and the barrier run, every accepted push is visible and no other will be.
+//!
+//! Bounds: one thread beside the main lane, two pushes. Explored in full. A few seconds.
+//!
+//! Must make it fail: weakening either end of P4 or P5; either barrier taken away (B1), which are control arms.
+
+use crate::clock::Bound;
+use crate::lane::gate_file::Gate;
+use crate::lane::ring::{RingConsumer, ring};
+use crate::sync::{Arc, StoreLoad};
+use loom::thread;
+
+fn visible(consumer: &mut RingConsumer<u32>) -> usize {
+    consumer.extend(Bound::OPEN);
+    consumer.take(u64::MAX, usize::MAX, |_, _| ())
+}
+
+/// Shut, barrier, quiet: then all that was accepted is there, and what was refused wrote nothing (G1).
+pub fn shut_while_pushing() {
+    let store_load = StoreLoad::detect();
+    let gate = Arc::new(Gate::new(store_load));
+    let (mut producer, mut consumer) = ring(2);
+    let entered = gate.clone();
+    let pushing = thread::spawn(move || {
+        let mut accepted = 0;
+        for item in 0..2 {
+            let Some(entered) = entered.enter() else { break };
+            producer.push(u64::from(item), item);
+            accepted += 1;
+            drop(entered);
+        }
+        assert!(accepted == 2 || entered.is_shut());
+        accepted
+    });
+    gate.shut();
+    store_load.heavy();
+    let quiet = gate.is_quiet();
+    let seen = visible(&mut consumer);
+    let accepted = pushing.join().unwrap();
+    if quiet {
+        assert_eq!(seen, accepted, "quiet: all that was accepted is visible, and nothing comes after");
+    }
+    assert!(gate.is_quiet());
+    assert_eq!(seen + visible(&mut consumer), accepted, "nothing accepted is lost");
+}
+
+/// A push after the gate is known to be shut is refused, however it is known.
+pub fn refused_after_shut() {
+    let store_load = StoreLoad::detect();
+    let gate = Arc::new(Gate::new(store_load));
+    gate.shut();
+    let late = gate.clone();
+    let pushing = thread::spawn(move || late.enter().is_none());
+    assert!(pushing.join().unwrap() && gate.is_quiet());
+}
+
+/// The producer leaves: what is visible after that was seen is all there will be (P5).
+pub fn producer_leaves() {
+    let gate = Arc::new(Gate::new(StoreLoad::detect()));
+    let (mut producer, mut consumer) = ring(2);
+    let leaving = gate.clone();
+    let pushing = thread::spawn(move || {
+        for item in 0..2 {
+            if let Some(_entered) = leaving.enter() {
+                producer.push(u64::from(item), item);
+            }
+        }
+        leaving.leave();
+    });
+    if gate.is_left() {
+        assert_eq!(visible(&mut consumer), 2, "all there will be");
+    }
+    pushing.join().unwrap();
+}

@@ -1,0 +1,69 @@
+//! The door, with loom behind it. Same shape as the engine's `src/sync.rs`.
+
+pub(crate) mod cell;
+pub(crate) mod spsc;
+pub(crate) mod swap;
+pub(crate) mod weak;
+
+pub(crate) use loom::sync::Arc;
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+pub(crate) use cell::UnsafeCell;
+pub(crate) use swap::SwapCell;
+
+use weak::Weak;
+
+/// Takes no room of its own here: loom knows no cache lines.
+pub(crate) struct CachePadded<T>(T);
+
+impl<T> CachePadded<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(value)
+    }
+}
+
+impl<T> std::ops::Deref for CachePadded<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// A lock whose `lock` returns the guard, as parking_lot's does.
+pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(loom::sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+        match self.0.lock() {
+            Ok(guard) => guard,
+            Err(_) => unreachable!("an execution ends with the first panic"),
+        }
+    }
+}
+
+/// Orders a store before a later load: fences on both sides, either of which can be taken away.
+#[derive(Clone, Copy)]
+pub(crate) struct StoreLoad;
+
+impl StoreLoad {
+    pub(crate) fn detect() -> Self {
+        Self
+    }
+
+    pub(crate) fn light(self) {
+        if !weak::is(Weak::Light) {
+            loom::sync::atomic::fence(Ordering::SeqCst);
+        }
+    }
+
+    pub(crate) fn heavy(self) {
+        if !weak::is(Weak::Heavy) {
+            loom::sync::atomic::fence(Ordering::SeqCst);
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The cell whose accesses loom watches.
+
+pub(crate) use loom::cell::UnsafeCell;

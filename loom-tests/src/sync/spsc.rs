@@ -1,0 +1,174 @@
+//! A ring with the orderings of the one that ships, and slots that loom watches.
+//!
+//! Values that are still in it at the end are not dropped: the models push plain numbers.
+
+#![expect(unsafe_code, reason = "slots are handed over by `head` and `tail`; loom watches every access")]
+
+use std::cell::{Cell, UnsafeCell};
+use std::mem::MaybeUninit;
+
+use loom::cell::{ConstPtr, UnsafeCell as Watch};
+
+use super::weak::{self, Weak};
+use super::{Arc, AtomicU64, Ordering::Acquire};
+
+struct Ring<T> {
+    head: AtomicU64,
+    tail: AtomicU64,
+    slots: Box<[UnsafeCell<MaybeUninit<T>>]>,
+    /// One for each slot, accessed as the slot is: a slot must be part of a slice, which loom's own cells cannot.
+    watched: Box<[Watch<()>]>,
+}
+
+// SAFETY: slots in `head..tail` are the consumer's, all others the producer's, and loom watches that this is so.
+unsafe impl<T: Send> Sync for Ring<T> {}
+
+pub(crate) fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
+    let ring = Arc::new(Ring {
+        head: AtomicU64::new(0),
+        tail: AtomicU64::new(0),
+        slots: (0..capacity).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect(),
+        watched: (0..capacity).map(|_| Watch::new(())).collect(),
+    });
+    (Producer { ring: ring.clone(), tail: 0, head: Cell::new(0) }, Consumer { ring, head: 0, tail: Cell::new(0) })
+}
+
+impl<T> Ring<T> {
+    fn place(&self, position: u64) -> usize {
+        position as usize % self.slots.len()
+    }
+
+    fn write(&self, position: u64, value: T) {
+        let at = self.place(position);
+        self.watched[at].with_mut(|_| ());
+        // SAFETY: the producer writes outside `head..tail`; had the consumer not let go of it, loom would have said so.
+        unsafe { (*self.slots[at].get()).write(value) };
+    }
+}
+
+pub(crate) struct Producer<T> {
+    ring: Arc<Ring<T>>,
+    tail: u64,
+    /// The last `head` that was seen, as the real ring keeps it.
+    head: Cell<u64>,
+}
+
+impl<T> Producer<T> {
+    pub(crate) fn room(&self, wanted: usize) -> usize {
+        let known = self.known();
+        if known >= wanted {
+            return known;
+        }
+        self.head.set(self.ring.head.load(Acquire));
+        self.known()
+    }
+
+    fn known(&self) -> usize {
+        self.ring.slots.len() - (self.tail - self.head.get()) as usize
+    }
+
+    pub(crate) fn push(&mut self, value: T) -> Result<(), T> {
+        if self.room(1) == 0 {
+            return Err(value);
+        }
+        self.ring.write(self.tail, value);
+        self.publish(1);
+        Ok(())
+    }
+
+    pub(crate) fn fill(&mut self, limit: usize, mut next: impl FnMut() -> Option<T>) -> usize {
+        let mut written = 0;
+        while written < limit.min(self.room(limit)) {
+            let Some(value) = next() else { break };
+            self.ring.write(self.tail + written as u64, value);
+            written += 1;
+        }
+        self.publish(written);
+        written
+    }
+
+    fn publish(&mut self, count: usize) {
+        self.tail += count as u64;
+        self.ring.tail.store(self.tail, weak::release(Weak::Tail));
+    }
+}
+
+pub(crate) struct Consumer<T> {
+    ring: Arc<Ring<T>>,
+    head: u64,
+    /// The last `tail` that was seen, as the real ring keeps it.
+    tail: Cell<u64>,
+}
+
+impl<T> Consumer<T> {
+    pub(crate) fn visible(&self) -> usize {
+        self.tail.set(self.ring.tail.load(Acquire));
+        (self.tail.get() - self.head) as usize
+    }
+
+    pub(crate) fn chunk(&mut self, count: usize) -> Chunk<'_, T> {
+        assert!(self.head + count as u64 <= self.tail.get(), "a consumer asks for no more than it saw");
+        let positions = self.head..self.head + count as u64;
+        let watching = positions.map(|at| self.ring.watched[self.ring.place(at)].get()).collect();
+        Chunk { consumer: self, watching, count, done: 0 }
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        if self.head == self.tail.get() && self.visible() == 0 {
+            return None;
+        }
+        let at = self.ring.place(self.head);
+        self.ring.watched[at].with_mut(|_| ());
+        // SAFETY: a visible slot is written, and is left with the next line.
+        let value = unsafe { (*self.ring.slots[at].get()).assume_init_read() };
+        self.leave(1);
+        Some(value)
+    }
+
+    fn leave(&mut self, count: usize) {
+        self.head += count as u64;
+        self.ring.head.store(self.head, weak::release(Weak::Head));
+    }
+}
+
+pub(crate) struct Chunk<'a, T> {
+    consumer: &'a mut Consumer<T>,
+    watching: Vec<ConstPtr<()>>,
+    count: usize,
+    done: usize,
+}
+
+impl<T> Chunk<'_, T> {
+    pub(crate) fn slices(&self) -> (&[T], &[T]) {
+        let ring = &self.consumer.ring;
+        let start = ring.place(self.consumer.head);
+        let first = self.count.min(ring.slots.len() - start);
+        let slots = ring.slots.as_ptr().cast::<T>();
+        // SAFETY: visible slots are written, and nobody writes them while `watching` says that they are read.
+        unsafe {
+            (std::slice::from_raw_parts(slots.add(start), first), std::slice::from_raw_parts(slots, self.count - first))
+        }
+    }
+
+    pub(crate) fn take_while(mut self, mut read: impl FnMut(&T) -> bool) -> usize {
+        let mut done = 0;
+        let (first, second) = self.slices();
+        for value in first.iter().chain(second) {
+            if !read(value) {
+                break;
+            }
+            done += 1;
+        }
+        self.done = done;
+        done
+    }
+}
+
+impl<T> Drop for Chunk<'_, T> {
+    fn drop(&mut self) {
+        self.watching.clear();
+        if self.done > 0 {
+            self.consumer.leave(self.done);
+        }
+    }
+}

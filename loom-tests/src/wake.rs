@@ -1,0 +1,180 @@
+//! Sleeping and waking: `wake.rs`, with the ring and the gate that are waited for.
+//!
+//! Modelled: a sleeper that arms, looks and sleeps until everything it waits for has come; one or two ringers. Sleep is
+//! loom's park, so that a lost wake-up is a deadlock, which loom reports. In every execution everybody comes home, and no
+//! arming is answered twice.
+//!
+//! Bounds: two ringers with one publication each, or one with two. Explored in full where nothing else is said in
+//! `tests/models.rs`. A few seconds.
+//!
+//! Must make it fail: either barrier taken away (B1), which are control arms; the bell's swap as a load and a store;
+//! weakening either end of P3.
+
+use std::sync::atomic::{AtomicUsize, Ordering as Plain};
+
+use crate::clock::Bound;
+use crate::lane::gate_file::Gate;
+use crate::lane::ring::ring;
+use crate::sync::{Arc, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, StoreLoad};
+use crate::wake_files::{Bell, Notice};
+use loom::thread;
+
+/// Counts that are no part of the protocol, so loom need not see them.
+#[derive(Default)]
+struct Counts {
+    armed: AtomicUsize,
+    woken: AtomicUsize,
+}
+
+fn bell(sleeper: thread::Thread, counts: &std::sync::Arc<Counts>) -> Arc<Bell> {
+    let counts = counts.clone();
+    Arc::new(Bell::new(StoreLoad::detect(), move || {
+        counts.woken.fetch_add(1, Plain::Relaxed);
+        sleeper.unpark();
+    }))
+}
+
+/// A bell that only counts, for models that do not park.
+fn counting_bell(counts: &std::sync::Arc<Counts>) -> Arc<Bell> {
+    let counts = counts.clone();
+    Arc::new(Bell::new(StoreLoad::detect(), move || {
+        counts.woken.fetch_add(1, Plain::Relaxed);
+    }))
+}
+
+/// The main lane sleeps until `publications` of each of the `ringers` have come (W1, W2).
+pub fn sleeper_and_ringers(ringers: usize, publications: u64) {
+    let counts = std::sync::Arc::new(Counts::default());
+    let bell = bell(thread::current(), &counts);
+    let published = Arc::new(AtomicU64::new(0));
+    let threads: Vec<_> = (0..ringers)
+        .map(|_| {
+            let (bell, published) = (bell.clone(), published.clone());
+            thread::spawn(move || {
+                for _ in 0..publications {
+                    published.fetch_add(1, Release);
+                    bell.ring();
+                }
+            })
+        })
+        .collect();
+    let all = publications * ringers as u64;
+    while published.load(Acquire) < all {
+        bell.arm();
+        counts.armed.fetch_add(1, Plain::Relaxed);
+        if published.load(Acquire) < all {
+            thread::park();
+        }
+        bell.disarm();
+    }
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    let (armed, woken) = (counts.armed.load(Plain::Relaxed), counts.woken.load(Plain::Relaxed));
+    assert!(woken <= armed, "{woken} wake-ups for {armed} armings");
+}
+
+/// One sleep, looked at from the end: a sleeper that found nothing was woken (W1). Without a park, so that a wake-up that
+/// is lost is a failed assertion and not a deadlock.
+pub fn one_sleep() {
+    let counts = std::sync::Arc::new(Counts::default());
+    let bell = counting_bell(&counts);
+    let published = Arc::new(AtomicU64::new(0));
+    let (ringing, publishing) = (bell.clone(), published.clone());
+    let ringer = thread::spawn(move || {
+        publishing.store(1, Release);
+        ringing.ring();
+    });
+    bell.arm();
+    let asleep = published.load(Acquire) == 0;
+    ringer.join().unwrap();
+    assert!(!asleep || counts.woken.load(Plain::Relaxed) == 1, "it sleeps, and nobody wakes it");
+}
+
+/// One arming, two ringers, nobody disarms: one wake-up (W2).
+pub fn one_answer() {
+    let counts = std::sync::Arc::new(Counts::default());
+    let bell = counting_bell(&counts);
+    bell.arm();
+    let ringing = bell.clone();
+    let other = thread::spawn(move || ringing.ring());
+    bell.ring();
+    other.join().unwrap();
+    assert_eq!(counts.woken.load(Plain::Relaxed), 1);
+}
+
+/// A producer at a full ring sleeps until there is room, or until the gate is shut.
+pub fn producer_waits_for_room(shut: bool) {
+    let counts = std::sync::Arc::new(Counts::default());
+    let store_load = StoreLoad::detect();
+    let bell = bell(thread::current(), &counts);
+    let gate = Arc::new(Gate::new(store_load));
+    let (mut producer, mut consumer) = ring(1);
+    producer.push(0, 0);
+    let (ringing, shutting) = (bell.clone(), gate.clone());
+    let main_lane = thread::spawn(move || {
+        if shut {
+            shutting.shut();
+            store_load.heavy();
+        } else {
+            consumer.extend(Bound::OPEN);
+            consumer.take(u64::MAX, 1, |_, _| ());
+        }
+        ringing.ring();
+    });
+    while producer.room(1) == 0 && !gate.is_shut() {
+        bell.arm();
+        if producer.room(1) == 0 && !gate.is_shut() {
+            thread::park();
+        }
+        bell.disarm();
+    }
+    main_lane.join().unwrap();
+}
+
+/// The main lane shuts a gate, and sleeps while it is not quiet: it is woken when it is. `rings` is whether a push that is
+/// refused rings, as one that is accepted does.
+pub fn main_lane_waits_for_quiet(rings: bool) {
+    let counts = std::sync::Arc::new(Counts::default());
+    let store_load = StoreLoad::detect();
+    let bell = counting_bell(&counts);
+    let gate = Arc::new(Gate::new(store_load));
+    let (ringing, entering) = (bell.clone(), gate.clone());
+    let pushing = thread::spawn(move || {
+        let entered = entering.enter();
+        let rung = entered.is_some() || rings;
+        drop(entered);
+        if rung {
+            ringing.ring();
+        }
+    });
+    gate.shut();
+    store_load.heavy();
+    bell.arm();
+    let asleep = !gate.is_quiet();
+    pushing.join().unwrap();
+    assert!(!asleep || counts.woken.load(Plain::Relaxed) == 1, "it sleeps, and nobody wakes it");
+}
+
+/// A reader that reads when it is told to: it is told of everything, and not again before it has acknowledged.
+pub fn notice(publications: u64) {
+    let notice = Arc::new(Notice::new());
+    let published = Arc::new(AtomicU64::new(0));
+    let (raising, publishing) = (notice.clone(), published.clone());
+    let main_lane = thread::spawn(move || {
+        (1..=publications)
+            .filter(|version| {
+                publishing.store(*version, Relaxed);
+                raising.raise()
+            })
+            .count()
+    });
+    notice.acknowledge();
+    let seen = published.load(Relaxed);
+    let told = main_lane.join().unwrap();
+    // Unread now: the reader was told, and has not acknowledged since.
+    let unread = !notice.raise();
+    assert!(seen == publications || unread, "told of {told}, saw {seen}, and will not hear of the rest");
+    assert!(told as u64 <= publications && told >= 1, "the first is always told");
+    assert!(told <= 2, "once before the reader acknowledges, and once after");
+}

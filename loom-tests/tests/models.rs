@@ -1,0 +1,267 @@
+//! The models, and the control arms beside them.
+
+use loom_tests::explore::{
+    Bounds::{All, Preemptions},
+    Weak, fails, holds,
+};
+
+mod cut {
+    use super::*;
+    use loom_tests::cut::*;
+
+    #[test]
+    fn hidden_channel_between_critical_events() {
+        holds("hidden channel", All, || hidden_channel(Kinds::Critical, 1, Cutting::UntilStable));
+    }
+
+    #[test]
+    fn hidden_channel_from_lossy_to_critical() {
+        holds("lossy to critical", All, || {
+            hidden_channel(Kinds::LossyThenCritical, 1, Cutting::UntilStable)
+        });
+    }
+
+    #[test]
+    fn hidden_channel_from_critical_to_lossy() {
+        holds("critical to lossy", All, || {
+            hidden_channel(Kinds::CriticalThenLossy, 1, Cutting::UntilStable)
+        });
+    }
+
+    #[test]
+    fn two_cuts_in_a_row() {
+        holds("two cuts", All, || hidden_channel(Kinds::Critical, 2, Cutting::UntilStable));
+    }
+
+    #[test]
+    fn one_thread_on_two_lanes() {
+        for kinds in [Kinds::Critical, Kinds::LossyThenCritical, Kinds::CriticalThenLossy] {
+            holds(&format!("one thread, two lanes, {kinds:?}"), All, move || {
+                one_thread_two_lanes(kinds, Cutting::UntilStable)
+            });
+        }
+    }
+
+    #[test]
+    fn a_batch_and_then_another_lane() {
+        holds("batch", All, batch_then_another_lane);
+    }
+
+    #[test]
+    fn a_chain_of_three_threads() {
+        holds("chain of three", Preemptions(3), chain_of_three);
+    }
+
+    #[test]
+    fn around_a_ring_of_two() {
+        holds("around the ring", All, around_the_ring);
+    }
+
+    #[test]
+    fn a_lane_opened_while_a_cut_runs() {
+        holds("opened meanwhile", All, || lane_opened_meanwhile(Cutting::UntilStable));
+    }
+
+    #[test]
+    fn a_mailbox_closed_while_letters_are_posted() {
+        holds("mailbox closed", All, mailbox_closed_meanwhile);
+    }
+
+    #[test]
+    fn keys_rise_along_happens_before() {
+        holds("keys rise", All, keys_rise);
+    }
+
+    #[test]
+    fn control_one_pass() {
+        fails("one pass", All, None, || one_thread_two_lanes(Kinds::Critical, Cutting::OnePass));
+        fails("one pass", All, None, || hidden_channel(Kinds::Critical, 1, Cutting::OnePass));
+        fails("one pass", All, None, || one_thread_two_lanes(Kinds::LossyThenCritical, Cutting::OnePass));
+    }
+
+    #[test]
+    fn control_bound_admitted() {
+        fails("bound admitted", All, None, || one_thread_two_lanes(Kinds::Critical, Cutting::OnePassWithBound));
+    }
+
+    #[test]
+    fn control_mailbox_looked_at_once() {
+        fails("mailbox once", All, None, || lane_opened_meanwhile(Cutting::MailboxOnce));
+    }
+
+    #[test]
+    fn control_tail_not_released() {
+        fails("tail not released", All, Some(Weak::Tail), || {
+            one_thread_two_lanes(Kinds::Critical, Cutting::UntilStable)
+        });
+    }
+
+    #[test]
+    fn control_head_not_released() {
+        fails("head not released", All, Some(Weak::Head), around_the_ring);
+    }
+}
+
+mod table {
+    use super::*;
+    use loom_tests::table::*;
+
+    #[test]
+    fn values_that_replace_one_another() {
+        holds("replaced, 2 against 2", All, || replaced(2, 2));
+        holds("replaced, 3 against 1", All, || replaced(3, 1));
+        holds("replaced, 3 against 2", All, || replaced(3, 2));
+    }
+
+    #[test]
+    fn two_entries_in_turn() {
+        holds("two entries, 2 against 1", All, || two_entries(2, 1));
+        holds("two entries, 4 against 2", All, || two_entries(4, 2));
+    }
+
+    #[test]
+    fn entries_in_words_of_their_own() {
+        holds("two words", All, two_words);
+    }
+
+    #[test]
+    fn a_lane_that_stops_half_way() {
+        holds("lane stops", All, || lane_stops_half_way(false));
+        holds("lane sheds and goes on", All, || lane_stops_half_way(true));
+    }
+
+    #[test]
+    fn a_main_lane_that_stops() {
+        holds("main lane stops", All, main_lane_stops);
+    }
+
+    #[test]
+    fn values_left_at_the_bound() {
+        holds("left at the bound", All, left_at_the_bound);
+    }
+
+    #[test]
+    fn values_that_merge() {
+        holds("merged, 2 against 2", All, || merged(2, 2));
+        holds("merged, 3 against 1", All, || merged(3, 1));
+        holds("merged, 3 against 2", All, || merged(3, 2));
+    }
+
+    #[test]
+    fn an_entry_for_another_key() {
+        holds("entry for another key", All, || entry_for_another_key(1));
+        holds("entry for another key, 2 collects", All, || entry_for_another_key(2));
+    }
+
+    #[test]
+    fn tiers_of_shedding() {
+        holds("tiers", All, || tiers(1));
+        holds("tiers, 2 collects", All, || tiers(2));
+    }
+
+    #[test]
+    fn two_keys_and_a_third_one() {
+        holds("two keys and a third", All, || two_keys_and_a_third(1));
+    }
+
+    #[test]
+    fn control_way_back_not_released() {
+        fails("way back not released", All, Some(Weak::Tail), || replaced(3, 2));
+    }
+}
+
+mod gate {
+    use super::*;
+    use loom_tests::gate::*;
+
+    #[test]
+    fn shut_while_a_push_is_under_way() {
+        holds("shut while pushing", All, shut_while_pushing);
+    }
+
+    #[test]
+    fn a_push_after_shut_is_refused() {
+        holds("refused after shut", All, refused_after_shut);
+    }
+
+    #[test]
+    fn a_producer_that_leaves() {
+        holds("producer leaves", All, producer_leaves);
+    }
+
+    #[test]
+    fn control_without_barriers() {
+        fails("no light barrier", All, Some(Weak::Light), shut_while_pushing);
+        fails("no heavy barrier", All, Some(Weak::Heavy), shut_while_pushing);
+    }
+}
+
+mod wake {
+    use super::*;
+    use loom_tests::wake::*;
+
+    #[test]
+    fn a_sleeper_and_one_ringer() {
+        holds("one sleep", All, one_sleep);
+        holds("one ringer", All, || sleeper_and_ringers(1, 1));
+        holds("one ringer, twice", All, || sleeper_and_ringers(1, 2));
+    }
+
+    #[test]
+    fn a_sleeper_and_two_ringers() {
+        holds("two ringers", Preemptions(4), || sleeper_and_ringers(2, 1));
+    }
+
+    #[test]
+    fn one_answer_to_one_arming() {
+        holds("one answer", All, one_answer);
+    }
+
+    #[test]
+    fn a_producer_that_waits_for_room() {
+        holds("waits for room", All, || producer_waits_for_room(false));
+        holds("waits for room, shut", All, || producer_waits_for_room(true));
+    }
+
+    #[test]
+    fn a_main_lane_that_waits_for_quiet() {
+        holds("waits for quiet", All, || main_lane_waits_for_quiet(true));
+    }
+
+    #[test]
+    fn a_notice_to_a_reader() {
+        holds("notice", All, || notice(1));
+        holds("notice, three publications", All, || notice(3));
+    }
+
+    #[test]
+    fn control_without_barriers() {
+        fails("no light barrier", All, Some(Weak::Light), one_sleep);
+        fails("no heavy barrier", All, Some(Weak::Heavy), one_sleep);
+    }
+
+    #[test]
+    fn control_a_refused_push_that_does_not_ring() {
+        fails("refused without a ring", All, None, || main_lane_waits_for_quiet(false));
+    }
+}
+
+mod snapshot {
+    use super::*;
+    use loom_tests::snapshot::*;
+
+    #[test]
+    fn the_version_is_behind_the_cell() {
+        holds("version behind cell", All, version_behind_cell);
+    }
+
+    #[test]
+    fn a_snapshot_that_is_used_again() {
+        holds("used again", All, used_again);
+    }
+
+    #[test]
+    fn control_cell_not_released() {
+        fails("cell not released", All, Some(Weak::Cell), version_behind_cell);
+    }
+}

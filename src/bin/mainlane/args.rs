@@ -1,0 +1,108 @@
+//! What can be asked for.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Many producers, one coherent state, and a thread that must not stall.
+///
+/// Without a command it runs a short demonstration: three commands and the current folder.
+#[derive(Debug, Parser)]
+#[command(name = "mainlane", version, about, disable_help_subcommand = true)]
+pub(crate) struct CommandLine {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs commands and watches folders, and shows them live.
+    ///
+    /// It ends when all commands have ended and no folder is watched, after --for, on `q`, Ctrl-C or SIGTERM; then it
+    /// prints a summary. Without --pane and --watch it runs a short demonstration.
+    ///
+    /// Keys: Tab moves the focus, z zooms, q ends.
+    #[command(after_help = EXAMPLES)]
+    Run(RunArgs),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  mainlane run --pane 'cargo build' --pane 'tail -f /var/log/syslog' --watch src
+  mainlane run --plain --json --pane 'seq 1 1000000'
+  mainlane run --watch . --for 30s";
+
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {
+    /// A command to run on a pseudo-terminal of its own, through `sh -c`; may be given several times.
+    #[arg(long = "pane", value_name = "CMD")]
+    pub(crate) panes: Vec<String>,
+
+    /// A folder to watch, with everything below it; may be given several times.
+    #[arg(long = "watch", value_name = "DIR")]
+    pub(crate) watches: Vec<PathBuf>,
+
+    /// Ends after this time, such as `30s` or `5m`.
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) duration: Option<Duration>,
+
+    /// Frames per second.
+    #[arg(long, value_name = "N", default_value_t = FPS, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) fps: u32,
+
+    /// Prints progress lines instead of a live view. The default where there is no terminal.
+    #[arg(long)]
+    pub(crate) plain: bool,
+
+    /// Prints one JSON object at the end, on standard output; everything else goes to standard error.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const FPS: u32 = 30;
+
+impl Default for RunArgs {
+    fn default() -> Self {
+        Self { panes: Vec::new(), watches: Vec::new(), duration: None, fps: FPS, plain: false, json: false }
+    }
+}
+
+impl RunArgs {
+    /// True when there is nothing to run.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.panes.is_empty() && self.watches.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        for wrong in [
+            ["mainlane", "run", "--fps", "0"],
+            ["mainlane", "run", "--fps", "fast"],
+            ["mainlane", "run", "--for", "soon"],
+            ["mainlane", "run", "--frames", "3"],
+        ] {
+            assert!(CommandLine::try_parse_from(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn panes_and_folders_can_be_given_many_times() {
+        let line = ["mainlane", "run", "--pane", "a b", "--watch", "x", "--pane", "c", "--for", "1m 30s"];
+        let Some(Command::Run(args)) = CommandLine::try_parse_from(line).unwrap().command else { unreachable!() };
+        assert_eq!(args.panes, ["a b", "c"]);
+        assert_eq!(args.watches, [PathBuf::from("x")]);
+        assert_eq!(args.duration, Some(Duration::from_secs(90)));
+    }
+}

@@ -1,0 +1,68 @@
+//! Progress lines, for logs and pipes.
+
+use std::time::{Duration, Instant};
+
+use mainlane::workspace::{PaneState, Workspace};
+use mainlane::{Counters, Snapshot};
+
+use crate::session::Session;
+
+/// How often a line is printed.
+const EVERY: Duration = Duration::from_secs(1);
+
+pub(crate) struct Plain {
+    next: Instant,
+}
+
+impl Plain {
+    pub(crate) fn new() -> Self {
+        Self { next: Instant::now() + EVERY }
+    }
+
+    /// Prints what is out of the ordinary at once, and a progress line now and then.
+    pub(crate) fn show(&mut self, session: &Session, snapshot: &Snapshot<Workspace>, counters: &Counters) {
+        for problem in session.problems() {
+            eprintln!("mainlane: {problem}");
+        }
+        let now = Instant::now();
+        if now < self.next {
+            return;
+        }
+        self.next = now + EVERY;
+        eprintln!("{}", line(session.began.elapsed(), snapshot, counters));
+    }
+}
+
+fn line(elapsed: Duration, state: &Workspace, counters: &Counters) -> String {
+    let panes = &state.model.panes;
+    let running = panes.values().filter(|pane| pane.state == PaneState::Running).count();
+    let bytes: u64 = panes.values().map(|pane| pane.bytes).sum();
+    let lines: u64 = panes.values().map(|pane| pane.lines).sum();
+    let mut text = format!("{:>4}s", elapsed.as_secs());
+    if !panes.is_empty() {
+        text += &format!("  panes {running} of {} running, {bytes} bytes, {lines} lines", panes.len());
+    }
+    for worktree in state.model.worktrees.values() {
+        let path = worktree.path.as_deref().unwrap_or(std::path::Path::new("?"));
+        let counts = worktree.counts;
+        text += &format!(
+            "  {}: +{} ~{} -{} >{}",
+            path.display(),
+            counts.created,
+            counts.modified,
+            counts.removed,
+            counts.renamed
+        );
+    }
+    let events = counters.events;
+    text += &format!(
+        "  events {} pushed, {} applied, {} coalesced",
+        events.pushed,
+        events.applied,
+        events.replaced + events.merged
+    );
+    if events.shed + events.refused > 0 {
+        text += &format!(", {} shed, {} refused", events.shed, events.refused);
+    }
+    text
+}

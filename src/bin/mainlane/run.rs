@@ -1,0 +1,191 @@
+//! The frame loop: a turn within its budget, then the newest snapshot on screen.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use mainlane::workspace::Workspace;
+use mainlane::{Budget, CachedReader, Left, ShutdownReport, Turn};
+
+use crate::args::RunArgs;
+use crate::demo;
+use crate::plain::Plain;
+use crate::session::Session;
+use crate::summary::Summary;
+use crate::view::{Key, View};
+
+/// How long the sources and the main lane have to come to an end.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+/// How long a watched folder has to be compared with the disk at the end.
+const AUDIT: Duration = Duration::from_secs(10);
+/// The longest turn that is told apart from longer ones.
+const TURN_NS_MAX: u64 = 60_000_000_000;
+/// How long one wait between frames is at most, so that signals are noticed.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Runs until it is over, and prints the summary.
+pub(crate) fn run(mut args: RunArgs) -> Result<ExitCode, String> {
+    if args.is_empty() {
+        demo::fill(&mut args);
+    }
+    let stop = signals()?;
+    let mut session = Session::open(&args)?;
+    let mut screen = Screen::open(&args)?;
+    let mut frames = Frames::new(&args, &session);
+    let looped = frames.run(&mut session, &mut screen, &stop);
+    drop(screen);
+    let fault = looped.err();
+    if fault.is_none() {
+        frames.settle(&mut session, &stop);
+    }
+    let report = session.main_lane.shutdown(SHUTDOWN);
+    let summary = Summary::new(&args, &session, &report, &frames.turn_ns);
+    summary.print(args.json).map_err(|error| format!("cannot print the summary: {error}"))?;
+    Ok(exit_code(&session, &report, fault))
+}
+
+fn exit_code(session: &Session, report: &ShutdownReport, fault: Option<String>) -> ExitCode {
+    session.problems().iter().chain(&fault).for_each(|problem| eprintln!("mainlane: {problem}"));
+    if report.complete {
+        return ExitCode::SUCCESS;
+    }
+    for thread in &report.stragglers {
+        eprintln!("mainlane: `{thread}` did not stop within {SHUTDOWN:?}");
+    }
+    if report.counters.events.in_flight > 0 {
+        eprintln!("mainlane: {} accepted events were not applied", report.counters.events.in_flight);
+    }
+    ExitCode::FAILURE
+}
+
+/// Set by Ctrl-C and SIGTERM.
+fn signals() -> Result<Arc<AtomicBool>, String> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, stop.clone())
+            .map_err(|error| format!("cannot listen for signals: {error}"))?;
+    }
+    Ok(stop)
+}
+
+/// Where frames go.
+enum Screen {
+    View(Box<View>),
+    Plain(Plain),
+}
+
+impl Screen {
+    /// A live view where there is a terminal for it, progress lines elsewhere. Both on standard error, so that standard
+    /// output has the summary alone.
+    fn open(args: &RunArgs) -> Result<Self, String> {
+        if args.plain || !std::io::stderr().is_terminal() || !std::io::stdin().is_terminal() {
+            return Ok(Screen::Plain(Plain::new()));
+        }
+        View::open()
+            .map(|view| Screen::View(Box::new(view)))
+            .map_err(|error| format!("cannot draw: {error}; try --plain"))
+    }
+}
+
+struct Frames {
+    reader: CachedReader<Workspace>,
+    frame: Duration,
+    deadline: Option<Instant>,
+    turn_ns: Histogram<u64>,
+}
+
+impl Frames {
+    fn new(args: &RunArgs, session: &Session) -> Self {
+        Self {
+            reader: session.handle.reader().cached(),
+            frame: Duration::from_secs(1) / args.fps,
+            deadline: args.duration.and_then(|duration| session.began.checked_add(duration)),
+            turn_ns: Histogram::new_with_bounds(1, TURN_NS_MAX, 3)
+                .expect("the bounds are in order and three digits are possible"),
+        }
+    }
+
+    /// Frames until the session is over, or the user or the clock says so.
+    fn run(&mut self, session: &mut Session, screen: &mut Screen, stop: &AtomicBool) -> Result<(), String> {
+        let mut due = Instant::now();
+        while !stop.load(Ordering::Relaxed) && self.deadline.is_none_or(|deadline| Instant::now() < deadline) {
+            self.turn(session)?;
+            let counters = session.handle.counters();
+            let snapshot = self.reader.load();
+            match screen {
+                Screen::Plain(plain) => plain.show(session, snapshot, &counters),
+                Screen::View(view) => {
+                    view.draw(session, snapshot, &counters).map_err(|error| format!("cannot draw: {error}"))?;
+                    while let Some(key) = View::key() {
+                        match key {
+                            Key::Quit => return Ok(()),
+                            Key::Layout(change) => session.press(change(&snapshot.layout, &session.panes)),
+                        }
+                    }
+                }
+            }
+            let names: Vec<_> = counters.lanes.iter().map(|lane| lane.name.clone()).collect();
+            if session.is_over(&names) {
+                return Ok(());
+            }
+            due = next_frame(due, self.frame);
+            self.wait_until(due, stop);
+        }
+        Ok(())
+    }
+
+    /// One turn within half a frame.
+    fn turn(&mut self, session: &mut Session) -> Result<Turn, String> {
+        let began = Instant::now();
+        let turn = session.main_lane.turn(Budget::time(self.frame / 2)).map_err(|error| error.to_string())?;
+        if turn.events > 0 {
+            self.turn_ns.saturating_record(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        }
+        Ok(turn)
+    }
+
+    /// Sleeps until the next frame. Events wait for it, and coalesce meanwhile.
+    fn wait_until(&self, due: Instant, stop: &AtomicBool) {
+        let due = self.deadline.map_or(due, |deadline| deadline.min(due));
+        while !stop.load(Ordering::Relaxed) {
+            let left = due.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(LOOK_EVERY));
+        }
+    }
+
+    /// Has every watched folder compared with the disk, so that what the summary says is what is there.
+    fn settle(&mut self, session: &mut Session, stop: &AtomicBool) {
+        let audits = |session: &Session| -> Vec<u64> {
+            session.main_lane.state().model.worktrees.values().map(|worktree| worktree.audits).collect()
+        };
+        let before = audits(session);
+        session.worktrees.values().for_each(mainlane::workspace::WatchControl::audit);
+        let deadline = Instant::now() + AUDIT;
+        while !session.worktrees.is_empty() && Instant::now() < deadline {
+            let Ok(turn) = self.turn(session) else { return };
+            let missing = session.main_lane.state().model.worktrees.values().any(|worktree| worktree.root_missing());
+            let answered = audits(session).iter().zip(&before).all(|(now, before)| now > before);
+            if turn.left == Left::Ended || answered || missing {
+                return;
+            }
+            session.main_lane.wait_for_input(Instant::now() + LOOK_EVERY);
+            // A second Ctrl-C: the user does not want to wait.
+            if stop.swap(false, Ordering::Relaxed) && Instant::now() + AUDIT > deadline + LOOK_EVERY * 2 {
+                return;
+            }
+        }
+    }
+}
+
+/// The moment of the next frame; frames that were missed are skipped.
+fn next_frame(due: Instant, frame: Duration) -> Instant {
+    let now = Instant::now();
+    let next = due + frame;
+    if next > now { next } else { now }
+}

@@ -1,0 +1,130 @@
+//! A workspace being run: its pipeline, wired, and what the command line keeps beside it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mainlane::workspace::{
+    LayoutEvent, PaneId, PtySource, SystemSource, WatchControl, WatchSource, Workspace, WorkspaceEffect,
+    WorkspaceEvent, WorktreeId, classify_in, first_word_exists,
+};
+use mainlane::{Diagnostic, Handle, Lane, MainLane, Origin, Overflow, Pipeline};
+
+use crate::args::RunArgs;
+
+/// How often the machine is read.
+const READING_EVERY: Duration = Duration::from_secs(1);
+/// Critical events that a watched folder may have waiting between two frames.
+const WATCH_CAPACITY: usize = 1 << 16;
+/// Different entries of a watched folder that may have unread changes.
+const WATCH_KEYS: usize = 1 << 14;
+/// Unread lossy events of a pane: its output and its bell.
+const PANE_KEYS: usize = 4;
+
+pub(crate) struct Session {
+    pub(crate) main_lane: MainLane<Workspace>,
+    pub(crate) handle: Handle<Workspace>,
+    /// The user's own lane: ahead of everyone else's.
+    pub(crate) keyboard: Lane<WorkspaceEvent>,
+    pub(crate) panes: Vec<PaneId>,
+    pub(crate) worktrees: BTreeMap<WorktreeId, WatchControl>,
+    pub(crate) began: Instant,
+}
+
+impl Session {
+    /// Starts everything that was asked for.
+    pub(crate) fn open(args: &RunArgs) -> Result<Self, String> {
+        args.panes.iter().try_for_each(|command| first_word_exists(command))?;
+        let watches = args
+            .watches
+            .iter()
+            .enumerate()
+            .map(|(at, folder)| WatchSource::builder(folder).worktree(WorktreeId(at as u64 + 1)).watch())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| error.to_string())?;
+        let worktrees: BTreeMap<_, _> = watches.iter().map(|watch| (watch.worktree(), watch.control())).collect();
+
+        let controls = worktrees.clone();
+        let builder = Pipeline::builder(Workspace::default()).reconciler(move |effect, _: &Workspace| match effect {
+            WorkspaceEffect::RescanWorktree(worktree) => controls[&worktree].audit(),
+            // The view shows both from the state.
+            WorkspaceEffect::Bell(_) | WorkspaceEffect::PaneEnded(_) => {}
+        });
+        // Pushed to by the frame loop itself, which must not wait for itself.
+        let keyboard = builder
+            .lane("keyboard")
+            .rank(0)
+            .unclocked()
+            .capacity(64)
+            .overflow(Overflow::Return)
+            .open()
+            .map_err(|error| error.to_string())?;
+        let mut panes = Vec::new();
+        for (at, command) in args.panes.iter().enumerate() {
+            let pane = PaneId(at as u64 + 1);
+            let source = PtySource::builder(command).pane(pane).spawn().map_err(|error| error.to_string())?;
+            builder
+                .ingest(format!("pane {}", pane.0), source)
+                .origin(Origin::built_in("pane", pane.0))
+                .keys(PANE_KEYS)
+                .lane(|lane| lane.classify_by(classify_in))
+                .start()
+                .map_err(|error| error.to_string())?;
+            panes.push(pane);
+        }
+        for watch in watches {
+            let worktree = watch.worktree();
+            builder
+                .ingest(format!("worktree {}", worktree.0), watch)
+                .origin(Origin::built_in("worktree", worktree.0))
+                .capacity(WATCH_CAPACITY)
+                .keys(WATCH_KEYS)
+                .start()
+                .map_err(|error| error.to_string())?;
+        }
+        builder
+            .ingest("system", SystemSource::every(READING_EVERY))
+            .origin(Origin::built_in("system", 0))
+            .start()
+            .map_err(|error| error.to_string())?;
+        let (main_lane, handle) = builder.build().map_err(|error| error.to_string())?;
+        let mut session = Self { main_lane, handle, keyboard, panes, worktrees, began: Instant::now() };
+        session.show_all();
+        Ok(session)
+    }
+
+    /// Every pane is on screen, the first one has the focus.
+    fn show_all(&mut self) {
+        for pane in self.panes.clone() {
+            self.press(LayoutEvent::Visible { pane, visible: true });
+        }
+        self.press(LayoutEvent::Focused { pane: self.panes.first().copied() });
+    }
+
+    /// The user did something. A lane full of key strokes means that nobody turns; then one more is not missed.
+    pub(crate) fn press(&mut self, event: LayoutEvent) {
+        let _ = self.keyboard.push(WorkspaceEvent::Layout(event));
+    }
+
+    /// True when every pane's lane has closed and no folder is watched.
+    pub(crate) fn is_over(&self, open_lanes: &[Arc<str>]) -> bool {
+        self.worktrees.is_empty() && !self.panes.is_empty() && !open_lanes.iter().any(|name| name.starts_with("pane "))
+    }
+
+    /// What went wrong since the last look, in words.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        self.handle.diagnostics().drain().filter_map(|diagnostic| in_words(&diagnostic)).collect()
+    }
+}
+
+/// A diagnostic as a line for people; `None` for what is no problem.
+fn in_words(diagnostic: &Diagnostic) -> Option<String> {
+    match diagnostic {
+        Diagnostic::LaneOpened { .. } | Diagnostic::LaneClosed { .. } => None,
+        Diagnostic::Shed { lane, count } => Some(format!("{lane}: {count} lossy events dropped, its table is full")),
+        Diagnostic::Returned { lane, count } => Some(format!("{lane}: {count} events refused, its ring is full")),
+        Diagnostic::SourceFailed { name, message, .. } => Some(format!("{name} failed: {message}")),
+        Diagnostic::SourcePanicked { name, message, .. } => Some(format!("{name} panicked: {message}")),
+        other => Some(format!("{other:?}")),
+    }
+}

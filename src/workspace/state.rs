@@ -1,0 +1,519 @@
+//! The state of a workspace and what its events do to it.
+//!
+//! Two owners: [`Model`] has the data, [`Layout`] has what is on screen. Each applies its own events and reports the
+//! others as misrouted. Both are cheap to clone, ordered maps that share what has not changed, and are iterated in the
+//! order of their keys, so that nothing depends on chance.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+
+use super::event::{
+    Divergence, Exit, LAYOUT, LayoutEvent, MODEL, PaneEvent, PaneId, PlugInEvent, ServiceEvent, SystemEvent,
+    VersionStatus, WorkspaceEvent, WorkspaceFacets, WorktreeEvent, WorktreeId,
+};
+use crate::{Authority, Effects, Envelope, Origin, Reducer};
+
+/// The state of a workspace.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Workspace {
+    /// What there is.
+    pub model: Model,
+    /// What is on screen.
+    pub layout: Layout,
+}
+
+/// What a workspace wants done outside its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkspaceEffect {
+    /// A bell rang: draw the user's attention.
+    Bell(PaneId),
+    /// A pane's command has ended: let go of what belongs to it.
+    PaneEnded(PaneId),
+    /// The events of a worktree contradict each other: have it compared with the disk, by
+    /// [`WatchControl::audit`](super::WatchControl::audit).
+    RescanWorktree(WorktreeId),
+}
+
+/// The data of a workspace; owned by [`MODEL`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Model {
+    /// The panes, those that have ended included.
+    pub panes: OrdMap<PaneId, Arc<Pane>>,
+    /// The watched folders.
+    pub worktrees: OrdMap<WorktreeId, Arc<Worktree>>,
+    /// The newest readings of the machine.
+    pub machine: Machine,
+    /// The newest status of each worktree under version control, by provider.
+    pub version_control: OrdMap<(WorktreeId, &'static str), VersionStatus>,
+    /// What was heard from each plug-in, by plug-in and schema.
+    pub plug_ins: OrdMap<(&'static str, &'static str), PlugInTally>,
+}
+
+/// What is on screen; owned by [`LAYOUT`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Layout {
+    /// The pane that has the focus.
+    pub focused: Option<PaneId>,
+    /// The panes on screen.
+    pub visible: OrdSet<PaneId>,
+    /// The pane that fills the screen.
+    pub zoomed: Option<PaneId>,
+}
+
+/// A pane.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pane {
+    /// The command it runs.
+    pub command: Arc<str>,
+    /// Its title, empty until a program gives one.
+    pub title: Arc<str>,
+    /// Whether its command still runs.
+    pub state: PaneState,
+    /// How many bytes the command has written.
+    pub bytes: u64,
+    /// How many lines the command has ended.
+    pub lines: u64,
+    /// The newest line that is not blank.
+    pub last_line: Arc<str>,
+    /// How often the bell rang.
+    pub bells: u64,
+    /// What a shell inside the pane says it is doing.
+    pub activity: PaneActivity,
+    /// How many commands a shell inside the pane has finished.
+    pub commands: u64,
+    /// The exit code of the last of them, when the shell said it.
+    pub last_exit_code: Option<i32>,
+    /// What is known of it for the context of its events; the working directory is its folder.
+    pub facets: WorkspaceFacets,
+}
+
+/// Whether a pane's command still runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PaneState {
+    /// It runs.
+    #[default]
+    Running,
+    /// It has ended.
+    Exited(Exit),
+}
+
+/// What a shell inside a pane says it is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PaneActivity {
+    /// Nothing was said; most programs do not.
+    #[default]
+    Unknown,
+    /// It waits at its prompt.
+    AtPrompt,
+    /// It runs a command.
+    InCommand,
+}
+
+/// A watched folder.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Worktree {
+    /// Where it is, absolute; `None` until it is opened.
+    pub path: Option<Arc<Path>>,
+    /// How many changes of each sort there were since it is watched.
+    pub counts: WorktreeCounts,
+    /// How many entries are known.
+    pub entries: u64,
+    /// Whether what is known is what is on the disk.
+    pub mirror: Mirror,
+    /// How often it diverged.
+    pub divergences: u64,
+    /// The reason of the last divergence, kept after it was reconciled.
+    pub last_divergence: Option<Divergence>,
+    /// How many of its folders cannot be read.
+    pub unreadable: u64,
+    /// How many audits have been answered.
+    pub audits: u64,
+    /// Whether the last audit found no difference.
+    pub last_audit_in_sync: Option<bool>,
+    /// What is known of it for the context of its events.
+    pub facets: WorkspaceFacets,
+}
+
+/// How many changes of each sort there were in a worktree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorktreeCounts {
+    /// Entries that are new.
+    pub created: u64,
+    /// Changes to contents or metadata.
+    pub modified: u64,
+    /// Entries that are gone.
+    pub removed: u64,
+    /// Entries with a new name.
+    pub renamed: u64,
+}
+
+/// Whether what is known of a worktree is what is on the disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Mirror {
+    /// As far as the operating system has told.
+    #[default]
+    InSync,
+    /// Not certain; a comparison with the disk is due.
+    Diverged {
+        /// Why.
+        reason: Divergence,
+    },
+    /// Being compared with the disk; the differences arrive as events.
+    Reconciling {
+        /// Why.
+        reason: Divergence,
+    },
+}
+
+/// The newest readings of the machine; zero until the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Machine {
+    /// What this process holds in memory, in bytes.
+    pub process_rss: u64,
+    /// Memory in use, in bytes.
+    pub memory_used: u64,
+    /// Memory there is, in bytes.
+    pub memory_total: u64,
+    /// The run queue over one, five and fifteen minutes.
+    pub load: [f64; 3],
+    /// Processor time of this process, in percent of one core.
+    pub process_percent: f32,
+}
+
+/// What was heard from a plug-in. The payload itself is for whoever knows its schema.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlugInTally {
+    /// How many events.
+    pub events: u64,
+    /// How many bytes of payload.
+    pub bytes: u64,
+}
+
+impl Reducer for Workspace {
+    type Event = WorkspaceEvent;
+    type Effect = WorkspaceEffect;
+
+    const AUTHORITIES: &'static [Authority] = &[MODEL, LAYOUT];
+
+    fn apply(&mut self, envelope: &Envelope<'_, WorkspaceEvent>, effects: &mut Effects<WorkspaceEffect>) {
+        match envelope.event {
+            WorkspaceEvent::Pane(_)
+            | WorkspaceEvent::Worktree(_)
+            | WorkspaceEvent::System(_)
+            | WorkspaceEvent::Service(_)
+            | WorkspaceEvent::PlugIn(_) => self.model.apply(envelope, effects),
+            WorkspaceEvent::Layout(_) => self.layout.apply(envelope, effects),
+        }
+    }
+
+    fn facets_of(&self, _: Origin, event: &WorkspaceEvent) -> Option<&WorkspaceFacets> {
+        match event {
+            WorkspaceEvent::Pane(event) => self.model.panes.get(&event.pane()).map(|pane| &pane.facets),
+            WorkspaceEvent::Worktree(event) => self.model.facets_of_worktree(event.worktree()),
+            WorkspaceEvent::Service(ServiceEvent::VersionControl { worktree, .. }) => {
+                self.model.facets_of_worktree(*worktree)
+            }
+            WorkspaceEvent::System(_) | WorkspaceEvent::Layout(_) | WorkspaceEvent::PlugIn(_) => None,
+        }
+    }
+}
+
+impl Model {
+    /// Applies an event of the data model; reports any other as misrouted.
+    pub fn apply(&mut self, envelope: &Envelope<'_, WorkspaceEvent>, effects: &mut Effects<WorkspaceEffect>) {
+        match envelope.event {
+            WorkspaceEvent::Pane(event) => {
+                let pane = self.panes.entry(event.pane()).or_default();
+                Arc::make_mut(pane).apply(event, effects);
+            }
+            WorkspaceEvent::Worktree(event) => {
+                let worktree = self.worktrees.entry(event.worktree()).or_default();
+                Arc::make_mut(worktree).apply(event, effects);
+            }
+            WorkspaceEvent::System(event) => self.machine.apply(event),
+            WorkspaceEvent::Service(ServiceEvent::VersionControl { provider, worktree, status }) => {
+                self.version_control.insert((*worktree, provider), status.clone());
+            }
+            WorkspaceEvent::PlugIn(event) => self.hear(event),
+            WorkspaceEvent::Layout(_) => effects.misrouted(MODEL),
+        }
+    }
+
+    fn hear(&mut self, event: &PlugInEvent) {
+        let tally = self.plug_ins.entry((event.plugin, event.schema)).or_default();
+        tally.events += 1;
+        tally.bytes += event.payload.len() as u64;
+    }
+
+    fn facets_of_worktree(&self, worktree: WorktreeId) -> Option<&WorkspaceFacets> {
+        self.worktrees.get(&worktree).map(|worktree| &worktree.facets)
+    }
+}
+
+impl Layout {
+    /// Applies an event of the layout; reports any other as misrouted.
+    pub fn apply(&mut self, envelope: &Envelope<'_, WorkspaceEvent>, effects: &mut Effects<WorkspaceEffect>) {
+        match envelope.event {
+            WorkspaceEvent::Layout(LayoutEvent::Focused { pane }) => self.focused = *pane,
+            WorkspaceEvent::Layout(LayoutEvent::Zoomed { pane }) => self.zoomed = *pane,
+            WorkspaceEvent::Layout(LayoutEvent::Visible { pane, visible: true }) => {
+                self.visible.insert(*pane);
+            }
+            WorkspaceEvent::Layout(LayoutEvent::Visible { pane, visible: false }) => {
+                self.visible.remove(pane);
+            }
+            WorkspaceEvent::Pane(_)
+            | WorkspaceEvent::Worktree(_)
+            | WorkspaceEvent::System(_)
+            | WorkspaceEvent::Service(_)
+            | WorkspaceEvent::PlugIn(_) => effects.misrouted(LAYOUT),
+        }
+    }
+}
+
+impl Pane {
+    fn apply(&mut self, event: &PaneEvent, effects: &mut Effects<WorkspaceEffect>) {
+        match event {
+            PaneEvent::Started { command, folder, .. } => {
+                self.command = Arc::clone(command);
+                self.state = PaneState::Running;
+                self.facets.folder.clone_from(folder);
+            }
+            PaneEvent::Output { bytes, lines, last_line, .. } => {
+                self.bytes += bytes;
+                self.lines += lines;
+                self.last_line = Arc::clone(last_line);
+            }
+            PaneEvent::Title { title, .. } => self.title = Arc::clone(title),
+            PaneEvent::WorkingDirectory { folder, .. } => self.facets.folder = Some(Arc::clone(folder)),
+            PaneEvent::Bell { pane, count } => {
+                self.bells += count;
+                effects.push(WorkspaceEffect::Bell(*pane));
+            }
+            PaneEvent::PromptStarted { .. } => self.activity = PaneActivity::AtPrompt,
+            PaneEvent::CommandStarted { .. } => self.activity = PaneActivity::InCommand,
+            PaneEvent::CommandFinished { exit_code, .. } => {
+                self.activity = PaneActivity::AtPrompt;
+                self.commands += 1;
+                self.last_exit_code = *exit_code;
+            }
+            PaneEvent::Exited { pane, exit, .. } => {
+                self.state = PaneState::Exited(exit.clone());
+                effects.push(WorkspaceEffect::PaneEnded(*pane));
+            }
+        }
+    }
+
+    /// The folder it works in, as far as it is known.
+    pub fn working_directory(&self) -> Option<&Path> {
+        self.facets.folder.as_deref()
+    }
+}
+
+impl Worktree {
+    fn apply(&mut self, event: &WorktreeEvent, effects: &mut Effects<WorkspaceEffect>) {
+        match event {
+            WorktreeEvent::Opened { path, entries, .. } => self.open(path, *entries),
+            WorktreeEvent::Created { .. } => {
+                self.counts.created += 1;
+                self.entries += 1;
+                self.note_difference();
+            }
+            WorktreeEvent::Removed { worktree, .. } => {
+                self.counts.removed += 1;
+                self.forget(1, *worktree, effects);
+                self.note_difference();
+            }
+            WorktreeEvent::Renamed { worktree, replaced, .. } => {
+                self.counts.renamed += 1;
+                self.forget(*replaced, *worktree, effects);
+            }
+            WorktreeEvent::Modified { changes, .. } => self.counts.modified += changes,
+            WorktreeEvent::Diverged { reason, .. } => self.diverge(reason),
+            WorktreeEvent::Reconciled { .. } => self.mirror = Mirror::InSync,
+            WorktreeEvent::Audited { in_sync, .. } => {
+                self.audits += 1;
+                self.last_audit_in_sync = Some(*in_sync);
+            }
+            WorktreeEvent::Unreadable { .. } => self.unreadable += 1,
+        }
+    }
+
+    /// Whether the folder itself is gone.
+    pub fn root_missing(&self) -> bool {
+        match &self.mirror {
+            Mirror::InSync => false,
+            Mirror::Diverged { reason } | Mirror::Reconciling { reason } => *reason == Divergence::RootMissing,
+        }
+    }
+
+    /// Keeps what was counted: a source that was restarted opens the same worktree again.
+    fn open(&mut self, path: &Arc<Path>, entries: u64) {
+        self.path = Some(Arc::clone(path));
+        self.entries = entries;
+        self.mirror = Mirror::InSync;
+        self.facets.folder = Some(Arc::clone(path));
+        self.facets.project = path.file_name().map(OsStr::to_string_lossy).map(Arc::from);
+    }
+
+    fn diverge(&mut self, reason: &Divergence) {
+        self.divergences += 1;
+        self.last_divergence = Some(reason.clone());
+        self.mirror = Mirror::Diverged { reason: reason.clone() };
+    }
+
+    /// After a divergence, the next entry that comes or goes says that the comparison is under way.
+    fn note_difference(&mut self) {
+        match &self.mirror {
+            Mirror::Diverged { reason } => self.mirror = Mirror::Reconciling { reason: reason.clone() },
+            Mirror::InSync | Mirror::Reconciling { .. } => {}
+        }
+    }
+
+    fn forget(&mut self, entries: u64, worktree: WorktreeId, effects: &mut Effects<WorkspaceEffect>) {
+        match self.entries.checked_sub(entries) {
+            Some(left) => self.entries = left,
+            None => {
+                self.entries = 0;
+                effects.push(WorkspaceEffect::RescanWorktree(worktree));
+            }
+        }
+    }
+}
+
+impl Machine {
+    fn apply(&mut self, event: &SystemEvent) {
+        match *event {
+            SystemEvent::Memory { process_rss, machine_used, machine_total } => {
+                self.process_rss = process_rss;
+                self.memory_used = machine_used;
+                self.memory_total = machine_total;
+            }
+            SystemEvent::Load { one, five, fifteen } => self.load = [one, five, fifteen],
+            SystemEvent::Processor { process_percent } => self.process_percent = process_percent,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::testing::apply_all;
+    use crate::workspace::{EntryKind, MODEL};
+    use crate::{Event, Operation, OperationId, Phase};
+
+    const PANE: PaneId = PaneId(7);
+    const WORKTREE: WorktreeId = WorktreeId(3);
+
+    fn operation(sequence: u64, phase: Phase) -> Operation {
+        Operation { id: OperationId(7), sequence, phase }
+    }
+
+    fn started() -> WorkspaceEvent {
+        let operation = operation(0, Phase::Started);
+        let folder = Some(Path::new("/srv").into());
+        WorkspaceEvent::Pane(PaneEvent::Started { pane: PANE, command: "make".into(), folder, operation })
+    }
+
+    fn output(bytes: u64) -> WorkspaceEvent {
+        let operation = operation(1, Phase::Progress);
+        WorkspaceEvent::Pane(PaneEvent::Output { pane: PANE, bytes, lines: 1, last_line: "done".into(), operation })
+    }
+
+    fn created(path: &str) -> WorkspaceEvent {
+        let (path, kind) = (Path::new(path).into(), EntryKind::File);
+        WorkspaceEvent::Worktree(WorktreeEvent::Created { worktree: WORKTREE, path, kind })
+    }
+
+    fn removed(path: &str) -> WorkspaceEvent {
+        WorkspaceEvent::Worktree(WorktreeEvent::Removed { worktree: WORKTREE, path: Path::new(path).into() })
+    }
+
+    #[test]
+    fn a_pane_lives_from_its_start_to_its_exit() {
+        let mut state = Workspace::default();
+        let operation = operation(3, Phase::Terminal);
+        let exited = WorkspaceEvent::Pane(PaneEvent::Exited { pane: PANE, exit: Exit::Code(2), operation });
+        let effects = apply_all(&mut state, &[started(), output(10), output(5), exited]);
+        let pane = &state.model.panes[&PANE];
+        assert_eq!((pane.bytes, pane.lines, &*pane.last_line), (15, 2, "done"));
+        assert_eq!(pane.state, PaneState::Exited(Exit::Code(2)));
+        assert_eq!(pane.working_directory(), Some(Path::new("/srv")));
+        assert_eq!(effects.pending, [WorkspaceEffect::PaneEnded(PANE)]);
+    }
+
+    #[test]
+    fn the_state_knows_the_folder_of_a_pane() {
+        let mut state = Workspace::default();
+        apply_all(&mut state, &[started()]);
+        let event = output(1);
+        let facets = state.facets_of(event.origin().unwrap(), &event).unwrap();
+        assert_eq!(facets.folder.as_deref(), Some(Path::new("/srv")));
+    }
+
+    #[test]
+    fn a_snapshot_does_not_see_what_comes_after_it() {
+        let mut state = Workspace::default();
+        apply_all(&mut state, &[started(), output(10)]);
+        let snapshot = state.clone();
+        apply_all(&mut state, &[output(5)]);
+        assert_eq!(snapshot.model.panes[&PANE].bytes, 10);
+        assert_eq!(state.model.panes[&PANE].bytes, 15);
+    }
+
+    #[test]
+    fn a_worktree_diverges_reconciles_and_is_in_sync() {
+        let mut state = Workspace::default();
+        let reason = Divergence::SystemOverflow;
+        let diverged = WorkspaceEvent::Worktree(WorktreeEvent::Diverged { worktree: WORKTREE, reason: reason.clone() });
+        apply_all(&mut state, &[created("a"), diverged]);
+        assert_eq!(state.model.worktrees[&WORKTREE].mirror, Mirror::Diverged { reason: reason.clone() });
+        apply_all(&mut state, &[created("b")]);
+        assert_eq!(state.model.worktrees[&WORKTREE].mirror, Mirror::Reconciling { reason: reason.clone() });
+        let reconciled = WorktreeEvent::Reconciled { worktree: WORKTREE, created: 1, removed: 0 };
+        apply_all(&mut state, &[WorkspaceEvent::Worktree(reconciled)]);
+        let worktree = &state.model.worktrees[&WORKTREE];
+        assert_eq!((&worktree.mirror, worktree.entries, worktree.divergences), (&Mirror::InSync, 2, 1));
+        assert_eq!(worktree.last_divergence, Some(reason));
+    }
+
+    #[test]
+    fn more_removals_than_entries_ask_for_a_comparison_with_the_disk() {
+        let mut state = Workspace::default();
+        let effects = apply_all(&mut state, &[created("a"), removed("a"), removed("b")]);
+        assert_eq!(effects.pending, [WorkspaceEffect::RescanWorktree(WORKTREE)]);
+    }
+
+    #[test]
+    fn each_owner_reports_what_is_not_its_own() {
+        let (mut model, mut layout) = (Model::default(), Layout::default());
+        let focused = WorkspaceEvent::Layout(LayoutEvent::Focused { pane: Some(PANE) });
+        let effects = crate::workspace::testing::with_envelope(&focused, |envelope, effects| {
+            model.apply(envelope, effects);
+        });
+        assert_eq!(effects.misrouted_to, Some(MODEL));
+        let effects = crate::workspace::testing::with_envelope(&started(), |envelope, effects| {
+            layout.apply(envelope, effects);
+        });
+        assert_eq!(effects.misrouted_to, Some(LAYOUT));
+        assert_eq!((model, layout), (Model::default(), Layout::default()));
+    }
+
+    #[test]
+    fn the_layout_follows_the_user() {
+        let mut state = Workspace::default();
+        let events = [
+            LayoutEvent::Visible { pane: PaneId(1), visible: true },
+            LayoutEvent::Visible { pane: PaneId(2), visible: true },
+            LayoutEvent::Visible { pane: PaneId(1), visible: false },
+            LayoutEvent::Focused { pane: Some(PaneId(2)) },
+            LayoutEvent::Zoomed { pane: Some(PaneId(2)) },
+        ];
+        apply_all(&mut state, &events.map(WorkspaceEvent::Layout));
+        assert_eq!(state.layout.visible.iter().copied().collect::<Vec<_>>(), [PaneId(2)]);
+        assert_eq!((state.layout.focused, state.layout.zoomed), (Some(PaneId(2)), Some(PaneId(2))));
+    }
+}
