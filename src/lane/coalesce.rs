@@ -59,7 +59,8 @@ impl<K: Clone + Eq + Hash, T> Coalescer<K, T> {
     pub(crate) fn new(table: TableProducer<T>, capacity: usize) -> Self {
         Self {
             table,
-            entry_of: HashMap::with_capacity_and_hasher(capacity, Default::default()),
+            // Twice the room: a map that is at most half full cleans up after removals in place, without allocating.
+            entry_of: HashMap::with_capacity_and_hasher(2 * capacity, Default::default()),
             entries: Vec::with_capacity(capacity),
             entry_of_slot: vec![END; capacity + 1],
             lists: [List { first: END, last: END }; Tier::COUNT + 1],

@@ -62,11 +62,13 @@ impl Reducer for Sum {
 
     fn apply(&mut self, envelope: &Envelope<'_, Load>, effects: &mut Effects<u64>) {
         match envelope.event {
-            Load::Critical(n) => self.0 += n,
+            Load::Critical(n) => {
+                self.0 += n;
+                if n.is_multiple_of(8) {
+                    effects.push(*n);
+                }
+            }
             Load::Lossy(key) => self.0 += u64::from(*key),
-        }
-        if self.0.is_multiple_of(64) {
-            effects.push(self.0);
         }
     }
 }
