@@ -7,5 +7,7 @@ mod faults;
 mod hosts;
 mod lanes;
 mod order;
+#[cfg(feature = "cli")]
+mod program;
 mod reading;
 mod tidy;

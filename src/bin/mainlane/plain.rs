@@ -16,7 +16,8 @@ pub(crate) struct Plain {
 
 impl Plain {
     pub(crate) fn new() -> Self {
-        Self { next: Instant::now() + EVERY }
+        // The first line says that everything is running.
+        Self { next: Instant::now() }
     }
 
     /// Prints what is out of the ordinary at once, and a progress line now and then.

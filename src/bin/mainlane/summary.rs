@@ -19,6 +19,8 @@ pub(crate) struct Summary {
     snapshots: u64,
     turn_ns: Latency,
     elapsed_ms: u64,
+    /// The most memory this process held; `None` where the system does not say.
+    peak_memory_bytes: Option<u64>,
     complete: bool,
 }
 
@@ -88,6 +90,7 @@ impl Summary {
                 max: turn_ns.max(),
             },
             elapsed_ms: u64::try_from(session.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            peak_memory_bytes: peak_memory_bytes(),
             complete: report.complete,
         }
     }
@@ -131,7 +134,7 @@ impl Summary {
         let micros = |ns: &u64| ns / 1000;
         writeln!(
             out,
-            "{} turns, {} snapshots in {:.1} s; turn time p50 {} µs, p99 {} µs, p99.9 {} µs, max {} µs",
+            "{} turns, {} snapshots in {:.2} s; turn time p50 {} µs, p99 {} µs, p99.9 {} µs, max {} µs",
             self.turns,
             self.snapshots,
             self.elapsed_ms as f64 / 1000.0,
@@ -141,6 +144,13 @@ impl Summary {
             micros(max)
         )
     }
+}
+
+/// The kernel's own mark of the most memory this process held.
+fn peak_memory_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().strip_suffix(" kB")?;
+    kibibytes.parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
 }
 
 fn panes(args: &RunArgs, session: &Session, state: &Workspace) -> Vec<PaneSummary> {

@@ -1,0 +1,234 @@
+//! The program, as a user runs it.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::domain::{PATIENCE, until};
+
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mainlane"));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    program(arguments).output().unwrap()
+}
+
+fn summary_of(stdout: &[u8]) -> Value {
+    serde_json::from_slice(stdout).unwrap_or_else(|error| panic!("{error} in {:?}", String::from_utf8_lossy(stdout)))
+}
+
+/// Runs it to its end and reads the one object on its standard output.
+fn summary(arguments: &[&str]) -> Value {
+    let output = run(arguments);
+    assert!(output.status.success(), "{output:?}");
+    summary_of(&output.stdout)
+}
+
+fn assert_balanced(summary: &Value) {
+    let events = &summary["events"];
+    let count = |name: &str| events[name].as_u64().unwrap();
+    let accounted = ["applied", "replaced", "merged", "shed", "refused"].map(count).iter().sum::<u64>();
+    assert_eq!(count("pushed"), accounted, "{summary:#}");
+    assert_eq!(count("in_flight"), 0, "{summary:#}");
+    assert_eq!(summary["complete"], true);
+}
+
+/// A program under way that has said that everything is running.
+struct Started {
+    child: Child,
+    stderr: BufReader<std::process::ChildStderr>,
+}
+
+impl Started {
+    fn new(arguments: &[&str]) -> Self {
+        let mut child = program(arguments).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        stderr.read_line(&mut line).unwrap();
+        assert!(line.contains("events"), "the first line is a progress line: {line}");
+        Self { child, stderr }
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for its end, and reads its summary.
+    fn end(mut self) -> (Value, String) {
+        let (mut stdout, mut said) = (Vec::new(), String::new());
+        self.child.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
+        self.stderr.read_to_string(&mut said).unwrap();
+        assert!(self.child.wait().unwrap().success(), "{said}");
+        (summary_of(&stdout), said)
+    }
+}
+
+#[test]
+fn every_line_and_every_byte_is_counted_in_bounded_memory() {
+    let lines = "seq 1 1000000";
+    let bytes = "head -c 50000000 /dev/zero | tr \"\\0\" x";
+    let summary = summary(&["run", "--plain", "--json", "--pane", lines, "--pane", bytes]);
+    assert_eq!(summary["panes"][0]["command"], lines);
+    assert_eq!(summary["panes"][0]["lines"], 1_000_000);
+    assert_eq!(summary["panes"][0]["exit_code"], 0);
+    assert_eq!(summary["panes"][1]["bytes"], 50_000_000);
+    assert_eq!(summary["panes"][1]["exit_code"], 0);
+    assert_balanced(&summary);
+    let peak = summary["peak_memory_bytes"].as_u64().unwrap_or(0);
+    assert!(peak < 48 << 20, "{peak} bytes, less than the output is");
+    for quantile in ["p50", "p99", "p999", "max"] {
+        assert!(summary["turn_ns"][quantile].as_u64().unwrap() > 0, "{summary:#}");
+    }
+}
+
+#[test]
+fn panes_end_in_their_own_ways() {
+    let panes = ["exit 3", "kill -9 $$", "true"];
+    let summary = summary(&["run", "--plain", "--json", "--pane", panes[0], "--pane", panes[1], "--pane", panes[2]]);
+    let codes: Vec<_> = (0..3).map(|at| summary["panes"][at]["exit_code"].as_i64().unwrap()).collect();
+    assert_eq!(codes, [3, 137, 0]);
+    assert_eq!(summary["panes"][1]["signal"], "Killed");
+    assert_balanced(&summary);
+}
+
+#[test]
+fn ten_thousand_files_come_and_go() {
+    const FILES: u64 = 10_000;
+    let folder = tempfile::tempdir().unwrap();
+    let program = Started::new(&["run", "--plain", "--json", "--watch", folder.path().to_str().unwrap()]);
+    churn(folder.path(), FILES);
+    program.signal("TERM");
+    let (summary, said) = program.end();
+    let worktree = &summary["worktrees"][0];
+    assert_eq!(worktree["in_sync"], true, "{summary:#}\n{said}");
+    if worktree["diverged"] == 0 {
+        for count in ["created", "renamed", "removed"] {
+            assert_eq!(worktree[count], FILES, "{summary:#}");
+        }
+    }
+    assert_balanced(&summary);
+}
+
+fn churn(folder: &Path, files: u64) {
+    for n in 0..files {
+        std::fs::write(folder.join(format!("a{n}")), "").unwrap();
+    }
+    for n in 0..files {
+        std::fs::rename(folder.join(format!("a{n}")), folder.join(format!("b{n}"))).unwrap();
+    }
+    for n in 0..files {
+        std::fs::remove_file(folder.join(format!("b{n}"))).unwrap();
+    }
+}
+
+#[test]
+fn a_folder_that_is_unplugged_is_a_divergence() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("stick");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("a"), "").unwrap();
+    let program = Started::new(&["run", "--plain", "--json", "--watch", folder.to_str().unwrap()]);
+    std::fs::remove_dir_all(&folder).unwrap();
+    program.signal("INT");
+    let (summary, _) = program.end();
+    let worktree = &summary["worktrees"][0];
+    assert!(worktree["diverged"].as_u64().unwrap() >= 1, "{summary:#}");
+    assert_eq!(worktree["in_sync"], false, "what is gone is not equal to anything");
+    assert_balanced(&summary);
+}
+
+#[test]
+fn a_signal_ends_it_cleanly_and_its_panes_with_it() {
+    for signal in ["INT", "TERM"] {
+        let program = Started::new(&["run", "--plain", "--json", "--pane", "echo $$; exec sleep 1000"]);
+        program.signal(signal);
+        let (summary, _) = program.end();
+        assert_eq!(summary["panes"][0]["exit_code"], Value::Null, "it was still running");
+        assert_balanced(&summary);
+    }
+}
+
+#[test]
+fn a_killed_child_is_reported_and_the_others_go_on() {
+    let program =
+        Started::new(&["run", "--plain", "--json", "--pane", "exec sleep 1234.5", "--pane", "seq 1 10; sleep 1"]);
+    let parent = program.child.id();
+    let mut sleeper = None;
+    until("the pane's child runs", || {
+        sleeper = children(parent).into_iter().find(|(_, command)| command.contains("1234.5")).map(|(id, _)| id);
+        sleeper.is_some()
+    });
+    Command::new("kill").args(["-KILL", &sleeper.unwrap().to_string()]).status().unwrap();
+    let (summary, _) = program.end();
+    assert_eq!(summary["panes"][0]["exit_code"], 137);
+    assert_eq!(summary["panes"][1]["lines"], 10);
+    assert_balanced(&summary);
+}
+
+/// The processes whose parent is `parent`, with their command lines.
+fn children(parent: u32) -> Vec<(u32, String)> {
+    let processes =
+        std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    processes
+        .filter_map(|id: u32| {
+            let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+            let command = std::fs::read_to_string(format!("/proc/{id}/cmdline")).ok()?;
+            let its_parent: u32 = status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()?;
+            (its_parent == parent).then_some((id, command))
+        })
+        .collect()
+}
+
+#[test]
+fn wrong_input_is_one_clear_line_and_a_failure() {
+    let wrong: [(&[&str], &str); 5] = [
+        (&["run", "--pane", "no-such-command -v"], "command not found: no-such-command"),
+        (&["run", "--watch", "/no/such/folder"], "there is no such folder"),
+        (&["run", "--watch", "/dev/null"], "it is not a folder"),
+        (&["run", "--pane", ""], "the command is empty"),
+        (&["run", "--pane", "true", "--watch", "/no/such/folder"], "there is no such folder"),
+    ];
+    for (arguments, expected) in wrong {
+        let output = run(arguments);
+        assert!(!output.status.success(), "{arguments:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(expected) && said.lines().count() == 1, "{arguments:?}: {said}");
+        assert!(output.stdout.is_empty());
+    }
+    for arguments in [&["run", "--fps", "0"][..], &["run", "--for", "soon"], &["fly"], &["run", "--fast"]] {
+        let output = run(arguments);
+        assert!(!output.status.success() && !output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn without_anything_to_run_it_shows_what_it_can_do() {
+    let output = run(&["run", "--for", "1s", "--plain"]);
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("mainlane run --pane CMD"), "{said}");
+    let summary = String::from_utf8(output.stdout).unwrap();
+    assert!(summary.contains("events pushed =") && summary.contains("turns"), "{summary}");
+}
+
+#[test]
+fn help_and_version_are_there() {
+    for arguments in [&["--help"][..], &["run", "--help"], &["--version"]] {
+        let output = run(arguments);
+        assert!(output.status.success() && !output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn it_ends_when_its_time_is_up() {
+    let began = std::time::Instant::now();
+    let summary = summary(&["run", "--plain", "--json", "--pane", "sleep 1000", "--for", "300ms"]);
+    assert_balanced(&summary);
+    assert!(began.elapsed() < PATIENCE);
+}
