@@ -62,7 +62,8 @@ impl IngestThread {
         self.stop.store(true, Release);
         self.join.thread().unpark();
         if let Some(interrupt) = &self.interrupt {
-            interrupt();
+            // The host's code; a panic in it must not stop the shutdown. What it left undone shows as a straggler.
+            let _ = catch_unwind(AssertUnwindSafe(interrupt));
         }
     }
 }
@@ -127,6 +128,11 @@ impl Core {
         if self.main_thread.load(Relaxed) != here {
             self.main_thread.store(here, Relaxed);
         }
+    }
+
+    /// The main lane moves to another thread, which has not taken a turn yet.
+    pub(crate) fn drive_elsewhere(&self) {
+        self.main_thread.store(0, Relaxed);
     }
 
     /// True on the thread that drives the main lane: it must not wait for itself.

@@ -2,17 +2,19 @@
 //!
 //! Sequential, deterministic and boring. A turn reads as the pipeline: adopt, cut, merge, apply, reconcile, publish.
 
-pub(crate) mod apply;
-pub(crate) mod budget;
-pub(crate) mod cut;
-pub(crate) mod drive;
-pub(crate) mod lane_end;
-pub(crate) mod merge;
-pub(crate) mod operations;
-pub(crate) mod publish;
-pub(crate) mod reconcile;
-pub(crate) mod reduce;
-pub(crate) mod shutdown;
 pub(crate) mod turn;
+pub(crate) mod budget;
+pub(crate) mod lanes;
+pub(crate) mod lane_end;
+pub(crate) mod cut;
+pub(crate) mod merge;
+pub(crate) mod apply;
+pub(crate) mod reduce;
+pub(crate) mod operations;
+pub(crate) mod reconcile;
+pub(crate) mod publish;
+pub(crate) mod outcome;
+pub(crate) mod drive;
+pub(crate) mod shutdown;
 
 pub use turn::MainLane;

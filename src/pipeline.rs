@@ -243,7 +243,9 @@ impl<S: Reducer> Handle<S> {
     /// When the pipeline has shut down.
     pub fn waking_reader(&self, hook: impl Fn() + Send + 'static) -> Result<WakingReader<S>, Error> {
         let (notice, attached) = (Arc::new(Notice::new()), Arc::new(AtomicBool::new(true)));
-        let wake = WakeHook { notice: notice.clone(), attached: attached.clone(), hook: Box::new(hook), panics: 0 };
+        let since = self.hub.published.shelf.version();
+        let (raised, answered) = (notice.clone(), attached.clone());
+        let wake = WakeHook { notice: raised, attached: answered, hook: Box::new(hook), panics: 0, since };
         self.hub.mailbox.post(Letter::WakeHook(wake)).map_err(|_| Error::Closed)?;
         self.hub.core.bell.ring();
         Ok(WakingReader { reader: self.reader(), notice, attached })

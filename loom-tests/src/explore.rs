@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-pub use crate::sync::weak::Weak;
 use crate::sync::weak;
+pub use crate::sync::weak::Weak;
 
 /// How far a model is explored.
 #[derive(Clone, Copy, Debug)]

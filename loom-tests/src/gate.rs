@@ -10,6 +10,7 @@
 use crate::clock::Bound;
 use crate::lane::gate_file::Gate;
 use crate::lane::ring::{RingConsumer, ring};
+use crate::lane::table::{Unread, table};
 use crate::sync::{Arc, StoreLoad};
 use loom::thread;
 
@@ -45,6 +46,43 @@ pub fn shut_while_pushing() {
     }
     assert!(gate.is_quiet());
     assert_eq!(seen + visible(&mut consumer), accepted, "nothing accepted is lost");
+}
+
+/// The same for lossy pushes: what was accepted was collected or replaced when the gate is quiet.
+pub fn shut_while_pushing_lossy() {
+    let store_load = StoreLoad::detect();
+    let gate = Arc::new(Gate::new(store_load));
+    let (mut putting, mut taking) = table(1);
+    let entered = gate.clone();
+    let pushing = thread::spawn(move || {
+        let mut accepted = 0;
+        for item in 1..=2 {
+            let Some(_entered) = entered.enter() else { break };
+            let slot = match putting.take_back(0) {
+                Some(slot) => {
+                    putting.take_value(&slot);
+                    slot
+                }
+                None => putting.free_slot(|_| ()),
+            };
+            putting.put(0, slot, Unread { key: 0, sequence: item, parts: 1, item });
+            accepted = item;
+        }
+        accepted
+    });
+    gate.shut();
+    store_load.heavy();
+    let quiet = gate.is_quiet();
+    let mut newest = 0;
+    taking.collect(Bound::OPEN, |value| newest = value.item);
+    let empty = !taking.has_visible();
+    let accepted = pushing.join().unwrap();
+    if quiet {
+        assert!(empty, "quiet: the lane is drained");
+        assert_eq!(newest, accepted, "quiet: the last that was accepted is visible, and nothing comes after");
+    }
+    taking.collect(Bound::OPEN, |value| newest = value.item);
+    assert_eq!(newest, accepted, "nothing accepted is lost");
 }
 
 /// A push after the gate is known to be shut is refused, however it is known.

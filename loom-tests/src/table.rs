@@ -10,6 +10,8 @@
 //! Must make it fail: weakening either end of P6, P7, P8, P9 or P10; testing the dirty bit before setting it; a blind
 //! swap in place of the main lane's exchange when it is of another slot. The ring's end of P10 is a control arm.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
 use crate::clock::{Bound, Clock, lossy_key};
 use crate::event::{Coalesced, Tier};
 use crate::lane::coalesce::{Coalescer, Pushed};
@@ -43,10 +45,16 @@ fn rises(items: &[u64]) -> bool {
     items.windows(2).all(|two| two[0] < two[1])
 }
 
-/// One entry, values that replace one another.
-pub fn replaced(pushes: u64, collects: usize) {
+/// One entry, values that replace one another. With equal keys, as between two cuts, the entry's word of a value that
+/// went through the same slot is the same again.
+pub fn replaced(pushes: u64, collects: usize, equal_keys: bool) {
     let (mut lane, mut main_lane) = table(1);
-    let pushing = thread::spawn(move || (1..=pushes).map(|item| replace(&mut lane, 0, unread(item))).sum::<u32>());
+    let pushing = thread::spawn(move || {
+        (1..=pushes)
+            .map(|item| Unread { key: if equal_keys { 2 } else { 2 * item }, ..unread(item) })
+            .map(|value| replace(&mut lane, 0, value))
+            .sum::<u32>()
+    });
     let mut found = Vec::new();
     for _ in 0..collects {
         collect(&mut main_lane, &mut found);
@@ -122,7 +130,8 @@ pub fn lane_stops_half_way(puts_again: bool) {
     let shed = pushing.join().unwrap();
     collect(&mut main_lane, &mut found);
     found.sort_unstable();
-    let expected: Vec<u64> = [(1, !shed), (2, true), (3, puts_again)].iter().filter(|one| one.1).map(|one| one.0).collect();
+    let expected: Vec<u64> =
+        [(1, !shed), (2, true), (3, puts_again)].iter().filter(|one| one.1).map(|one| one.0).collect();
     assert_eq!(found, expected);
 }
 
@@ -224,6 +233,29 @@ pub fn merged(pushes: usize, collects: usize) {
     assert_eq!(outcome.inserted, found.len());
     assert_eq!(outcome.inserted + outcome.coalesced, pushes);
     assert_eq!(found.last().map(|(item, _)| *item), Some(pushes as u64));
+}
+
+/// A coalescing rule that unwinds: the pair is lost and said to be, nothing else is, and the table goes on.
+pub fn rule_unwinds() {
+    let (producer, mut main_lane) = table(1);
+    let pushing = thread::spawn(move || {
+        let mut lane = Coalescer::new(producer, 1);
+        let (mut inserted, mut lost) = (0, 0);
+        for item in 1..=3 {
+            // Without the panic hook, which would print one message for each execution.
+            let rule = |_: &mut u64, _| -> Coalesced { resume_unwind(Box::new(())) };
+            let pushed = catch_unwind(AssertUnwindSafe(|| lane.push(&7, Tier::LOW, unread(item), rule, || lost += 1)));
+            inserted += usize::from(matches!(pushed, Ok(Pushed::Inserted)));
+        }
+        (inserted, lost)
+    });
+    let mut found = Vec::new();
+    collect(&mut main_lane, &mut found);
+    let (inserted, lost) = pushing.join().unwrap();
+    collect(&mut main_lane, &mut found);
+    assert!(rises(&found));
+    assert_eq!(inserted, found.len() + lost, "each was collected, or lost and said to be");
+    assert_eq!(inserted + lost, 3, "each was inserted, or lost with the one that it met");
 }
 
 /// More keys than entries: an entry that is idle is given to another key, and one that is not is shed for it.

@@ -132,9 +132,19 @@ pub fn producer_waits_for_room(shut: bool) {
     main_lane.join().unwrap();
 }
 
-/// The main lane shuts a gate, and sleeps while it is not quiet: it is woken when it is. `rings` is whether a push that is
-/// refused rings, as one that is accepted does.
-pub fn main_lane_waits_for_quiet(rings: bool) {
+/// How a push ends that may have been refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It leaves the gate, then rings.
+    LeavesThenRings,
+    /// It rings, then leaves the gate: too early, for what the main lane waits for is that it has left.
+    RingsThenLeaves,
+    /// It leaves the gate, and rings only if it was accepted: too little.
+    RingsIfAccepted,
+}
+
+/// The main lane shuts a gate, and sleeps while it is not quiet: it is woken when it is.
+pub fn main_lane_waits_for_quiet(ending: Ending) {
     let counts = std::sync::Arc::new(Counts::default());
     let store_load = StoreLoad::detect();
     let bell = counting_bell(&counts);
@@ -142,9 +152,12 @@ pub fn main_lane_waits_for_quiet(rings: bool) {
     let (ringing, entering) = (bell.clone(), gate.clone());
     let pushing = thread::spawn(move || {
         let entered = entering.enter();
-        let rung = entered.is_some() || rings;
+        let accepted = entered.is_some();
+        if ending == Ending::RingsThenLeaves {
+            ringing.ring();
+        }
         drop(entered);
-        if rung {
+        if ending == Ending::LeavesThenRings || ending == Ending::RingsIfAccepted && accepted {
             ringing.ring();
         }
     });
@@ -153,6 +166,22 @@ pub fn main_lane_waits_for_quiet(rings: bool) {
     bell.arm();
     let asleep = !gate.is_quiet();
     pushing.join().unwrap();
+    assert!(!asleep || counts.woken.load(Plain::Relaxed) == 1, "it sleeps, and nobody wakes it");
+}
+
+/// The main lane sleeps until a lane is left: it is woken then, for it has a lane to close.
+pub fn main_lane_waits_for_a_lane_to_be_left() {
+    let counts = std::sync::Arc::new(Counts::default());
+    let bell = counting_bell(&counts);
+    let gate = Arc::new(Gate::new(StoreLoad::detect()));
+    let (ringing, leaving) = (bell.clone(), gate.clone());
+    let dropping = thread::spawn(move || {
+        leaving.leave();
+        ringing.ring();
+    });
+    bell.arm();
+    let asleep = !gate.is_left();
+    dropping.join().unwrap();
     assert!(!asleep || counts.woken.load(Plain::Relaxed) == 1, "it sleeps, and nobody wakes it");
 }
 

@@ -16,16 +16,12 @@ mod cut {
 
     #[test]
     fn hidden_channel_from_lossy_to_critical() {
-        holds("lossy to critical", All, || {
-            hidden_channel(Kinds::LossyThenCritical, 1, Cutting::UntilStable)
-        });
+        holds("lossy to critical", All, || hidden_channel(Kinds::LossyThenCritical, 1, Cutting::UntilStable));
     }
 
     #[test]
     fn hidden_channel_from_critical_to_lossy() {
-        holds("critical to lossy", All, || {
-            hidden_channel(Kinds::CriticalThenLossy, 1, Cutting::UntilStable)
-        });
+        holds("critical to lossy", All, || hidden_channel(Kinds::CriticalThenLossy, 1, Cutting::UntilStable));
     }
 
     #[test]
@@ -108,9 +104,20 @@ mod table {
 
     #[test]
     fn values_that_replace_one_another() {
-        holds("replaced, 2 against 2", All, || replaced(2, 2));
-        holds("replaced, 3 against 1", All, || replaced(3, 1));
-        holds("replaced, 3 against 2", All, || replaced(3, 2));
+        holds("replaced, 2 against 2", All, || replaced(2, 2, false));
+        holds("replaced, 3 against 1", All, || replaced(3, 1, false));
+        holds("replaced, 3 against 2", All, || replaced(3, 2, false));
+    }
+
+    #[test]
+    fn values_with_equal_keys() {
+        holds("equal keys, 2 against 2", All, || replaced(2, 2, true));
+        holds("equal keys, 3 against 2", All, || replaced(3, 2, true));
+    }
+
+    #[test]
+    fn a_rule_that_unwinds() {
+        holds("rule unwinds", All, rule_unwinds);
     }
 
     #[test]
@@ -166,7 +173,7 @@ mod table {
 
     #[test]
     fn control_way_back_not_released() {
-        fails("way back not released", All, Some(Weak::Tail), || replaced(3, 2));
+        fails("way back not released", All, Some(Weak::Tail), || replaced(3, 2, false));
     }
 }
 
@@ -177,6 +184,11 @@ mod gate {
     #[test]
     fn shut_while_a_push_is_under_way() {
         holds("shut while pushing", All, shut_while_pushing);
+    }
+
+    #[test]
+    fn shut_while_a_lossy_push_is_under_way() {
+        holds("shut while pushing lossy", All, shut_while_pushing_lossy);
     }
 
     #[test]
@@ -225,7 +237,12 @@ mod wake {
 
     #[test]
     fn a_main_lane_that_waits_for_quiet() {
-        holds("waits for quiet", All, || main_lane_waits_for_quiet(true));
+        holds("waits for quiet", All, || main_lane_waits_for_quiet(Ending::LeavesThenRings));
+    }
+
+    #[test]
+    fn a_main_lane_that_waits_for_a_lane_to_be_left() {
+        holds("waits for a lane to be left", All, main_lane_waits_for_a_lane_to_be_left);
     }
 
     #[test]
@@ -242,7 +259,12 @@ mod wake {
 
     #[test]
     fn control_a_refused_push_that_does_not_ring() {
-        fails("refused without a ring", All, None, || main_lane_waits_for_quiet(false));
+        fails("refused without a ring", All, None, || main_lane_waits_for_quiet(Ending::RingsIfAccepted));
+    }
+
+    #[test]
+    fn control_a_push_that_rings_before_it_leaves() {
+        fails("rings too early", All, None, || main_lane_waits_for_quiet(Ending::RingsThenLeaves));
     }
 }
 

@@ -239,20 +239,26 @@ fn dresser<S: Reducer>(
     }
     let mut newest = crate::snapshot::Reader::new(hub.published.clone(), hub.core.clone()).cached();
     Some(Box::new(move |event, facets| {
-        if let Some(enrich) = &mut enrich
-            && catch_unwind(AssertUnwindSafe(|| enrich(event, facets))).is_err()
-        {
-            counts.producer.enricher_panics.add(1);
+        // Each is the host's code, and a panic in one takes nothing from the others.
+        let contain = |step: &mut dyn FnMut()| {
+            if catch_unwind(AssertUnwindSafe(step)).is_err() {
+                counts.producer.enricher_panics.add(1);
+            }
+        };
+        if let Some(enrich) = &mut enrich {
+            contain(&mut || enrich(event, facets));
         }
         if FacetsOf::<S>::NONE {
             return;
         }
-        if let Some(defaults) = &defaults {
-            facets.fill(defaults);
-        }
-        if let Some(known) = newest.load().facets_of(event.origin().unwrap_or(origin), event) {
-            facets.fill(known);
-        }
+        contain(&mut || {
+            if let Some(defaults) = &defaults {
+                facets.fill(defaults);
+            }
+            if let Some(known) = newest.load().facets_of(event.origin().unwrap_or(origin), event) {
+                facets.fill(known);
+            }
+        });
     }))
 }
 

@@ -12,9 +12,10 @@ use crate::error::Error;
 use crate::lane::idle::{IdleStrategy, Idling};
 use crate::lane::ingest::pin_here;
 use crate::main_lane::budget::Budget;
+use crate::main_lane::outcome::{Left, Poison, TurnError};
 use crate::main_lane::reduce::Reducer;
 use crate::main_lane::shutdown::{ShutdownReport, join_threads, read_counters};
-use crate::main_lane::turn::{Left, MainLane, Poison, TurnError};
+use crate::main_lane::turn::MainLane;
 use crate::pipeline::Handle;
 
 /// How a main-lane thread runs.
@@ -74,6 +75,7 @@ impl<S: Reducer> MainLane<S> {
         let (deadline, deadlines) = crossbeam_channel::bounded(1);
         let (endings, ending) = crossbeam_channel::bounded(1);
         let name = drive.name.clone();
+        core.drive_elsewhere();
         let thread = std::thread::Builder::new()
             .name(name.clone())
             .spawn(move || run(self, &drive, &deadlines, &endings))
@@ -106,7 +108,7 @@ fn turns<S: Reducer>(main_lane: &mut MainLane<S>, drive: &Drive) {
     while !main_lane.core().is_closing() {
         match main_lane.turn(drive.budget) {
             Err(TurnError::ReducerPanicked(poison)) => main_lane.poison = Some(*poison),
-            Err(TurnError::Stopped) => return,
+            Err(TurnError::SnapshotPanicked { .. } | TurnError::Stopped) => return,
             Ok(turn) if turn.left == Left::Ended => return,
             Ok(turn) if turn.events > 0 || turn.left == Left::More => idling.reset(),
             Ok(_) => {

@@ -35,6 +35,8 @@ pub(crate) struct WakeHook {
     pub(crate) attached: Arc<AtomicBool>,
     pub(crate) hook: Box<dyn Fn() + Send>,
     pub(crate) panics: u32,
+    /// The newest version when its reader was made.
+    pub(crate) since: Version,
 }
 
 /// Publishes by policy, and wakes whoever waits for it.
@@ -42,7 +44,7 @@ pub(crate) struct Publishing<S> {
     publisher: Publisher<S>,
     published: Arc<Published<S>>,
     policy: Publish,
-    pub(crate) hooks: Vec<WakeHook>,
+    hooks: Vec<WakeHook>,
     /// Something was applied that is not published.
     unpublished: bool,
     last: Option<Instant>,
@@ -58,9 +60,20 @@ impl<S: Clone> Publishing<S> {
         self.unpublished = true;
     }
 
+    /// Takes in a hook. What was published between the making of its reader and now is told at once.
+    pub(crate) fn add_hook(&mut self, mut hook: WakeHook, core: &Core) {
+        if self.publisher.version() == hook.since || hook.call(core) {
+            self.hooks.push(hook);
+        }
+    }
+
     /// Publishes if there is something new and the policy says so.
     pub(crate) fn publish_by_policy(&mut self, state: &S, stamp: Stamp, turn: u64, core: &Core) -> Option<Version> {
         if !self.unpublished {
+            if self.policy == Publish::OnRequest {
+                // Whoever asked has the newest already.
+                self.is_wanted();
+            }
             return None;
         }
         let due = match self.policy {

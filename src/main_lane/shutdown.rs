@@ -8,8 +8,9 @@ use crossbeam_channel::RecvTimeoutError;
 use crate::core::{Core, DROP_DEADLINE, IngestThread};
 use crate::event::{Event, LaneId};
 use crate::main_lane::budget::Budget;
+use crate::main_lane::outcome::{Left, Poison, TurnError};
 use crate::main_lane::reduce::Reducer;
-use crate::main_lane::turn::{Left, MainLane, Phase, Poison, TurnError};
+use crate::main_lane::turn::{MainLane, Phase};
 use crate::observe::counters::{self, Counters};
 use crate::sync::Ordering::Relaxed;
 
@@ -84,7 +85,7 @@ impl<S: Reducer> MainLane<S> {
                     }
                 }
                 Err(TurnError::ReducerPanicked(poison)) => self.poison = Some(*poison),
-                Err(TurnError::Stopped) => break,
+                Err(TurnError::SnapshotPanicked { .. } | TurnError::Stopped) => break,
             }
             if Instant::now() >= deadline {
                 self.give_up();

@@ -9,12 +9,13 @@ use crossbeam_utils::sync::Parker;
 
 use crate::clock::{Bound, Stamp};
 use crate::core::{Core, panic_message};
-use crate::event::{Event, LaneId};
 use crate::main_lane::apply::Applying;
 use crate::main_lane::budget::{Budget, Pace};
-use crate::main_lane::cut::{self, Extend};
+use crate::main_lane::cut;
 use crate::main_lane::lane_end::LaneEnd;
+use crate::main_lane::lanes::{Lanes, Place, adopt, report_lane};
 use crate::main_lane::merge::{self, NO_HEAD, Next};
+use crate::main_lane::outcome::{Left, Poison, Turn, TurnError};
 use crate::main_lane::publish::{Publish, Publishing};
 use crate::main_lane::reconcile::{self, Reconciler};
 use crate::main_lane::reduce::Reducer;
@@ -66,114 +67,6 @@ pub(crate) enum Phase {
     Stopped,
 }
 
-/// What a turn did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Turn {
-    /// How many turns have applied something, this one included.
-    pub number: u64,
-    /// How many events were taken: applied, or refused and reported.
-    pub events: usize,
-    /// The snapshot that was published, if one was.
-    pub published: Option<Version>,
-    /// Whether there is more to do.
-    pub left: Left,
-}
-
-/// What a turn left to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Left {
-    /// Nothing was there, or all that was is applied.
-    Nothing,
-    /// The budget was spent first: the next turn goes on where this one stopped.
-    More,
-    /// Nothing, but a publication is held back until this moment.
-    PublishAt(Instant),
-    /// The pipeline has shut down; further turns do nothing.
-    Ended,
-}
-
-/// Why a turn failed.
-pub enum TurnError<E: Event> {
-    /// The reducer panicked. The main lane has stopped: its last snapshot stays readable, and nothing more is accepted.
-    ReducerPanicked(Box<Poison<E>>),
-    /// A turn after that.
-    Stopped,
-}
-
-/// The event on which a reducer panicked.
-pub struct Poison<E: Event> {
-    /// The lane it came through.
-    pub lane: LaneId,
-    /// The lane's name.
-    pub lane_name: Arc<str>,
-    /// What the reducer said.
-    pub message: String,
-    /// The event's context.
-    pub facets: E::Facets,
-    /// The event.
-    pub event: E,
-}
-
-impl<E: Event> fmt::Debug for Poison<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Poison")
-            .field("lane", &self.lane_name)
-            .field("kind", &self.event.kind())
-            .field("message", &self.message)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<E: Event> fmt::Debug for TurnError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TurnError::ReducerPanicked(poison) => f.debug_tuple("ReducerPanicked").field(poison).finish(),
-            TurnError::Stopped => f.write_str("Stopped"),
-        }
-    }
-}
-
-impl<E: Event> fmt::Display for TurnError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TurnError::ReducerPanicked(poison) => write!(
-                f,
-                "the reducer panicked on an event of kind `{}` from lane `{}`: {}; the main lane has stopped, the event \
-                 is in this error, the last snapshot stays readable",
-                poison.event.kind(),
-                poison.lane_name,
-                poison.message
-            ),
-            TurnError::Stopped => {
-                f.write_str("the main lane has stopped, because its reducer panicked in an earlier turn")
-            }
-        }
-    }
-}
-
-impl<E: Event> std::error::Error for TurnError<E> {}
-
-/// The lanes, each kind in the order that breaks ties: rank, then number.
-struct Lanes<E: Event> {
-    unclocked: Vec<LaneEnd<E>>,
-    clocked: Vec<LaneEnd<E>>,
-    heads: Vec<u64>,
-}
-
-#[derive(Clone, Copy)]
-struct Place {
-    clocked: bool,
-    at: usize,
-}
-
-impl<E: Event> Extend for LaneEnd<E> {
-    #[inline]
-    fn extend(&mut self, bound: Bound) -> bool {
-        LaneEnd::extend(self, bound)
-    }
-}
-
 impl<S: Reducer> MainLane<S> {
     pub(crate) fn new(
         hub: Arc<Hub<S>>,
@@ -190,7 +83,7 @@ impl<S: Reducer> MainLane<S> {
             report: None,
             fault: None,
             poison: None,
-            lanes: Lanes { unclocked: Vec::new(), clocked: Vec::new(), heads: Vec::new() },
+            lanes: Lanes::new(),
             applying: Applying::new(state),
             publishing,
             reconciler,
@@ -241,14 +134,13 @@ impl<S: Reducer> MainLane<S> {
             self.hub.core.counts.turns.add(1);
             self.publishing.changed();
         }
-        let published =
-            self.publishing.publish_by_policy(&self.applying.state, self.settled, self.turns, &self.hub.core);
+        let published = self.publish(Publishing::publish_by_policy)?;
         self.report_counts(events == 0);
         if !finished {
             return Ok(self.summary(events, published, Left::More));
         }
         self.close_lanes_that_were_left();
-        let left = self.what_is_left();
+        let left = self.what_is_left()?;
         Ok(self.summary(events, published, left))
     }
 
@@ -396,9 +288,7 @@ impl<S: Reducer> MainLane<S> {
         let removed = lane.remove_head();
         lane.count();
         let (lane, lane_name) = (lane.id, lane.name.clone());
-        self.shut_gates(|_| true);
-        self.phase = Phase::Stopped;
-        self.finish();
+        self.stop_for_good();
         let Some((facets, event)) = removed else { return TurnError::Stopped };
         let poison = Poison { lane, lane_name, message, facets, event };
         let fault = Fault::of(&poison);
@@ -456,18 +346,43 @@ impl<S: Reducer> MainLane<S> {
         self.lanes.clocked.retain_mut(stays);
     }
 
-    fn what_is_left(&mut self) -> Left {
-        if self.phase == Phase::Closing && self.is_drained_for_good() {
-            self.publishing.publish_last(&self.applying.state, self.settled, self.turns, &self.hub.core);
+    fn what_is_left(&mut self) -> Result<Left, TurnError<S::Event>> {
+        if self.phase == Phase::Closing && self.is_drained_for_good() && self.hub.mailbox.close_if_empty() {
+            self.publish(Publishing::publish_last)?;
             self.report_counts(true);
             self.phase = Phase::Ended;
             self.finish();
-            return Left::Ended;
+            return Ok(Left::Ended);
         }
-        match self.publishing.due() {
+        Ok(match self.publishing.due() {
             Some(due) => Left::PublishAt(due),
             None => Left::Nothing,
-        }
+        })
+    }
+
+    /// Publishes as `how` says. The state's `Clone` is the host's code, and may panic.
+    #[inline]
+    fn publish(
+        &mut self,
+        how: fn(&mut Publishing<S>, &S, Stamp, u64, &Core) -> Option<Version>,
+    ) -> Result<Option<Version>, TurnError<S::Event>> {
+        let Self { publishing, applying, settled, turns, hub, .. } = self;
+        catch_unwind(AssertUnwindSafe(|| how(publishing, &applying.state, *settled, *turns, &hub.core))).map_err(
+            |panic| {
+                let message = panic_message(panic);
+                self.stop_for_good();
+                self.core().report(Diagnostic::SnapshotPanicked { message: message.clone() });
+                TurnError::SnapshotPanicked { message }
+            },
+        )
+    }
+
+    /// Accepts nothing more, and tells whoever waits that there will be nothing more.
+    #[cold]
+    fn stop_for_good(&mut self) {
+        self.shut_gates(|_| true);
+        self.phase = Phase::Stopped;
+        self.finish();
     }
 
     /// True when every lane is gone, or is shut, quiet and drained (G1).
@@ -499,69 +414,6 @@ impl<S: Reducer> MainLane<S> {
 
     fn summary(&self, events: usize, published: Option<Version>, left: Left) -> Turn {
         Turn { number: self.turns, events, published, left }
-    }
-}
-
-impl<E: Event> Lanes<E> {
-    #[inline]
-    fn at(&mut self, Place { clocked, at }: Place) -> &mut LaneEnd<E> {
-        if clocked { &mut self.clocked[at] } else { &mut self.unclocked[at] }
-    }
-}
-
-/// Takes in what was posted since `letters`. True if there was anything.
-#[inline]
-fn adopt<S: Reducer>(
-    hub: &Hub<S>,
-    letters: &mut u64,
-    phase: Phase,
-    publishing: &mut Publishing<S>,
-    unclocked: &mut Vec<LaneEnd<S::Event>>,
-    clocked: &mut Vec<LaneEnd<S::Event>>,
-) -> bool {
-    let posted = hub.mailbox.posted();
-    if posted == *letters {
-        return false;
-    }
-    *letters = posted;
-    for letter in hub.mailbox.collect() {
-        match letter {
-            Letter::WakeHook(hook) => publishing.hooks.push(hook),
-            Letter::Lane(lane) => {
-                if phase != Phase::Running {
-                    // Opened while the pipeline closes: it accepts nothing, and what it accepted is applied.
-                    lane.shared.gate.shut();
-                    hub.core.store_load.heavy();
-                    lane.shared.room.ring();
-                }
-                let lanes = if lane.clocked { &mut *clocked } else { &mut *unclocked };
-                let place = lanes.partition_point(|other| (other.rank, other.id) < (lane.rank, lane.id));
-                lanes.insert(place, *lane);
-            }
-        }
-    }
-    true
-}
-
-/// Reports what was shed, returned and mishandled on a lane since the last report.
-fn report_lane<E: Event>(core: &Core, lane: &mut LaneEnd<E>) {
-    let counts = &lane.shared.counts.producer;
-    let now =
-        [counts.shed_unread.read() + counts.shed_at_once.read(), counts.returned.read(), counts.enricher_panics.read()];
-    let before = std::mem::replace(&mut lane.reported, now);
-    if now == before {
-        return;
-    }
-    let [shed, returned, enricher_panics] = [0, 1, 2].map(|at| now[at] - before[at]);
-    let id = lane.id;
-    if shed > 0 {
-        core.report(Diagnostic::Shed { lane: id, count: shed });
-    }
-    if returned > 0 {
-        core.report(Diagnostic::Returned { lane: id, count: returned });
-    }
-    if enricher_panics > 0 {
-        core.report(Diagnostic::EnricherPanicked { lane: id, count: enricher_panics });
     }
 }
 

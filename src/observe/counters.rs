@@ -243,7 +243,7 @@ pub struct Faults {
     pub reconciler_panics: u64,
     /// Wake hooks that panicked.
     pub wake_panics: u64,
-    /// Reducers that panicked: at most one, for it stops the main lane.
+    /// Reducers that panicked, or states that could not be copied: at most one, for it stops the main lane.
     pub reducer_panics: u64,
     /// Threads that could not be pinned as asked.
     pub pins_refused: u64,

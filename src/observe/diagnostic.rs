@@ -136,6 +136,11 @@ pub enum Diagnostic {
         /// What the reducer said.
         message: String,
     },
+    /// Copying the state for a snapshot panicked, and the main lane has stopped.
+    SnapshotPanicked {
+        /// What the state's `Clone` said.
+        message: String,
+    },
     /// A wake hook panicked; after [`WAKE_PANICS_MAX`](crate::WAKE_PANICS_MAX) panics it is detached.
     WakePanicked {
         /// What it said.
@@ -216,7 +221,7 @@ impl Reporter {
             Diagnostic::SourceRestarted { .. } => Some(&faults.source_restarts),
             Diagnostic::ReconcilerPanicked { .. } => Some(&faults.reconciler_panics),
             Diagnostic::WakePanicked { .. } => Some(&faults.wake_panics),
-            Diagnostic::ReducerPanicked { .. } => Some(&faults.reducer_panics),
+            Diagnostic::ReducerPanicked { .. } | Diagnostic::SnapshotPanicked { .. } => Some(&faults.reducer_panics),
             Diagnostic::PinRefused { .. } => Some(&faults.pins_refused),
             // These are counted where they happen.
             Diagnostic::LaneOpened { .. }

@@ -367,3 +367,40 @@ fn a_straggler_is_named_and_left_behind() {
     assert_eq!(report.stragglers, ["stuck"]);
     released.store(true, Ordering::Release);
 }
+
+#[test]
+fn a_state_that_cannot_be_copied_stops_the_main_lane() {
+    struct Fragile(bool);
+    impl Clone for Fragile {
+        fn clone(&self) -> Self {
+            assert!(!self.0, "fragile");
+            Fragile(false)
+        }
+    }
+    impl mainlane::Reducer for Fragile {
+        type Event = Note;
+        type Effect = ();
+        fn apply(&mut self, _: &mainlane::Envelope<'_, Note>, _: &mut mainlane::Effects<()>) {
+            self.0 = true;
+        }
+    }
+    for spawned in [false, true] {
+        let builder = Pipeline::builder(Fragile(false));
+        let mut lane = builder.lane("a").open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        lane.push(Note::Item(0)).unwrap();
+        if spawned {
+            let mut running = main_lane.spawn(Drive::new()).unwrap();
+            until("it stops", || running.is_finished());
+            assert!(!running.shutdown(PATIENCE).complete);
+        } else {
+            let failed = main_lane.turn(Budget::UNLIMITED);
+            assert!(matches!(failed, Err(TurnError::SnapshotPanicked { message }) if message == "fragile"));
+            assert!(matches!(main_lane.turn(Budget::UNLIMITED), Err(TurnError::Stopped)));
+        }
+        assert!(matches!(lane.push(Note::Item(1)), Err(Refused::Closed(_))));
+        assert!(!handle.reader().load().0, "the last good snapshot stays");
+        let panicked = handle.diagnostics().drain().any(|note| matches!(note, Diagnostic::SnapshotPanicked { .. }));
+        assert!(panicked);
+    }
+}

@@ -11,3 +11,4 @@ mod order;
 mod program;
 mod reading;
 mod tidy;
+mod types;

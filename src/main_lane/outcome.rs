@@ -1,0 +1,110 @@
+//! What a turn did, and why it failed.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::event::{Event, LaneId};
+use crate::snapshot::Version;
+
+/// What a turn did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Turn {
+    /// How many turns have applied something, this one included.
+    pub number: u64,
+    /// How many events were taken: applied, or refused and reported.
+    pub events: usize,
+    /// The snapshot that was published, if one was.
+    pub published: Option<Version>,
+    /// Whether there is more to do.
+    pub left: Left,
+}
+
+/// What a turn left to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing was there, or all that was is applied.
+    Nothing,
+    /// The budget was spent first: the next turn goes on where this one stopped.
+    More,
+    /// Nothing, but a publication is held back until this moment.
+    PublishAt(Instant),
+    /// The pipeline has shut down; further turns do nothing.
+    Ended,
+}
+
+/// Why a turn failed.
+#[non_exhaustive]
+pub enum TurnError<E: Event> {
+    /// The reducer panicked. The main lane has stopped: its last snapshot stays readable, and nothing more is accepted.
+    ReducerPanicked(Box<Poison<E>>),
+    /// Copying the state for a snapshot panicked. The main lane has stopped, as above.
+    SnapshotPanicked {
+        /// What the state's `Clone` said.
+        message: String,
+    },
+    /// A turn after that.
+    Stopped,
+}
+
+/// The event on which a reducer panicked.
+pub struct Poison<E: Event> {
+    /// The lane it came through.
+    pub lane: LaneId,
+    /// The lane's name.
+    pub lane_name: Arc<str>,
+    /// What the reducer said.
+    pub message: String,
+    /// The event's context.
+    pub facets: E::Facets,
+    /// The event.
+    pub event: E,
+}
+
+impl<E: Event> fmt::Debug for Poison<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Poison")
+            .field("lane", &self.lane_name)
+            .field("kind", &self.event.kind())
+            .field("message", &self.message)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E: Event> fmt::Debug for TurnError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TurnError::ReducerPanicked(poison) => f.debug_tuple("ReducerPanicked").field(poison).finish(),
+            TurnError::SnapshotPanicked { message } => {
+                f.debug_struct("SnapshotPanicked").field("message", message).finish()
+            }
+            TurnError::Stopped => f.write_str("Stopped"),
+        }
+    }
+}
+
+impl<E: Event> fmt::Display for TurnError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TurnError::ReducerPanicked(poison) => write!(
+                f,
+                "the reducer panicked on an event of kind `{}` from lane `{}`: {}; the main lane has stopped, the event \
+                 is in this error, the last snapshot stays readable",
+                poison.event.kind(),
+                poison.lane_name,
+                poison.message
+            ),
+            TurnError::SnapshotPanicked { message } => write!(
+                f,
+                "copying the state for a snapshot panicked: {message}; the main lane has stopped, the last snapshot stays \
+                 readable"
+            ),
+            TurnError::Stopped => {
+                f.write_str("the main lane has stopped, because its reducer panicked in an earlier turn")
+            }
+        }
+    }
+}
+
+impl<E: Event> std::error::Error for TurnError<E> {}
