@@ -2,15 +2,15 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use crossbeam_utils::sync::Unparker;
 use event_listener::Event as Notifications;
 
 use crate::clock::Clock;
 use crate::lane::source::Interrupt;
-use crate::observe::counters::{LaneBook, PipelineCounts};
+use crate::observe::counters::{self, Counters, LaneBook, PipelineCounts};
 use crate::observe::diagnostic::{Diagnostic, Reporter};
 use crate::sync::{
     Arc, AtomicBool, AtomicU64, Mutex,
@@ -142,6 +142,31 @@ impl Core {
 
     pub(crate) fn report(&self, diagnostic: Diagnostic) {
         self.reporter.report(diagnostic);
+    }
+
+    pub(crate) fn read_counters(&self) -> Counters {
+        let mut faults = self.reporter.faults();
+        faults.wake_panics += self.sleeper.hook_panics.load(Relaxed);
+        counters::read(&self.book, &self.counts, faults, self.reporter.dropped())
+    }
+
+    /// Joins the ingestion threads. Returns how many, and the names of those that do not end in time.
+    pub(crate) fn join_threads(&self, deadline: Instant) -> (usize, Vec<String>) {
+        let threads = std::mem::take(&mut *self.threads.lock());
+        threads.iter().for_each(IngestThread::ask_to_stop);
+        let (mut joined, mut stragglers) = (0, Vec::new());
+        for thread in threads {
+            // The thread drops its end of the channel as its last act.
+            match thread.done.recv_deadline(deadline) {
+                Err(RecvTimeoutError::Timeout) => stragglers.push(thread.name),
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => {
+                    // A panic was contained and reported on the thread itself.
+                    let _ = thread.join.join();
+                    joined += 1;
+                }
+            }
+        }
+        (joined, stragglers)
     }
 }
 

@@ -40,12 +40,13 @@ mod origin; // who an event is about
 mod facets; // context, and how it is filled in
 mod lane; // enrich, classify, ring and coalescing table, ingestion threads and their sources
 mod clock; // the shared counter, and how stamps become keys
+mod hub; // what all ends of one pipeline share, for its kind of state
 mod mailbox; // how lanes that are opened at run time reach the main lane
 mod main_lane; // cut, merge, apply, reconcile, publish
 mod snapshot; // publisher and readers
 mod wake; // how one thread sleeps until another has something for it
 mod observe; // counters and diagnostics
-mod core; // what all parts of one pipeline share
+mod core; // what all parts of one pipeline share, whatever its state
 mod error; // what can go wrong on the control side
 mod sync; // the one door to atomics, cells and rings
 #[cfg(feature = "workspace")]
@@ -69,7 +70,7 @@ pub use main_lane::outcome::{Left, Poison, Turn, TurnError};
 pub use main_lane::publish::{Publish, WAKE_PANICS_MAX};
 pub use main_lane::reconcile::Reconciler;
 pub use main_lane::reduce::{Effects, Reducer};
-pub use main_lane::shutdown::{Fault, ShutdownReport};
+pub use main_lane::report::{Fault, ShutdownReport};
 pub use observe::counters::{Counters, Faults, LaneCounters, Totals};
 pub use observe::diagnostic::{Diagnostic, Diagnostics};
 pub use origin::{Origin, Rank};

@@ -16,5 +16,6 @@ pub(crate) mod publish;
 pub(crate) mod outcome;
 pub(crate) mod drive;
 pub(crate) mod shutdown;
+pub(crate) mod report;
 
 pub use turn::MainLane;

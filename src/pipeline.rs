@@ -8,34 +8,19 @@ use crossbeam_utils::sync::Parker;
 use crate::core::Core;
 use crate::error::Error;
 use crate::event::OperationId;
+use crate::hub::{Hub, Letter};
 use crate::lane::builder::{IngestBuilder, LaneBuilder, Start};
 use crate::lane::source::{Source, SourceError};
 use crate::mailbox::Mailbox;
 use crate::main_lane::MainLane;
-use crate::main_lane::lane_end::LaneEnd;
 use crate::main_lane::publish::{Publish, WakeHook};
 use crate::main_lane::reconcile::Reconciler;
 use crate::main_lane::reduce::Reducer;
-use crate::main_lane::shutdown::{join_threads, read_counters};
 use crate::observe::counters::Counters;
 use crate::observe::diagnostic::{Diagnostics, Reporter};
 use crate::snapshot::{Published, Reader, WakingReader};
 use crate::sync::AtomicBool;
 use crate::wake::Notice;
-
-/// What all ends of one pipeline share.
-pub(crate) struct Hub<S: Reducer> {
-    pub(crate) core: Arc<Core>,
-    pub(crate) published: Arc<Published<S>>,
-    pub(crate) mailbox: Mailbox<Letter<S>>,
-    pub(crate) diagnostics: Diagnostics,
-}
-
-/// What is sent to the main lane outside of lanes.
-pub(crate) enum Letter<S: Reducer> {
-    Lane(Box<LaneEnd<S::Event>>),
-    WakeHook(WakeHook),
-}
 
 /// Where to begin: [`Pipeline::builder`].
 #[derive(Debug)]
@@ -203,7 +188,7 @@ impl<S: Reducer> Drop for Builder<S> {
                 lane.shared.room.ring();
             }
         }
-        join_threads(&self.hub.core, std::time::Instant::now() + crate::core::DROP_DEADLINE);
+        self.hub.core.join_threads(std::time::Instant::now() + crate::core::DROP_DEADLINE);
     }
 }
 
@@ -281,7 +266,7 @@ impl<S: Reducer> Handle<S> {
 
     /// Everything that is counted, now. Stops nothing.
     pub fn counters(&self) -> Counters {
-        read_counters(&self.hub.core)
+        self.hub.core.read_counters()
     }
 
     /// Notes about whatever is out of the ordinary.

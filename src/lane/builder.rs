@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use crate::error::Error;
 use crate::event::{Class, Event, LaneId};
 use crate::facets::Facets;
+use crate::hub::{Hub, Letter};
 use crate::lane::coalesce::Coalescer;
 use crate::lane::gate::Gate;
 use crate::lane::idle::IdleStrategy;
@@ -21,7 +22,6 @@ use crate::main_lane::reduce::Reducer;
 use crate::observe::counters::LaneCounts;
 use crate::observe::diagnostic::Diagnostic;
 use crate::origin::{Origin, Rank};
-use crate::pipeline::{Hub, Letter};
 use crate::sync::Arc;
 use crate::wake::Bell;
 

@@ -14,7 +14,7 @@ use crate::lane::ingest::pin_here;
 use crate::main_lane::budget::Budget;
 use crate::main_lane::outcome::{Left, Poison, TurnError};
 use crate::main_lane::reduce::Reducer;
-use crate::main_lane::shutdown::{ShutdownReport, join_threads, read_counters};
+use crate::main_lane::report::ShutdownReport;
 use crate::main_lane::turn::MainLane;
 use crate::pipeline::Handle;
 
@@ -178,9 +178,9 @@ impl<S: Reducer> Running<S> {
             }
             // The reducer, or the reconciler, does not return.
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                let (joined, mut stragglers) = join_threads(&self.core, deadline);
+                let (joined, mut stragglers) = self.core.join_threads(deadline);
                 stragglers.push(self.name.clone());
-                let counters = read_counters(&self.core);
+                let counters = self.core.read_counters();
                 ShutdownReport { complete: false, joined, stragglers, fault: None, counters }
             }
         };

@@ -3,13 +3,13 @@
 use crate::clock::Bound;
 use crate::core::Core;
 use crate::event::Event;
+use crate::hub::{Hub, Letter};
 use crate::main_lane::cut::Extend;
 use crate::main_lane::lane_end::LaneEnd;
+use crate::main_lane::outcome::Phase;
 use crate::main_lane::publish::Publishing;
 use crate::main_lane::reduce::Reducer;
-use crate::main_lane::turn::Phase;
 use crate::observe::diagnostic::Diagnostic;
-use crate::pipeline::{Hub, Letter};
 
 /// The lanes, each kind in the order that breaks ties: rank, then number.
 pub(crate) struct Lanes<E: Event> {

@@ -7,6 +7,18 @@ use std::time::Instant;
 use crate::event::{Event, LaneId};
 use crate::snapshot::Version;
 
+/// How far a main lane is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Running,
+    /// No push is accepted any more; what was accepted is being applied.
+    Closing,
+    /// Everything is applied and published.
+    Ended,
+    /// A reducer panicked.
+    Stopped,
+}
+
 /// What a turn did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

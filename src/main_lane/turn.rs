@@ -9,19 +9,19 @@ use crossbeam_utils::sync::Parker;
 
 use crate::clock::{Bound, Stamp};
 use crate::core::{Core, panic_message};
+use crate::hub::{Hub, Letter};
 use crate::main_lane::apply::Applying;
 use crate::main_lane::budget::{Budget, Pace};
 use crate::main_lane::cut;
 use crate::main_lane::lane_end::LaneEnd;
 use crate::main_lane::lanes::{Lanes, Place, adopt, report_lane};
 use crate::main_lane::merge::{self, NO_HEAD, Next};
-use crate::main_lane::outcome::{Left, Poison, Turn, TurnError};
+use crate::main_lane::outcome::{Left, Phase, Poison, Turn, TurnError};
 use crate::main_lane::publish::{Publish, Publishing};
 use crate::main_lane::reconcile::{self, Reconciler};
 use crate::main_lane::reduce::Reducer;
-use crate::main_lane::shutdown::{Fault, ShutdownReport};
+use crate::main_lane::report::{Fault, ShutdownReport};
 use crate::observe::diagnostic::Diagnostic;
-use crate::pipeline::{Hub, Letter};
 use crate::snapshot::Version;
 
 /// How many turns go by between two looks at the counts that become diagnostics.
@@ -53,18 +53,6 @@ pub struct MainLane<S: Reducer> {
     until_report: u32,
     /// The lane whose event is being applied.
     current: Place,
-}
-
-/// How far a main lane is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    Running,
-    /// No push is accepted any more; what was accepted is being applied.
-    Closing,
-    /// Everything is applied and published.
-    Ended,
-    /// A reducer panicked.
-    Stopped,
 }
 
 impl<S: Reducer> MainLane<S> {

@@ -1,0 +1,24 @@
+//! What all ends of one pipeline share, for its kind of state and events.
+
+use crate::core::Core;
+use crate::mailbox::Mailbox;
+use crate::main_lane::lane_end::LaneEnd;
+use crate::main_lane::publish::WakeHook;
+use crate::main_lane::reduce::Reducer;
+use crate::observe::diagnostic::Diagnostics;
+use crate::snapshot::Published;
+use crate::sync::Arc;
+
+/// What all ends of one pipeline share.
+pub(crate) struct Hub<S: Reducer> {
+    pub(crate) core: Arc<Core>,
+    pub(crate) published: Arc<Published<S>>,
+    pub(crate) mailbox: Mailbox<Letter<S>>,
+    pub(crate) diagnostics: Diagnostics,
+}
+
+/// What is sent to the main lane outside of lanes.
+pub(crate) enum Letter<S: Reducer> {
+    Lane(Box<LaneEnd<S::Event>>),
+    WakeHook(WakeHook),
+}
