@@ -9,9 +9,17 @@
 //! took.
 //!
 //! # What loom cannot show
-//! It has no load buffering, lets an atomic be read at most seven stores back, and knows neither compiler fences nor
+//! It has no load buffering: it cannot move a read-modify-write of one atomic past one of another, so it does not need
+//! P8 as the language does. It lets an atomic be read at most seven stores back, and knows neither compiler fences nor
 //! the system's barriers: `StoreLoad` is modelled with sequentially consistent fences on both sides. `rtrb` and
 //! `arc_swap` are invisible to it; in their place stand a ring and a cell with the same orderings.
+//!
+//! It remembers only the last access to an atomic. A thread that loads one and then writes it hides the loads of others
+//! before its own, and executions in which those come later are not explored. The door and the models therefore never
+//! load what the same thread then writes, but where the engine does; a model of one execution is a sign of it.
+
+// Without their unit tests, which are the engine's own: under `cfg(test)` there is nothing here.
+#![cfg(not(test))]
 
 #[path = "../../src/clock.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the whole file is compiled, the models use a part of it")]

@@ -16,7 +16,7 @@ pub struct ShutdownReport {
     pub joined: usize,
     /// Threads that did not stop before the deadline, by name. They were left running, and can push no more.
     pub stragglers: Vec<String>,
-    /// Why the main lane stopped by itself, if it did. The event is kept: see [`MainLane::take_poison`] and
+    /// Why the main lane stopped by itself, if it did. The event is kept: see [`MainLane::take_poison`](crate::MainLane::take_poison) and
     /// [`Running::take_poison`](crate::Running::take_poison).
     pub fault: Option<Fault>,
     /// The final counts. With `in_flight` above zero, that many accepted events were not applied.

@@ -7,7 +7,7 @@
 use std::cell::{Cell, UnsafeCell};
 use std::mem::MaybeUninit;
 
-use loom::cell::{ConstPtr, UnsafeCell as Watch};
+use loom::cell::{self, ConstPtr};
 
 use super::weak::{self, Weak};
 use super::{Arc, AtomicU64, Ordering::Acquire};
@@ -17,7 +17,7 @@ struct Ring<T> {
     tail: AtomicU64,
     slots: Box<[UnsafeCell<MaybeUninit<T>>]>,
     /// One for each slot, accessed as the slot is: a slot must be part of a slice, which loom's own cells cannot.
-    watched: Box<[Watch<()>]>,
+    watched: Box<[cell::UnsafeCell<()>]>,
 }
 
 // SAFETY: slots in `head..tail` are the consumer's, all others the producer's, and loom watches that this is so.
@@ -28,7 +28,7 @@ pub(crate) fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
         head: AtomicU64::new(0),
         tail: AtomicU64::new(0),
         slots: (0..capacity).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect(),
-        watched: (0..capacity).map(|_| Watch::new(())).collect(),
+        watched: (0..capacity).map(|_| cell::UnsafeCell::new(())).collect(),
     });
     (Producer { ring: ring.clone(), tail: 0, head: Cell::new(0) }, Consumer { ring, head: 0, tail: Cell::new(0) })
 }

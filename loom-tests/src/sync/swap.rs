@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "what a cell of loom's hands out is a pointer")]
 
 use std::cell::Cell;
+use std::sync::atomic::AtomicU64 as Plain;
 
 use loom::cell::UnsafeCell;
 
@@ -25,7 +26,7 @@ pub(crate) enum SwapCell<T> {
     Newest(Mutex<Arc<T>>),
     /// As weak as a release and an acquire allow: a load may find an older value, unless something orders it behind the
     /// swap. It keeps every value, so that nothing is ever used again.
-    All { newest: AtomicU64, values: Vec<UnsafeCell<Option<Arc<T>>>> },
+    All { newest: AtomicU64, swaps: Plain, values: Vec<UnsafeCell<Option<Arc<T>>>> },
 }
 
 // SAFETY: a value is written before `newest` is swapped to name it, and read after `newest` was seen to.
@@ -38,13 +39,13 @@ impl<T> SwapCell<T> {
         }
         let mut values: Vec<_> = (0..=SWAPS_MAX).map(|_| UnsafeCell::new(None)).collect();
         values[0] = UnsafeCell::new(Some(value));
-        SwapCell::All { newest: AtomicU64::new(0), values }
+        SwapCell::All { newest: AtomicU64::new(0), swaps: Plain::new(0), values }
     }
 
     pub(crate) fn load(&self) -> Arc<T> {
         match self {
             SwapCell::Newest(newest) => newest.lock().clone(),
-            SwapCell::All { newest, values } => kept(values, newest.load(Acquire)),
+            SwapCell::All { newest, values, .. } => kept(values, newest.load(Acquire)),
         }
     }
 
@@ -52,8 +53,9 @@ impl<T> SwapCell<T> {
     pub(crate) fn swap(&self, value: Arc<T>) -> Arc<T> {
         match self {
             SwapCell::Newest(newest) => std::mem::replace(&mut *newest.lock(), value),
-            SwapCell::All { newest, values } => {
-                let before = newest.load(Relaxed);
+            SwapCell::All { newest, swaps, values } => {
+                // Counted where loom does not look: a load of `newest` here would hide the readers' loads from it.
+                let before = swaps.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 // SAFETY: no reader looks here before `newest` names it, and loom watches that none does.
                 values[before as usize + 1].with_mut(|slot| unsafe { *slot = Some(value) });
                 newest.swap(before + 1, if weak::is(Weak::Cell) { Relaxed } else { AcqRel });
