@@ -4,12 +4,15 @@
 //! lane that takes a cut meanwhile. In every execution a cut that has B has A, and A goes first. Lanes are real rings of
 //! two slots and real tables of one entry; keys come from the real clock.
 //!
-//! Bounds: at most two threads beside the main lane, three events, two cuts. Explored in full where nothing else is
-//! said in `tests/models.rs`. About half a minute together.
+//! Bounds: at most two threads beside the main lane, three events, two cuts, explored in full; a chain of three threads
+//! beside the main lane with at most three preemptions. Half a minute together.
 //!
 //! Must make it fail, and are kept as control arms: one pass instead of until stable; admitting the bound itself with
-//! one pass; a mailbox that is not looked at in each pass; a `tail` that is not released. Mutations of the files that
-//! fail here: the clock's `fetch_add` as a load and a store, a lossy key read before the last push.
+//! one pass; a mailbox that is not looked at in each pass; a `tail` or a `head` that is not released (P1, P2).
+//! Mutations of the files that fail here: a `fetch_add` of the clock as a load and a store; a cut that does not move the
+//! clock; critical keys that are even, as lossy ones are; a ring that ignores the bound; either acquire of the ring.
+//!
+//! P13 may be weakened at both ends without a failure: the lock and the coherence of `posted` do what it does.
 
 use crate::clock::{Bound, Clock, critical_key, lossy_key};
 use crate::lane::ring::{Keyed, RingConsumer, RingProducer, ring};

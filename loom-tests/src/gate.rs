@@ -1,4 +1,4 @@
-//! The gate: `lane/gate.rs`, with the ring that it guards.
+//! The gate: `lane/gate.rs`, with the ring and the table that it guards.
 //!
 //! Modelled: a producer that pushes twice through the gate, and a main lane that shuts it. In every execution, when the
 //! gate is seen quiet after it was shut and the barrier run, every accepted push is visible and no other will be.

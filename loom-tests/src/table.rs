@@ -4,11 +4,15 @@
 //! meanwhile and once after. In every execution each value is collected, coalesced or shed, exactly once; the last one of
 //! a key is collected; no older one of a key after a newer; and there is always a free slot.
 //!
-//! Bounds: one thread beside the main lane, one or two entries, three pushes. Explored in full where nothing else is said
-//! in `tests/models.rs`. About a minute together.
+//! Bounds: one thread beside the main lane, one or two entries, up to four pushes against two collects, explored in full.
+//! A quarter of a minute together.
 //!
-//! Must make it fail: weakening either end of P6, P7, P8, P9 or P10; testing the dirty bit before setting it; a blind
-//! swap in place of the main lane's exchange when it is of another slot. The ring's end of P10 is a control arm.
+//! Must make it fail: weakening either end of P6, P7, P9 or P10; testing the dirty bit or the summary before setting it;
+//! setting the summary before the dirty bit; forgetting what is left at the bound; a slot that is not given back. The
+//! ring's release in P10 is a control arm.
+//!
+//! P8 may be weakened without a failure, because loom does not move a read-modify-write of one atomic past one of
+//! another. The language does: the main lane could then empty the summary and find the dirty word as it was before.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 

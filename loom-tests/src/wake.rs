@@ -4,11 +4,11 @@
 //! loom's park, so that a lost wake-up is a deadlock, which loom reports. In every execution everybody comes home, and no
 //! arming is answered twice.
 //!
-//! Bounds: two ringers with one publication each, or one with two. Explored in full where nothing else is said in
-//! `tests/models.rs`. A few seconds.
+//! Bounds: one ringer with two publications, explored in full; two with one each, with at most four preemptions. A few
+//! seconds.
 //!
-//! Must make it fail: either barrier taken away (B1), which are control arms; the bell's swap as a load and a store;
-//! weakening either end of P3.
+//! Must make it fail: either barrier taken away (B1), which are control arms; the bell's swap as a load and a store; the
+//! release of `raise` or the acquire of `acknowledge` (P3); `acknowledge` as a plain store.
 
 use std::sync::atomic::{AtomicUsize, Ordering as Plain};
 
