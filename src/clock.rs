@@ -13,7 +13,8 @@
 //!
 //! Every access is `Relaxed`: K1 needs nothing but the coherence of this one atomic (read-read for lossy pushes,
 //! write-write for critical ones), and what a stamp *protects* is handed over by the ring and the table, never by
-//! this counter. The model `loom-tests/src/cut.rs` fails when the counter is split in two or read once for two pushes.
+//! this counter. The models of `loom-tests/src/cut.rs` fail when `fetch_add` is split into a load and a store, and when a cut does
+//! not move the counter.
 
 use crate::sync::{AtomicU64, CachePadded, Ordering::Relaxed};
 

@@ -2,7 +2,8 @@
 //!
 //! A lane has two ways in, both wait-free and both bounded: the ring for critical events, the coalescing table for lossy
 //! ones. What a host does to the events of one lane (enrich, classify) runs here, on the thread that pushes, without
-//! locks, and *before* the stamp is taken: an event enriched after its stamp would break the cut.
+//! locks, and before the event is published: an event that another thread enriched after it was stamped would break the
+//! cut. A batch is one push: it begins when it is called, and its stamps may be older than what its iterator does.
 
 pub(crate) mod builder;
 pub(crate) mod coalesce;
@@ -23,13 +24,17 @@ use crate::clock::{critical_key, lossy_key};
 use crate::core::Core;
 use crate::event::{Class, Coalesced, Event, LaneId, Phase, Tier};
 use crate::lane::coalesce::{Coalescer, Pushed};
-use crate::lane::gate::Gate;
+use crate::lane::gate::{Entered, Gate};
 use crate::lane::idle::{IdleStrategy, Idling};
 use crate::lane::ring::{Keyed, RingProducer};
 use crate::lane::table::Unread;
 use crate::observe::counters::{LaneCounts, ProducerCounts};
 use crate::sync::Arc;
 use crate::wake::Bell;
+
+/// Critical events of a batch that take their stamps at once. A run that ends early leaves stamps unused, so this bounds how
+/// far stamps can run ahead of events.
+const RUN_MAX: usize = 1024;
 
 /// An event and its context, on their way.
 pub(crate) struct Item<E: Event> {
@@ -52,7 +57,7 @@ pub(crate) type Dresser<E> = Box<dyn FnMut(&mut E, &mut <E as Event>::Facets) + 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
     /// Waits until there is room. On the thread that drives the main lane, which would wait for itself, it returns the
-    /// event instead.
+    /// event instead; that thread is known from its first turn on, so do not fill a ring before it.
     #[default]
     Wait,
     /// Returns the event, as [`Refused::Full`].
@@ -225,7 +230,8 @@ impl<E: Event> Lane<E> {
     /// through [`push_batch`](Lane::push_batch).
     ///
     /// # Errors
-    /// The event, when the ring is full and the lane does not wait, or when the pipeline has shut down.
+    /// The event, when the ring is full and the lane does not wait, or when the pipeline has shut down. It comes back as
+    /// the lane's enricher left it, and is enriched again when it is pushed again.
     #[inline]
     pub fn push(&mut self, event: E) -> Result<(), Refused<E>> {
         self.push_with(E::Facets::default(), event).map_err(|refused| refused.map(|(_, event)| event))
@@ -245,8 +251,10 @@ impl<E: Event> Lane<E> {
         .map_err(|refused| refused.map(|item| (item.facets, item.event)))
     }
 
-    /// Pushes events in order. Each run of critical ones that finds room takes one stamp and one publication.
-    /// Returns how many there were.
+    /// Pushes events in order. Each run of critical ones that finds room, 1,024 at most, takes one stamp and one
+    /// publication. Returns how many there were.
+    ///
+    /// A batch is one push. Its iterator runs inside it and should not block: a shutdown waits for it.
     ///
     /// # Errors
     /// The events that were not accepted, in order, as an iterator; those before them were accepted.
@@ -268,17 +276,15 @@ impl<E: Event> Lane<E> {
     #[inline]
     fn push_critical(&mut self, item: Item<E>) -> Result<(), Refused<Item<E>>> {
         loop {
-            let Some(entered) = self.shared.gate.enter() else { return Err(Refused::Closed(item)) };
+            let Some(pushing) = Pushing::enter(&self.shared, &self.core) else { return Err(Refused::Closed(item)) };
             // R2: room before stamp.
             if self.ring.room(1) > 0 {
                 let key = self.order.take(&self.core, 1);
                 self.ring.push(key, item);
                 self.shared.counts.producer.critical.add(1);
-                drop(entered);
-                self.core.bell.ring();
                 return Ok(());
             }
-            drop(entered);
+            drop(pushing);
             match self.wait_for_room() {
                 Room::There => {}
                 Room::Full => return Err(Refused::Full(item)),
@@ -289,15 +295,13 @@ impl<E: Event> Lane<E> {
 
     #[inline]
     fn push_lossy(&mut self, key: &E::Key, tier: Tier, item: Item<E>) -> Result<(), Refused<Item<E>>> {
-        let Some(entered) = self.shared.gate.enter() else { return Err(Refused::Closed(item)) };
+        let Some(_pushing) = Pushing::enter(&self.shared, &self.core) else { return Err(Refused::Closed(item)) };
         let counts = &self.shared.counts.producer;
         let unread = Unread { key: self.order.read(&self.core), sequence: self.lossy_sequence, parts: 1, item };
         let lost = || counts.shed_unread.add(1);
         let pushed = self.table.push(key, tier, unread, combine, lost);
         self.lossy_sequence += 1;
         count_lossy(counts, pushed);
-        drop(entered);
-        self.core.bell.ring();
         Ok(())
     }
 
@@ -342,19 +346,20 @@ impl<E: Event> Lane<E> {
         pending: &mut Option<(Item<E>, Class<E::Key>)>,
     ) -> Result<usize, Refused<Item<E>>> {
         loop {
-            let Some(entered) = self.shared.gate.enter() else { return Err(Refused::Closed(first)) };
-            let wanted = pairs.size_hint().0.saturating_add(1);
+            let Some(pushing) = Pushing::enter(&self.shared, &self.core) else { return Err(Refused::Closed(first)) };
+            let wanted = pairs.size_hint().0.saturating_add(1).min(RUN_MAX);
             let limit = self.ring.room(wanted).min(wanted);
             if limit == 0 {
-                drop(entered);
+                drop(pushing);
                 match self.wait_for_room() {
                     Room::There => continue,
                     Room::Full => return Err(Refused::Full(first)),
                     Room::Closed => return Err(Refused::Closed(first)),
                 }
             }
-            // Also when the iterator unwinds: what it yielded before is published, so it is counted and rung for.
-            let run = Run { counts: &self.shared.counts.producer, bell: &self.core.bell, length: Cell::new(0) };
+            // Also when the iterator unwinds: what it yielded before is published, so it is counted. Dropped before
+            // `pushing`, so that a shutdown that finds the gate quiet finds the count as well.
+            let run = Run { counts: &self.shared.counts.producer, length: Cell::new(0) };
             let mut key = self.order.take(&self.core, limit as u64);
             let step = self.order.step();
             let (ring, preparing) = (&mut self.ring, &mut self.preparing);
@@ -375,7 +380,6 @@ impl<E: Event> Lane<E> {
                 run.length.set(run.length.get() + 1);
                 Some(keyed)
             });
-            drop(entered);
             return Ok(run.length.get());
         }
     }
@@ -421,10 +425,33 @@ enum Room {
     Closed,
 }
 
-/// A run of critical events that was published, counted and rung for when this is dropped.
+/// A push under way. Leaves the gate when it is dropped, however the push ends, and rings after that: a main lane that
+/// waits for events, or for the gate to be quiet, has something to look at.
+struct Pushing<'a> {
+    entered: Option<Entered<'a>>,
+    bell: &'a Bell,
+}
+
+impl<'a> Pushing<'a> {
+    /// `None` when the lane is shut.
+    #[inline]
+    fn enter(shared: &'a LaneShared, core: &'a Core) -> Option<Self> {
+        let pushing = Pushing { entered: shared.gate.enter(), bell: &core.bell };
+        if pushing.entered.is_some() { Some(pushing) } else { None }
+    }
+}
+
+impl Drop for Pushing<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        drop(self.entered.take());
+        self.bell.ring();
+    }
+}
+
+/// A run of critical events that was published, counted when this is dropped.
 struct Run<'a> {
     counts: &'a ProducerCounts,
-    bell: &'a Bell,
     length: Cell<usize>,
 }
 
@@ -432,7 +459,6 @@ impl Drop for Run<'_> {
     #[inline]
     fn drop(&mut self) {
         self.counts.critical.add(self.length.get() as u64);
-        self.bell.ring();
     }
 }
 

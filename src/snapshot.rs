@@ -37,8 +37,9 @@ impl<S> Snapshot<S> {
         self.version
     }
 
-    /// The bound of the newest cut that is in this state as a whole: every event of a clocked lane whose push returned
-    /// before that cut began is in. Never goes back for any reader.
+    /// The bound of the newest cut that is in this state as a whole: every critical event of a clocked lane whose push
+    /// returned before that cut began is in, and so is every lossy one, unless a newer one of its key has taken it in and
+    /// is still to come. Never goes back for any reader.
     pub fn stamp(&self) -> Stamp {
         self.stamp
     }

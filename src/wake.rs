@@ -19,7 +19,7 @@
 
 use crate::sync::{
     AtomicBool, CachePadded,
-    Ordering::{AcqRel, Relaxed},
+    Ordering::{Acquire, Relaxed, Release},
     StoreLoad,
 };
 
@@ -79,12 +79,12 @@ impl Notice {
     /// After a publication. True if the reader must be told: it has acknowledged everything before this.
     pub(crate) fn raise(&self) -> bool {
         // P3: hands what was published to the `acknowledge` that takes this flag back.
-        !self.unread.swap(true, AcqRel)
+        !self.unread.swap(true, Release)
     }
 
     /// Before reading. What is published after this raises the notice anew.
     pub(crate) fn acknowledge(&self) {
         // P3: sees what `raise` published; a read-modify-write, so that it cannot miss a `raise` before it.
-        self.unread.swap(false, AcqRel);
+        self.unread.swap(false, Acquire);
     }
 }

@@ -28,7 +28,7 @@ use crate::wake::Bell;
 /// Slots of a lane's ring unless said otherwise.
 pub const CAPACITY: usize = 1024;
 /// Slots of a lane's ring at most.
-pub const CAPACITY_MAX: usize = 1 << 24;
+pub const CAPACITY_MAX: usize = 1 << 20;
 /// Keys of a lane's coalescing table unless said otherwise.
 pub const KEYS: usize = 256;
 

@@ -113,34 +113,38 @@ impl<K: Clone + Eq + Hash, T> Coalescer<K, T> {
     fn assign(&mut self, key: &K, tier: Tier) -> Option<(usize, bool)> {
         if self.entries.len() < self.capacity {
             let entry = self.entries.len();
-            self.entries.push(Entry { key: key.clone(), slot: END, list: IDLE as u8, before: END, after: END });
+            // Both copies first: a key whose `clone` panics leaves everything as it was.
+            let (key, mapped) = (key.clone(), key.clone());
+            self.entries.push(Entry { key, slot: END, list: IDLE as u8, before: END, after: END });
             self.link(entry, IDLE);
-            self.entry_of.insert(key.clone(), entry as u32);
+            self.entry_of.insert(mapped, entry as u32);
             return Some((entry, false));
         }
         if self.lists[IDLE].first == END {
             self.reclaim();
         }
-        let mut shed = false;
+        let (key, mapped) = (key.clone(), key.clone());
+        let mut shed = None;
         let entry = match self.lists[IDLE].first {
             END => {
                 let victim =
                     self.lists[..=tier.number() as usize].iter().find(|list| list.first != END)?.first as usize;
                 // The main lane may have taken the value just now: then nothing is lost.
                 if let Some(slot) = self.table.take_back(victim) {
-                    drop(self.table.take_value(&slot));
+                    shed = Some(self.table.take_value(&slot));
                     self.table.release(slot);
-                    shed = true;
                 }
                 victim
             }
             idle => idle as usize,
         };
-        let entry_key = &mut self.entries[entry].key;
-        self.entry_of.remove(entry_key);
-        entry_key.clone_from(key);
-        self.entry_of.insert(key.clone(), entry as u32);
-        Some((entry, shed))
+        self.entry_of.remove(&self.entries[entry].key);
+        let before = std::mem::replace(&mut self.entries[entry].key, key);
+        self.entry_of.insert(mapped, entry as u32);
+        let is_shed = shed.is_some();
+        // Dropped last, when everything is in its place: the host's `drop` may panic.
+        drop((before, shed));
+        Some((entry, is_shed))
     }
 
     fn free_slot(&mut self) -> SlotIndex {

@@ -48,6 +48,10 @@ impl Gate {
     /// Begins a push; `None` when the gate is shut.
     #[inline]
     pub(crate) fn enter(&self) -> Option<Entered<'_>> {
+        // Looked at first as well, so that a producer that hammers a shut gate does not look busy for ever.
+        if self.is_shut() {
+            return None;
+        }
         self.busy.store(true, Relaxed);
         let entered = Entered { gate: self };
         // B1: the load that follows is ordered behind the store before it.

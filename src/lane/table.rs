@@ -4,7 +4,9 @@
 //! entry a key has (`lane/coalesce.rs`); this file only hands values over.
 //!
 //! An entry's word holds the slot of its unread value *and the low bits of that value's key*, so that the main lane can
-//! leave a value beyond its bound where it is, to be coalesced further, without taking it first.
+//! leave a value beyond its bound where it is, to be coalesced further, without taking it first. A value found beyond the
+//! bound by two cuts in a row is taken all the same, and *held* for the next one: else a producer that writes a key again
+//! and again, always just after the bound was fixed, would keep it from ever being applied.
 //!
 //! # Invariants
 //! - **T1 ownership**: a slot named by an entry belongs to nobody until one side takes the entry back to `NONE` by a
@@ -14,7 +16,9 @@
 //! - **T3 no lost notification**: a value stored in an entry has its dirty bit set, or is about to; a dirty word that
 //!   is not empty has its summary bit set, or is about to. The setter of a word's first bit sets the summary bit.
 //! - **T4 rising keys**: the keys of the values one lane stores never fall, so a value left behind at a bound leaves no
-//!   older one of its lane behind it.
+//!   older one of its entry behind it.
+//! - **T5 held values come next**: a held value's key was read from the clock before the value was taken, so it is below
+//!   the bound of every later cut; there is at most one for each entry and cut.
 //!
 //! # Pairs
 //! | pair | release                                | acquire                                | hands over            |
@@ -90,8 +94,15 @@ pub(crate) fn table<T>(entries: usize) -> (TableProducer<T>, TableConsumer<T>) {
     let (returning, returned) = spsc::ring(entries + 1);
     let producer =
         TableProducer { table: table.clone(), free: (0..=entries as u32).rev().map(SlotIndex).collect(), returned };
-    let consumer =
-        TableConsumer { table, returning, left: vec![0; words].into(), left_words: vec![0; summaries].into() };
+    let consumer = TableConsumer {
+        table,
+        returning,
+        left: vec![0; words].into(),
+        left_words: vec![0; summaries].into(),
+        left_at: vec![0; entries].into(),
+        held: Vec::new(),
+        bound: Bound(0),
+    };
     (producer, consumer)
 }
 
@@ -171,23 +182,37 @@ pub(crate) struct TableConsumer<T> {
     left: Box<[u64]>,
     /// Which words of `left` are not empty.
     left_words: Box<[u64]>,
+    /// The bound at which each entry's value was left last; zero if it was taken since.
+    left_at: Box<[u64]>,
+    /// Values taken beyond the bound, for the next cut (T5).
+    held: Vec<Unread<T>>,
+    /// The bound of the cut that is being taken.
+    bound: Bound,
 }
 
 impl<T> TableConsumer<T> {
     /// True when a value may be waiting.
     #[inline]
     pub(crate) fn has_visible(&self) -> bool {
-        self.table.summary.iter().zip(&self.left_words).any(|(summary, left)| *left != 0 || summary.load(Acquire) != 0)
+        let waiting = |(summary, left): (&CachePadded<AtomicU64>, &u64)| *left != 0 || summary.load(Relaxed) != 0;
+        // Relaxed: whoever relies on a no has synchronised with the producer already, by B1, P4 or P5.
+        !self.held.is_empty() || self.table.summary.iter().zip(&self.left_words).any(waiting)
     }
 
     /// Takes every unread value with a key below `bound`; true if there was any.
     pub(crate) fn collect(&mut self, bound: Bound, mut take: impl FnMut(Unread<T>)) -> bool {
         let mut added = false;
+        if self.bound != bound {
+            self.bound = bound;
+            added = !self.held.is_empty();
+            self.held.drain(..).for_each(&mut take);
+        }
         for at in 0..self.table.summary.len() {
-            // P8. The plain load only spares an idle table the exchange; T3 holds for it too, since what the cut needs
-            // to see here happened before this pass.
-            let fresh = match self.table.summary[at].load(Acquire) {
+            // The load only spares an idle table the exchange. It may be relaxed: what the cut needs to see here happened
+            // before this pass.
+            let fresh = match self.table.summary[at].load(Relaxed) {
                 0 => 0,
+                // P8.
                 _ => self.table.summary[at].swap(0, Acquire),
             };
             let words = fresh | std::mem::take(&mut self.left_words[at]);
@@ -208,6 +233,7 @@ impl<T> TableConsumer<T> {
                     added = true;
                     take(value);
                 }
+                Taken::Held(value) => self.held.push(value),
                 Taken::BeyondBound => self.leave(at, bit),
                 Taken::Nothing => {}
             }
@@ -226,7 +252,10 @@ impl<T> TableConsumer<T> {
         if word == NONE {
             return Taken::Nothing;
         }
-        if !is_below(word, bound) {
+        let below = is_below(word, bound);
+        let left_at = std::mem::take(&mut self.left_at[entry]);
+        if !below && (left_at == 0 || left_at == bound.0) {
+            self.left_at[entry] = bound.0;
             return Taken::BeyondBound;
         }
         // An exchange that writes only what it takes: where it fails, the lane has taken the value back to coalesce
@@ -241,12 +270,18 @@ impl<T> TableConsumer<T> {
         // P10: hands the emptied slot to `reclaim`.
         let returned = self.returning.push(slot);
         debug_assert!(returned.is_ok(), "T2: the way back holds every slot there is");
-        value.map_or(Taken::Nothing, Taken::Value)
+        match value {
+            Some(value) if below => Taken::Value(value),
+            Some(value) => Taken::Held(value),
+            None => Taken::Nothing,
+        }
     }
 }
 
 enum Taken<T> {
     Value(Unread<T>),
+    /// Beyond the bound for the second cut in a row.
+    Held(Unread<T>),
     BeyondBound,
     Nothing,
 }
@@ -255,8 +290,9 @@ fn pack(key: u64, slot: u32) -> u64 {
     (key << SLOT_BITS) | u64::from(slot)
 }
 
-/// Compares the low bits of a key with those of the bound, around the wrap. The distance is always far below half of
-/// their range: while a value waits, stamps advance by what all rings together can hold.
+/// Compares the low bits of a key with those of the bound, around the wrap. The distance is always below half of their
+/// range, 2^43: while a value waits for a main lane that stands still, stamps advance by what the rings can hold, times
+/// what a run of a batch may take in advance (`RUN_MAX`), which is 2^30 for the largest ring there can be.
 fn is_below(word: u64, bound: Bound) -> bool {
     let distance = (word & !SLOT_MASK).wrapping_sub(bound.0 << SLOT_BITS);
     bound == Bound::OPEN || (distance as i64) < 0
@@ -303,6 +339,22 @@ mod tests {
         put(&mut producer, 70, unread(6, 2));
         assert_eq!(collect(&mut consumer, Bound(7)), [2]);
         assert!(!consumer.has_visible());
+    }
+
+    #[test]
+    fn a_key_that_is_always_written_just_after_the_bound_is_applied_every_other_cut() {
+        let (mut producer, mut consumer) = table(2);
+        let mut applied = Vec::new();
+        for cut in 1..=9 {
+            let bound = Bound(10 * cut + 1);
+            put(&mut producer, 0, unread(10 * cut + 2, cut as u32));
+            // Two passes, as every cut has at least.
+            applied.extend(collect(&mut consumer, bound));
+            applied.extend(collect(&mut consumer, bound));
+        }
+        assert_eq!(applied, [2, 4, 6, 8], "each cut that finds it left behind takes it for the next");
+        assert!(consumer.has_visible(), "the last one is still to come");
+        assert_eq!(collect(&mut consumer, Bound(101)), [9]);
     }
 
     #[test]

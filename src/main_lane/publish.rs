@@ -62,6 +62,8 @@ impl<S: Clone> Publishing<S> {
 
     /// Takes in a hook. What was published between the making of its reader and now is told at once.
     pub(crate) fn add_hook(&mut self, mut hook: WakeHook, core: &Core) {
+        // Those whose readers are gone would otherwise stay until the next publication.
+        self.hooks.retain(|hook| hook.attached.load(Relaxed));
         if self.publisher.version() == hook.since || hook.call(core) {
             self.hooks.push(hook);
         }

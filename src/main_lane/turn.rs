@@ -8,7 +8,7 @@ use std::time::Instant;
 use crossbeam_utils::sync::Parker;
 
 use crate::clock::{Bound, Stamp};
-use crate::core::{Core, panic_message};
+use crate::core::{Core, IngestThread, panic_message};
 use crate::hub::{Hub, Letter};
 use crate::main_lane::apply::Applying;
 use crate::main_lane::budget::{Budget, Pace};
@@ -47,6 +47,8 @@ pub struct MainLane<S: Reducer> {
     /// The cut being applied, and whether some of it is left.
     bound: Bound,
     open_batch: bool,
+    /// Unclocked lanes spent the last turn's whole budget.
+    cut_first: bool,
     /// The newest bound below which everything is applied.
     settled: Stamp,
     turns: u64,
@@ -78,6 +80,7 @@ impl<S: Reducer> MainLane<S> {
             letters: 0,
             bound: Bound(0),
             open_batch: false,
+            cut_first: false,
             settled: Stamp(0),
             turns: 0,
             until_report: REPORT_EVERY,
@@ -176,7 +179,11 @@ impl<S: Reducer> MainLane<S> {
         self.open_batch
             || self.hub.mailbox.posted() != self.letters
             || self.publishing.is_pending()
-            || (self.phase == Phase::Running && self.core().is_closing())
+            || match self.phase {
+                Phase::Running => self.core().is_closing(),
+                Phase::Closing => self.is_drained_for_good(),
+                Phase::Ended | Phase::Stopped => false,
+            }
             || unclocked.iter().chain(clocked).any(|lane| lane.has_visible() || lane.shared.gate.is_left())
     }
 
@@ -217,7 +224,8 @@ impl<S: Reducer> MainLane<S> {
             self.open_batch = true;
         }
         for lane in unclocked {
-            if lane.has_visible() {
+            // Not before what was taken is applied: what waits in the table goes on coalescing meanwhile.
+            if lane.head_key().is_none() && lane.has_visible() {
                 lane.extend(Bound::OPEN);
                 lane.arrange();
             }
@@ -226,7 +234,22 @@ impl<S: Reducer> MainLane<S> {
 
     /// Applies unclocked lanes first, by rank, then the cut in the order of its keys. Returns how many events there were
     /// and whether that was all.
+    ///
+    /// When unclocked lanes alone have spent a whole budget, the cut goes first in the next turn: a flood on one of them
+    /// slows the others down, it does not stop them.
     fn apply_batch(&mut self, pace: &mut Pace) -> (usize, bool) {
+        if std::mem::take(&mut self.cut_first) {
+            let (cut, finished) = self.apply_cut(pace);
+            let (unclocked, finished) = if finished { self.apply_unclocked(pace) } else { (0, false) };
+            return (cut + unclocked, finished);
+        }
+        let (unclocked, finished) = self.apply_unclocked(pace);
+        let (cut, finished) = if finished { self.apply_cut(pace) } else { (0, false) };
+        self.cut_first = self.open_batch && !finished && cut == 0;
+        (unclocked + cut, finished)
+    }
+
+    fn apply_unclocked(&mut self, pace: &mut Pace) -> (usize, bool) {
         let mut events = 0;
         for at in 0..self.lanes.unclocked.len() {
             while self.lanes.unclocked[at].head_key().is_some() {
@@ -236,9 +259,14 @@ impl<S: Reducer> MainLane<S> {
                 events += run;
             }
         }
+        (events, true)
+    }
+
+    fn apply_cut(&mut self, pace: &mut Pace) -> (usize, bool) {
         if !self.open_batch {
-            return (events, true);
+            return (0, true);
         }
+        let mut events = 0;
         let Lanes { clocked, heads, .. } = &mut self.lanes;
         heads.clear();
         heads.extend(clocked.iter_mut().map(|lane| lane.head_key().unwrap_or(NO_HEAD)));
@@ -290,9 +318,10 @@ impl<S: Reducer> MainLane<S> {
     /// have in hand is still accepted.
     fn begin_close(&mut self) {
         self.phase = Phase::Closing;
-        for thread in self.core().threads.lock().iter() {
-            thread.ask_to_stop();
-        }
+        // Outside the lock: an interrupt is the host's code. Nothing is added meanwhile, for the pipeline is closing.
+        let threads = std::mem::take(&mut *self.core().threads.lock());
+        threads.iter().for_each(IngestThread::ask_to_stop);
+        self.core().threads.lock().extend(threads);
         self.shut_gates(|lane| lane.foreign);
     }
 
@@ -308,12 +337,13 @@ impl<S: Reducer> MainLane<S> {
 
     /// Nothing will change any more: whoever waits for that is told.
     pub(crate) fn finish(&mut self) {
-        for letter in self.hub.mailbox.close() {
-            if let Letter::Lane(lane) = letter {
-                lane.shared.gate.shut();
-            }
-        }
+        let letters = self.hub.mailbox.close();
+        let unadopted =
+            || letters.iter().filter_map(|letter| if let Letter::Lane(lane) = letter { Some(lane) } else { None });
+        unadopted().for_each(|lane| lane.shared.gate.shut());
         self.core().store_load.heavy();
+        // Their producers may wait for room already.
+        unadopted().for_each(|lane| lane.shared.room.ring());
         self.core().end();
         self.publishing.end();
     }
@@ -374,7 +404,7 @@ impl<S: Reducer> MainLane<S> {
     }
 
     /// True when every lane is gone, or is shut, quiet and drained (G1).
-    fn is_drained_for_good(&mut self) -> bool {
+    fn is_drained_for_good(&self) -> bool {
         let Lanes { unclocked, clocked, .. } = &self.lanes;
         self.hub.mailbox.posted() == self.letters
             && unclocked.iter().chain(clocked).all(|lane| {
@@ -382,6 +412,12 @@ impl<S: Reducer> MainLane<S> {
                 // P4: quiet first, then the look at what is there.
                 gate.is_shut() && gate.is_quiet() && lane.is_drained()
             })
+    }
+
+    /// True when no push is under way on any lane.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let Lanes { unclocked, clocked, .. } = &self.lanes;
+        unclocked.iter().chain(clocked).all(|lane| lane.shared.gate.is_quiet())
     }
 
     fn count(&mut self) {

@@ -23,7 +23,7 @@ impl Count {
     #[inline]
     pub(crate) fn add(&self, more: u64) {
         // One writer: no read-modify-write is needed. Release, so that whoever reads a later count also sees the
-        // earlier ones of the same thread, and a law read in the right order never comes out negative.
+        // earlier ones of the same thread.
         self.0.store(self.0.load(Relaxed) + more, Release);
     }
 
@@ -80,7 +80,8 @@ impl LaneCounts {
     }
 
     fn read(&self) -> Totals {
-        // The main lane's side first: what it has done can then never exceed what was pushed.
+        // The main lane's side first, so that while things move the producers' side is the newer one. An event can be
+        // taken in the moment before its push is counted; then a difference is taken as zero.
         let main_lane = &self.main_lane;
         let (applied, refused) = (main_lane.applied.read(), main_lane.refused.read());
         let (left_hand, taken, left_ring) =

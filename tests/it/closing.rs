@@ -220,3 +220,42 @@ fn an_idle_pipeline_shuts_down_at_once() {
     drain(&mut main_lane);
     assert!(main_lane.shutdown(Duration::ZERO).complete, "nothing to wait for");
 }
+
+#[test]
+fn a_producer_that_waits_on_a_lane_nobody_has_seen_is_let_go() {
+    let (mut main_lane, handle) = Pipeline::builder(Ledger::default()).build().unwrap();
+    let opened = handle.clone();
+    let (full, is_full) = std::sync::mpsc::channel();
+    let producer = std::thread::spawn(move || {
+        let mut lane = opened.lane("late").capacity(1).open().unwrap();
+        lane.push(Note::Item(0)).unwrap();
+        full.send(()).unwrap();
+        // Waits for room that no turn will ever make.
+        lane.push(Note::Item(1))
+    });
+    is_full.recv().unwrap();
+    until("the producer waits", || handle.counters().events.waited == 1);
+    let report = main_lane.shutdown(PATIENCE);
+    let refused = producer.join().unwrap();
+    let accepted = if refused.is_ok() { 2 } else { 1 };
+    assert!(report.complete, "{report:?}");
+    assert_eq!(report.counters.events.applied, accepted);
+}
+
+#[test]
+fn a_refused_push_wakes_a_main_lane_that_waits_for_the_gate_to_be_quiet() {
+    for _ in 0..50 {
+        let builder = Pipeline::builder(Ledger::default());
+        let mut lane = builder.lane("a").open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        let producer = std::thread::spawn(move || while lane.push(Note::Level { key: 1, value: 1 }).is_ok() {});
+        until("something is pushed", || drain_some(&mut main_lane) > 0);
+        handle.close();
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while main_lane.turn(Budget::UNLIMITED).unwrap().left != Left::Ended {
+            main_lane.wait_for_input(deadline);
+            assert!(std::time::Instant::now() < deadline, "nobody rang");
+        }
+        producer.join().unwrap();
+    }
+}

@@ -258,7 +258,7 @@ fn settings_out_of_range_are_refused_by_name() {
     assert!(matches!(ignored, Err(Error::Ignored { setting: "restart", .. })));
     assert_eq!(
         builder.lane("a").capacity(0).open().unwrap_err().to_string(),
-        "lane `a`: a ring of 0 slots is not possible; choose 1 to 16777216"
+        "lane `a`: a ring of 0 slots is not possible; choose 1 to 1048576"
     );
 }
 

@@ -1,7 +1,7 @@
 //! C3 to C5: causal order across lanes, the order inside a batch, budgets that stop anywhere.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mainlane::{Budget, Left, Pipeline};
 
@@ -212,5 +212,67 @@ fn the_newest_lossy_value_is_never_older_than_one_before_it() {
             assert_eq!(newest[&(lane, key)], 49_996 + u64::from(key), "the last value of every key arrives");
         }
     }
+    settled(&handle);
+}
+
+/// A key that is written again and again, always just after the bound of the cut was fixed, is applied all the same.
+#[test]
+fn a_hot_key_is_not_starved_by_its_own_producer() {
+    let builder = Pipeline::builder(Ledger::default());
+    let mut lane = builder.lane("hot").open().unwrap();
+    // Lanes beside it make the time between the bound and the look at its table longer.
+    let _idle: Vec<_> = (0..64).map(|n| builder.lane(format!("idle {n}")).rank(0).open().unwrap()).collect();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let done = &done;
+        scope.spawn(move || {
+            let mut value = 0;
+            while !done.load(Ordering::Relaxed) {
+                value += 1;
+                lane.push(Note::Level { key: 1, value }).unwrap();
+            }
+        });
+        until("two thousand cuts", || {
+            main_lane.turn(Budget::UNLIMITED).unwrap();
+            handle.counters().cuts >= 2000
+        });
+        done.store(true, Ordering::Relaxed);
+    });
+    drain(&mut main_lane);
+    let counters = settled(&handle);
+    // Of two cuts in a row that find it, the second takes it, to be applied with the third.
+    assert!(counters.events.applied >= counters.cuts / 4, "{} of {}", counters.events.applied, counters.cuts);
+}
+
+#[test]
+fn a_flooded_unclocked_lane_does_not_starve_the_others() {
+    let builder = Pipeline::builder(Ledger::default());
+    let mut keys = builder.lane("keys").unclocked().open().unwrap();
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    lane.push_batch((0..100).map(Note::Item)).unwrap();
+    for n in 0..200 {
+        keys.push_batch([Note::Item(1000 + n), Note::Item(1000 + n)]).unwrap();
+        main_lane.turn(Budget::events(2)).unwrap();
+    }
+    let ours = main_lane.state().seen.iter().filter(|seen| seen.lane == lane.id()).count();
+    assert_eq!(ours, 100, "every other turn is theirs");
+    drain(&mut main_lane);
+    settled(&handle);
+}
+
+#[test]
+fn an_unclocked_lane_goes_on_coalescing_while_its_events_wait_for_a_budget() {
+    let builder = Pipeline::builder(Ledger::default());
+    let mut keys = builder.lane("keys").unclocked().keys(2).open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    for value in 0..10_000 {
+        keys.push(Note::Level { key: 1, value }).unwrap();
+        keys.push(Note::Level { key: 2, value }).unwrap();
+        main_lane.turn(Budget::events(1)).unwrap();
+        assert!(handle.counters().events.in_flight <= 4, "at most what was taken and what is in the table");
+    }
+    drain(&mut main_lane);
     settled(&handle);
 }
