@@ -11,4 +11,5 @@ mod order;
 mod program;
 mod reading;
 mod tidy;
+mod twin;
 mod types;
