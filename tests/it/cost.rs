@@ -3,8 +3,9 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
 
-use mainlane::{Budget, Class, Effects, Envelope, Event, Pipeline, Reducer, Tier};
+use mainlane::{Budget, Class, Effects, Envelope, Event, Facets, Fill, Origin, Pipeline, Reducer, Tags, Tier};
 
 /// Counts the allocations of the thread that asks.
 struct Counting;
@@ -122,4 +123,63 @@ fn a_stalled_main_lane_keeps_memory_bounded() {
     assert!(events.balanced());
     main_lane.turn(Budget::UNLIMITED).unwrap();
     assert_eq!(handle.counters().events.in_flight, 0);
+}
+
+/// An event with context.
+struct Titled;
+
+#[derive(Clone, Default)]
+struct Context {
+    folder: Option<Arc<str>>,
+    tags: Tags,
+}
+
+impl Facets for Context {
+    fn fill(&mut self, fallback: &Self) {
+        self.folder.fill(&fallback.folder);
+        self.tags.fill(&fallback.tags);
+    }
+}
+
+impl Event for Titled {
+    type Key = ();
+    type Facets = Context;
+
+    fn class(&self) -> Class<()> {
+        Class::Critical
+    }
+}
+
+#[derive(Clone)]
+struct Known(Context, u64);
+
+impl Reducer for Known {
+    type Event = Titled;
+    type Effect = ();
+
+    fn apply(&mut self, envelope: &Envelope<'_, Titled>, _: &mut Effects<()>) {
+        assert!(envelope.facets.folder.is_some() && !envelope.facets.tags.is_empty());
+        self.1 += 1;
+    }
+
+    fn facets_of(&self, _: Origin, _: &Titled) -> Option<&Context> {
+        Some(&self.0)
+    }
+}
+
+#[test]
+fn filling_in_facets_allocates_nothing() {
+    let known = Context { folder: Some("/state".into()), tags: Tags::new(["a", "b"]) };
+    let builder = Pipeline::builder(Known(known, 0));
+    let defaults = Context { folder: Some("/lane".into()), ..Context::default() };
+    let mut lane = builder.lane("a").facets(defaults).enrich(|_, _| ()).open().unwrap();
+    let (mut main_lane, _) = builder.build().unwrap();
+    let mut round = || {
+        (0..100).for_each(|_| lane.push(Titled).unwrap());
+        lane.push_batch((0..100).map(|_| Titled)).unwrap();
+        main_lane.turn(Budget::UNLIMITED).unwrap();
+    };
+    (0..10).for_each(|_| round());
+    assert_eq!(allocations_of(|| (0..10).for_each(|_| round())), 0);
+    assert_eq!(main_lane.state().1, 20 * 200);
 }
