@@ -7,12 +7,9 @@
 //! Bounds: one thread beside the main lane, one or two entries, up to four pushes against two collects, explored in full.
 //! A quarter of a minute together.
 //!
-//! Must make it fail: weakening either end of P6, P7, P9 or P10; testing the dirty bit or the summary before setting it;
+//! Must make it fail: weakening either end of P6, P7, P8, P9 or P10; testing the dirty bit or the summary before setting it;
 //! setting the summary before the dirty bit; forgetting what is left at the bound; a slot that is not given back. The
 //! ring's release in P10 is a control arm.
-//!
-//! P8 may be weakened without a failure, because loom does not move a read-modify-write of one atomic past one of
-//! another. The language does: the main lane could then empty the summary and find the dirty word as it was before.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 

@@ -224,8 +224,13 @@ impl<T> TableConsumer<T> {
     }
 
     fn collect_word(&mut self, at: usize, bound: Bound, take: &mut impl FnMut(Unread<T>)) -> bool {
-        // P7: the words of the entries named here are visible.
-        let dirty = self.table.dirty[at].swap(0, Acquire) | std::mem::take(&mut self.left[at]);
+        // P8 has made the word's first bit visible, so a load that finds nothing spares the exchange. P7: the words of the
+        // entries named here are visible.
+        let dirty = match self.table.dirty[at].load(Relaxed) {
+            0 => 0,
+            _ => self.table.dirty[at].swap(0, Acquire),
+        };
+        let dirty = dirty | std::mem::take(&mut self.left[at]);
         let mut added = false;
         for bit in bits(dirty) {
             match self.take_entry(at * WORD_BITS + bit, bound) {
