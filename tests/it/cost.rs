@@ -183,3 +183,85 @@ fn filling_in_facets_allocates_nothing() {
     assert_eq!(allocations_of(|| (0..10).for_each(|_| round())), 0);
     assert_eq!(main_lane.state().1, 20 * 200);
 }
+
+/// Runs a child of this test under the kernel's strictest filter, which kills at the first system call.
+#[cfg(target_os = "linux")]
+mod system_calls {
+    use std::process::Command;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::domain::until;
+
+    const ROLE: &str = "MAINLANE_TEST_UNDER_FILTER";
+    const NOT_DONE: i32 = 17;
+    const NO_FILTER: i32 = 18;
+    const TEST: &str = "cost::system_calls::pushing_turning_and_publishing_make_no_system_call";
+
+    /// Does `work(100..)` on a thread that the kernel ends at its first system call, after it has done `work(0..100)` there
+    /// without a filter: what a thread sets up once is not steady state. True if the work was done.
+    #[expect(unsafe_code, reason = "the filter is set by a bare system call")]
+    fn done_under_filter(mut work: impl FnMut(u64) + Send + 'static) -> bool {
+        let done = Arc::new(AtomicBool::new(false));
+        let (task, tasks) = std::sync::mpsc::channel();
+        let its_done = done.clone();
+        std::thread::spawn(move || {
+            task.send(std::fs::read_link("/proc/thread-self").unwrap()).unwrap();
+            (0..100).for_each(&mut work);
+            // SAFETY: takes integers, and restricts this thread alone.
+            let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_STRICT) };
+            if set != 0 {
+                std::process::exit(NO_FILTER);
+            }
+            (100..10_100).for_each(&mut work);
+            its_done.store(true, Ordering::Release);
+            // To end would take system calls: it waits to be ended with its process.
+            loop {
+                std::hint::spin_loop();
+            }
+        });
+        let task = std::path::Path::new("/proc").join(tasks.recv().unwrap());
+        until("the work, or the end of its thread", || done.load(Ordering::Acquire) || !task.exists());
+        done.load(Ordering::Acquire)
+    }
+
+    fn steady_state(misbehaves: bool) -> bool {
+        let builder = Pipeline::builder(Sum::default()).reconciler(|_: u64, _: &Sum| ());
+        let mut lanes =
+            [builder.lane("clocked").open().unwrap(), builder.lane("unclocked").unclocked().open().unwrap()];
+        let (mut main_lane, handle) = builder.build().unwrap();
+        let mut cached = handle.reader().cached();
+        done_under_filter(move |n: u64| {
+            for lane in &mut lanes {
+                lane.push(Load::Critical(n)).unwrap();
+                lane.push_batch((0..16).map(Load::Critical)).unwrap();
+                (0..8).for_each(|key| lane.push(Load::Lossy(key)).unwrap());
+            }
+            main_lane.turn(Budget::UNLIMITED).unwrap();
+            std::hint::black_box(cached.load().0);
+            if misbehaves && n == 5000 {
+                std::thread::yield_now();
+            }
+        })
+    }
+
+    #[test]
+    fn pushing_turning_and_publishing_make_no_system_call() {
+        if let Ok(role) = std::env::var(ROLE) {
+            // In the child: the exit code says whether the work was done.
+            std::process::exit(if steady_state(role == "misbehaving") { 0 } else { NOT_DONE });
+        }
+        let child = |role: &str| {
+            let program = std::env::current_exe().unwrap();
+            Command::new(program).args([TEST, "--exact"]).env(ROLE, role).output().unwrap()
+        };
+        let output = child("behaving");
+        if output.status.code() == Some(NO_FILTER) {
+            println!("skipped: this kernel has no strict system call filter");
+            return;
+        }
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let output = child("misbehaving");
+        assert_eq!(output.status.code(), Some(NOT_DONE), "the filter notices a single yield: {output:?}");
+    }
+}
