@@ -51,7 +51,8 @@ pub(crate) struct Sleeper {
 pub(crate) struct IngestThread {
     pub(crate) name: String,
     pub(crate) stop: Arc<AtomicBool>,
-    pub(crate) interrupt: Option<Interrupt>,
+    /// That of the source that is being polled now.
+    pub(crate) interrupt: Arc<Mutex<Option<Interrupt>>>,
     pub(crate) join: std::thread::JoinHandle<()>,
     /// Disconnected when the thread is about to end.
     pub(crate) done: Receiver<()>,
@@ -61,9 +62,9 @@ impl IngestThread {
     pub(crate) fn ask_to_stop(&self) {
         self.stop.store(true, Release);
         self.join.thread().unpark();
-        if let Some(interrupt) = &self.interrupt {
+        if let Some(interrupt) = &*self.interrupt.lock() {
             // The host's code; a panic in it must not stop the shutdown. What it left undone shows as a straggler.
-            let _ = catch_unwind(AssertUnwindSafe(interrupt));
+            let _ = contain(interrupt);
         }
     }
 }
@@ -175,7 +176,7 @@ impl Sleeper {
         self.unparker.unpark();
         self.tasks.notify(usize::MAX);
         if let Some(hook) = self.hook.get()
-            && catch_unwind(AssertUnwindSafe(hook)).is_err()
+            && contain(hook).is_err()
         {
             // It ran on the thread of whoever pushed, whose push is accepted: that one must not unwind.
             self.hook_panics.fetch_add(1, Relaxed);
@@ -189,13 +190,22 @@ fn thread_mark() -> u64 {
     MARK.with(|mark| std::ptr::from_ref(mark) as u64)
 }
 
+/// Runs the host's code; a panic in it comes back as what it said.
+pub(crate) fn contain<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(panic_message)
+}
+
 /// What a panic said.
-pub(crate) fn panic_message(payload: Box<dyn std::any::Any + Send>) -> String {
+fn panic_message(payload: Box<dyn std::any::Any + Send>) -> String {
     match payload.downcast::<String>() {
         Ok(message) => *message,
         Err(payload) => match payload.downcast::<&'static str>() {
             Ok(message) => (*message).to_owned(),
-            Err(_) => "a panic without a message".to_owned(),
+            Err(payload) => {
+                // Its `drop` is the host's code too, and nobody is left to contain it.
+                std::mem::forget(payload);
+                "a panic without a message".to_owned()
+            }
         },
     }
 }

@@ -57,7 +57,8 @@ pub(crate) type Dresser<E> = Box<dyn FnMut(&mut E, &mut <E as Event>::Facets) + 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
     /// Waits until there is room. On the thread that drives the main lane, which would wait for itself, it returns the
-    /// event instead; that thread is known from its first turn on, so do not fill a ring before it.
+    /// event instead. That thread is known from its first turn on: do not fill a ring before it, nor move a main lane to
+    /// another thread by hand while a push on the old one may have to wait.
     #[default]
     Wait,
     /// Returns the event, as [`Refused::Full`].
@@ -232,6 +233,10 @@ impl<E: Event> Lane<E> {
     /// # Errors
     /// The event, when the ring is full and the lane does not wait, or when the pipeline has shut down. It comes back as
     /// the lane's enricher left it, and is enriched again when it is pushed again.
+    ///
+    /// # Panics
+    /// When the host's own `class`, classifier or `coalesce` does; the event is lost then, and so is the unread one that it
+    /// was to be coalesced with, which counts as shed.
     #[inline]
     pub fn push(&mut self, event: E) -> Result<(), Refused<E>> {
         self.push_with(E::Facets::default(), event).map_err(|refused| refused.map(|(_, event)| event))
@@ -276,7 +281,7 @@ impl<E: Event> Lane<E> {
     #[inline]
     fn push_critical(&mut self, item: Item<E>) -> Result<(), Refused<Item<E>>> {
         loop {
-            let Some(pushing) = Pushing::enter(&self.shared, &self.core) else { return Err(Refused::Closed(item)) };
+            let Some(pushing) = Pushing::enter(&self.shared, &self.core) else { return Err(self.closed(item)) };
             // R2: room before stamp.
             if self.ring.room(1) > 0 {
                 let key = self.order.take(&self.core, 1);
@@ -288,14 +293,14 @@ impl<E: Event> Lane<E> {
             match self.wait_for_room() {
                 Room::There => {}
                 Room::Full => return Err(Refused::Full(item)),
-                Room::Closed => return Err(Refused::Closed(item)),
+                Room::Closed => return Err(self.closed(item)),
             }
         }
     }
 
     #[inline]
     fn push_lossy(&mut self, key: &E::Key, tier: Tier, item: Item<E>) -> Result<(), Refused<Item<E>>> {
-        let Some(_pushing) = Pushing::enter(&self.shared, &self.core) else { return Err(Refused::Closed(item)) };
+        let Some(_pushing) = Pushing::enter(&self.shared, &self.core) else { return Err(self.closed(item)) };
         let counts = &self.shared.counts.producer;
         let unread = Unread { key: self.order.read(&self.core), sequence: self.lossy_sequence, parts: 1, item };
         let lost = || counts.shed_unread.add(1);
@@ -346,7 +351,7 @@ impl<E: Event> Lane<E> {
         pending: &mut Option<(Item<E>, Class<E::Key>)>,
     ) -> Result<usize, Refused<Item<E>>> {
         loop {
-            let Some(pushing) = Pushing::enter(&self.shared, &self.core) else { return Err(Refused::Closed(first)) };
+            let Some(pushing) = Pushing::enter(&self.shared, &self.core) else { return Err(self.closed(first)) };
             let wanted = pairs.size_hint().0.saturating_add(1).min(RUN_MAX);
             let limit = self.ring.room(wanted).min(wanted);
             if limit == 0 {
@@ -354,7 +359,7 @@ impl<E: Event> Lane<E> {
                 match self.wait_for_room() {
                     Room::There => continue,
                     Room::Full => return Err(Refused::Full(first)),
-                    Room::Closed => return Err(Refused::Closed(first)),
+                    Room::Closed => return Err(self.closed(first)),
                 }
             }
             // Also when the iterator unwinds: what it yielded before is published, so it is counted. Dropped before
@@ -382,6 +387,12 @@ impl<E: Event> Lane<E> {
             });
             return Ok(run.length.get());
         }
+    }
+
+    #[cold]
+    fn closed(&self, item: Item<E>) -> Refused<Item<E>> {
+        self.shared.counts.producer.closed.add(1);
+        Refused::Closed(item)
     }
 
     #[cold]

@@ -17,7 +17,7 @@
 //! | | |
 //! |---|---|
 //! | **lane order** | events of one lane are applied in push order; a coalesced one stands where its newest part stood |
-//! | **causal order** | if push A returned before push B began, A is applied before B, and never seen without it |
+//! | **causal order** | if push A returned before push B began, A is applied before B, and B is never seen without it (a lossy A may have been coalesced into a newer event of its key, which is still to come) |
 //! | **critical events** | are never lost, duplicated or reordered within their lane |
 //! | **lossy events** | never make a producer wait; the newest value of each key arrives; each loss is counted by its reason |
 //! | **coherent reads** | a snapshot is the state after a whole number of turns; nobody waits for anybody |

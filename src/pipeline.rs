@@ -279,13 +279,15 @@ impl<S: Reducer> Handle<S> {
         OperationId(self.hub.core.next_operation())
     }
 
-    /// Asks the pipeline to shut down, and returns at once: lanes accept nothing more, and whoever drives the main lane
-    /// finds [`Left::Ended`](crate::Left::Ended) when everything accepted is applied.
+    /// Asks the pipeline to shut down, and returns at once: from its next turn on lanes accept nothing more, and whoever
+    /// drives the main lane finds [`Left::Ended`](crate::Left::Ended) when everything accepted is applied, however long that
+    /// takes.
     pub fn close(&self) {
         self.hub.core.close();
     }
 
-    /// True when everything accepted is applied and published, and nothing more will be.
+    /// True when the pipeline has ended and nothing more will be applied or published. Everything accepted has been, unless
+    /// a deadline was missed or the host's code panicked: [`counters`](Handle::counters) tells.
     pub fn is_ended(&self) -> bool {
         self.hub.core.is_ended()
     }

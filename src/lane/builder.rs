@@ -1,10 +1,9 @@
 //! How a lane is opened, before the pipeline is built or while it runs.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use crossbeam_utils::sync::Parker;
 use parking_lot::Mutex;
 
+use crate::core::contain;
 use crate::error::Error;
 use crate::event::{Class, Event, LaneId};
 use crate::facets::Facets;
@@ -240,18 +239,18 @@ fn dresser<S: Reducer>(
     let mut newest = crate::snapshot::Reader::new(hub.published.clone(), hub.core.clone()).cached();
     Some(Box::new(move |event, facets| {
         // Each is the host's code, and a panic in one takes nothing from the others.
-        let contain = |step: &mut dyn FnMut()| {
-            if catch_unwind(AssertUnwindSafe(step)).is_err() {
+        let contained = |step: &mut dyn FnMut()| {
+            if contain(step).is_err() {
                 counts.producer.enricher_panics.add(1);
             }
         };
         if let Some(enrich) = &mut enrich {
-            contain(&mut || enrich(event, facets));
+            contained(&mut || enrich(event, facets));
         }
         if FacetsOf::<S>::NONE {
             return;
         }
-        contain(&mut || {
+        contained(&mut || {
             if let Some(defaults) = &defaults {
                 facets.fill(defaults);
             }

@@ -1,19 +1,18 @@
 //! The pinned thread that polls a source into its lane.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
-use crate::core::{Core, IngestThread, panic_message};
+use crate::core::{Core, IngestThread, contain};
 use crate::error::Error;
 use crate::event::Event;
 use crate::lane::idle::{IdleStrategy, Idling};
-use crate::lane::source::{Outlet, Polled, Source, SourceError};
+use crate::lane::source::{Interrupt, Outlet, Polled, Source, SourceError};
 use crate::lane::{Lane, Refused};
 use crate::observe::diagnostic::Diagnostic;
-use crate::sync::{Arc, AtomicBool, Ordering::Acquire};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering::Acquire};
 
 /// How often a source that panicked or failed is made anew.
 ///
@@ -24,13 +23,20 @@ pub struct Restart {
     within: Duration,
 }
 
+/// Restarts that are remembered.
+const LIMIT_MAX: u32 = 1000;
+
 impl Restart {
     /// Never.
     pub const NEVER: Restart = Restart { limit: 0, within: Duration::ZERO };
 
-    /// At most `limit` times within any stretch of `within`; one failure more and the lane is closed.
+    /// At most `limit` times within any stretch of `within`; one failure more and the lane is closed. A limit above 1,000
+    /// counts as 1,000.
+    ///
+    /// The source rests for 10 milliseconds before the first time, and twice as long before each of the next within that
+    /// stretch, up to a second.
     pub const fn at_most(limit: u32, within: Duration) -> Self {
-        Restart { limit, within }
+        Restart { limit: if limit < LIMIT_MAX { limit } else { LIMIT_MAX }, within }
     }
 }
 
@@ -48,22 +54,27 @@ pub(crate) struct Ingest<R: Source> {
     pub(crate) chunk: usize,
 }
 
-/// Starts the thread. The interrupt of the first source is kept for shutdown; a source made anew is polled with its
-/// predecessor's.
+/// What those who stop the thread have of it.
+struct Control {
+    stop: Arc<AtomicBool>,
+    interrupt: Arc<Mutex<Option<Interrupt>>>,
+}
+
+/// Starts the thread.
 pub(crate) fn start<R: Source>(core: &Arc<Core>, lane: Lane<R::Event>, ingest: Ingest<R>) -> Result<(), Error> {
     let name = lane.name().to_owned();
     let stop = Arc::new(AtomicBool::new(false));
-    let interrupt = ingest.source.interrupt();
+    let interrupt = Arc::new(Mutex::new(ingest.source.interrupt()));
     let (done_here, done) = crossbeam_channel::bounded(0);
-    let (stopped, its_core) = (stop.clone(), core.clone());
+    let (its_core, its_control) = (core.clone(), Control { stop: stop.clone(), interrupt: interrupt.clone() });
     // Under the lock from here on, so that a shutdown that begins now finds the thread.
     let mut threads = core.threads.lock();
     if core.is_closing() {
         return Err(Error::Closed);
     }
     let join = std::thread::Builder::new()
-        .name(name.clone())
-        .spawn(move || run(&its_core, lane, ingest, &stopped, done_here))
+        .name(name.replace('\0', " "))
+        .spawn(move || run(&its_core, lane, ingest, &its_control, done_here))
         .map_err(|error| Error::Thread { name: name.clone(), reason: error.to_string() })?;
     threads.retain(|thread| !thread.join.is_finished());
     threads.push(IngestThread { name, stop, interrupt, join, done });
@@ -85,15 +96,16 @@ pub(crate) fn pin_here(core: &Core, wanted: usize) {
     core.report(Diagnostic::PinRefused { thread, core: wanted, reason });
 }
 
-fn run<R: Source>(core: &Core, lane: Lane<R::Event>, ingest: Ingest<R>, stop: &AtomicBool, _done: Sender<()>) {
+fn run<R: Source>(core: &Core, lane: Lane<R::Event>, ingest: Ingest<R>, control: &Control, _done: Sender<()>) {
     if let Some(pin) = ingest.pin {
         pin_here(core, pin);
     }
     let Ingest { source, mut factory, restart, idle, chunk, .. } = ingest;
     let (id, name): (_, std::sync::Arc<str>) = (lane.id(), lane.name().into());
-    let mut outlet = Outlet { staged: VecDeque::with_capacity(chunk), chunk, lane, closed: false };
+    let mut outlet = Outlet { staged: VecDeque::with_capacity(chunk), chunk, lane, closed: false, emitted: 0 };
     let mut source = Some(source);
-    let mut failures = Failures { restart, times: VecDeque::new(), restarts: 0 };
+    let mut failures = Failures::new(restart);
+    let stop = &*control.stop;
     while let Some(polling) = &mut source {
         match poll_until_failure(polling, &mut outlet, idle, stop) {
             Ended::Done => break,
@@ -103,16 +115,18 @@ fn run<R: Source>(core: &Core, lane: Lane<R::Event>, ingest: Ingest<R>, stop: &A
             Ended::Failed(message) => core.report(Diagnostic::SourceFailed { lane: id, name: name.clone(), message }),
         }
         // A source that panicked may panic again while it is dropped.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(source.take())));
+        let _ = contain(|| drop(source.take()));
         if stop.load(Acquire) {
             break;
         }
-        source = make_anew(&mut factory, &mut failures, core, id, &name);
-        if source.is_some() {
+        source = make_anew(&mut factory, &mut failures, core, id, &name, stop);
+        if let Some(source) = &source {
+            // Before the next look at `stop`: a shutdown either finds this one's, or is found.
+            *control.interrupt.lock() = source.interrupt();
             core.report(Diagnostic::SourceRestarted { lane: id, name: name.clone(), restarts: failures.restarts });
         }
     }
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(source)));
+    let _ = contain(|| drop(source));
 }
 
 /// A new source, if the policy allows one and the factory makes it.
@@ -122,16 +136,20 @@ fn make_anew<R: Source>(
     core: &Core,
     id: crate::event::LaneId,
     name: &std::sync::Arc<str>,
+    stop: &AtomicBool,
 ) -> Option<R> {
     let factory = factory.as_mut()?;
-    while failures.allow() {
-        match catch_unwind(AssertUnwindSafe(&mut *factory)) {
+    while let Some(pause) = failures.allow() {
+        wait_until(Instant::now() + pause, stop);
+        if stop.load(Acquire) {
+            return None;
+        }
+        match contain(&mut *factory) {
             Ok(Ok(source)) => return Some(source),
             Ok(Err(error)) => {
                 core.report(Diagnostic::SourceFailed { lane: id, name: name.clone(), message: error.to_string() });
             }
-            Err(panic) => {
-                let message = panic_message(panic);
+            Err(message) => {
                 core.report(Diagnostic::SourcePanicked { lane: id, name: name.clone(), message });
             }
         }
@@ -146,19 +164,28 @@ struct Failures {
     restarts: u32,
 }
 
+/// How long a source rests before it is made anew: at first, and at most. Twice as long after each failure in a row.
+const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
 impl Failures {
-    /// True if the source may be made anew after one failure more.
-    fn allow(&mut self) -> bool {
+    fn new(restart: Restart) -> Self {
+        Self { restart, times: VecDeque::new(), restarts: 0 }
+    }
+
+    /// How long to wait before the source is made anew after one failure more; `None` if it may not be.
+    fn allow(&mut self) -> Option<Duration> {
         let now = Instant::now();
         while self.times.front().is_some_and(|time| now.duration_since(*time) > self.restart.within) {
             self.times.pop_front();
         }
         if self.times.len() >= self.restart.limit as usize {
-            return false;
+            return None;
         }
+        let doublings = u32::try_from(self.times.len()).unwrap_or(u32::MAX).min(16);
         self.times.push_back(now);
-        self.restarts += 1;
-        true
+        self.restarts = self.restarts.saturating_add(1);
+        Some((PAUSE * 2u32.pow(doublings)).min(PAUSE_MAX))
     }
 }
 
@@ -176,7 +203,11 @@ fn poll_until_failure<R: Source>(
 ) -> Ended {
     let mut idling = Idling::default();
     while !stop.load(Acquire) {
-        let polled = catch_unwind(AssertUnwindSafe(|| source.poll(outlet)));
+        let before = outlet.emitted;
+        let polled = contain(|| source.poll(outlet));
+        if outlet.emitted != before {
+            idling.reset();
+        }
         // What was emitted is published, whatever the poll came to.
         if let Err(message) = publish(outlet) {
             return Ended::Panicked(message);
@@ -185,7 +216,7 @@ fn poll_until_failure<R: Source>(
             return Ended::Done;
         }
         match polled {
-            Err(panic) => return Ended::Panicked(panic_message(panic)),
+            Err(message) => return Ended::Panicked(message),
             Ok(Err(error)) => return Ended::Failed(error.to_string()),
             Ok(Ok(Polled::Done)) => return Ended::Done,
             Ok(Ok(Polled::Ready)) => idling.reset(),
@@ -221,8 +252,8 @@ fn wait_until(moment: Instant, stop: &AtomicBool) {
 fn publish<E: Event>(outlet: &mut Outlet<E>) -> Result<(), String> {
     let mut message = None;
     while !outlet.staged.is_empty() {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| outlet.publish())) {
-            message = Some(panic_message(panic));
+        if let Err(panic) = contain(|| outlet.publish()) {
+            message = Some(panic);
         }
     }
     message.map_or(Ok(()), Err)
@@ -273,13 +304,13 @@ mod tests {
 
     #[test]
     fn restarts_are_limited_within_a_stretch_of_time() {
-        let mut failures =
-            Failures { restart: Restart::at_most(2, Duration::from_secs(3600)), times: VecDeque::new(), restarts: 0 };
-        assert!(failures.allow() && failures.allow());
-        assert!(!failures.allow());
+        let mut failures = Failures::new(Restart::at_most(2, Duration::from_secs(3600)));
+        assert_eq!([failures.allow(), failures.allow(), failures.allow()], [Some(PAUSE), Some(2 * PAUSE), None]);
         failures.times.clear();
-        assert!(failures.allow(), "the stretch is over");
-        let mut never = Failures { restart: Restart::NEVER, times: VecDeque::new(), restarts: 0 };
-        assert!(!never.allow());
+        assert_eq!(failures.allow(), Some(PAUSE), "the stretch is over");
+        assert_eq!(Failures::new(Restart::NEVER).allow(), None);
+        let mut often = Failures::new(Restart::at_most(u32::MAX, Duration::MAX));
+        let pauses: Vec<_> = std::iter::from_fn(|| often.allow()).collect();
+        assert_eq!((pauses.len(), pauses.last()), (1000, Some(&PAUSE_MAX)));
     }
 }

@@ -26,7 +26,7 @@ pub trait Source: Send + 'static {
     /// Whatever made the source unusable. It is reported, and handled as a panic is.
     fn poll(&mut self, outlet: &mut Outlet<Self::Event>) -> Result<Polled, SourceError>;
 
-    /// A hook that makes a blocking `poll` return soon. Asked for once, before the first poll; called from another
+    /// A hook that makes a blocking `poll` return soon. Asked for once for each source, before its first poll; called from another
     /// thread, at shutdown, any number of times. A source whose `poll` never blocks for long needs none.
     fn interrupt(&self) -> Option<Interrupt> {
         None
@@ -62,6 +62,8 @@ pub struct Outlet<E: Event> {
     pub(crate) lane: Lane<E>,
     /// The lane accepts nothing more.
     pub(crate) closed: bool,
+    /// How many events were ever put here.
+    pub(crate) emitted: u64,
 }
 
 impl<E: Event> Outlet<E> {
@@ -73,6 +75,7 @@ impl<E: Event> Outlet<E> {
     /// Emits an event with facets of its own.
     pub fn push_with(&mut self, facets: E::Facets, event: E) {
         self.staged.push_back((facets, event));
+        self.emitted += 1;
         if self.staged.len() >= self.chunk {
             self.publish();
         }

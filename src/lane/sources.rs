@@ -11,15 +11,15 @@ use crate::sync::{Mutex, spsc};
 /// Emits an event at fixed moments. A moment that was missed is skipped, not made up for.
 pub struct TimerSource<F> {
     period: Duration,
-    next: Instant,
+    /// `None` for a moment that no clock will show.
+    next: Option<Instant>,
     tick: F,
 }
 
 impl<F> TimerSource<F> {
     /// Emits what `tick` makes, every `period`, for the first time after one period.
     pub fn every(period: Duration, tick: F) -> Self {
-        let now = Instant::now();
-        Self { period, next: now.checked_add(period).unwrap_or(now), tick }
+        Self { period, next: Instant::now().checked_add(period), tick }
     }
 }
 
@@ -27,21 +27,23 @@ impl<E: Event, F: FnMut() -> E + Send + 'static> Source for TimerSource<F> {
     type Event = E;
 
     fn poll(&mut self, outlet: &mut Outlet<E>) -> Result<Polled, SourceError> {
+        let Some(next) = self.next else { return Ok(Polled::Idle) };
         let now = Instant::now();
-        if now >= self.next {
-            outlet.push((self.tick)());
-            self.next = next_after(self.next, self.period, now);
+        if now < next {
+            return Ok(Polled::Until(next));
         }
-        Ok(Polled::Until(self.next))
+        outlet.push((self.tick)());
+        self.next = next_after(next, self.period, now);
+        Ok(Polled::Ready)
     }
 }
 
 /// The first moment of the row that begins at `start` which is after `now`.
-fn next_after(start: Instant, period: Duration, now: Instant) -> Instant {
+fn next_after(start: Instant, period: Duration, now: Instant) -> Option<Instant> {
     let period = period.max(Duration::from_nanos(1));
     let missed = now.duration_since(start).as_nanos() / period.as_nanos();
     let steps = u32::try_from(missed).unwrap_or(u32::MAX).saturating_add(1);
-    start.checked_add(period.saturating_mul(steps)).unwrap_or(now + period)
+    start.checked_add(period.saturating_mul(steps))
 }
 
 impl<F> fmt::Debug for TimerSource<F> {
@@ -101,13 +103,18 @@ where
         // Asked before the look: what is visible after a yes is all there will be.
         let abandoned = self.ring.is_abandoned();
         // No more than is there now, so that one poll ends.
-        for _ in 0..self.ring.visible() {
+        let visible = self.ring.visible();
+        for _ in 0..visible {
             let Some(raw) = self.ring.pop() else { break };
             if let Some(event) = (self.normalise)(raw) {
                 outlet.push(event);
             }
         }
-        Ok(if abandoned { Polled::Done } else { Polled::Idle })
+        Ok(match visible {
+            _ if abandoned => Polled::Done,
+            0 => Polled::Idle,
+            _ => Polled::Ready,
+        })
     }
 }
 

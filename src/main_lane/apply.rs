@@ -12,13 +12,15 @@ pub(crate) struct Applying<S: Reducer> {
     pub(crate) state: S,
     pub(crate) effects: Effects<S::Effect>,
     pub(crate) operations: Operations,
+    /// How many effects there were before the event that is being applied; `None` between events.
+    pub(crate) applying_from: Option<usize>,
 }
 
 impl<S: Reducer> Applying<S> {
     const OWNED: u64 = owned(S::AUTHORITIES);
 
     pub(crate) fn new(state: S) -> Self {
-        Self { state, effects: Effects::new(), operations: Operations::new() }
+        Self { state, effects: Effects::new(), operations: Operations::new(), applying_from: None }
     }
 
     #[inline]
@@ -34,14 +36,28 @@ impl<S: Reducer> Applying<S> {
                 return Applied::Refused;
             }
         }
+        let before = self.effects.pending.len();
+        self.applying_from = Some(before);
         self.state.apply(&envelope, &mut self.effects);
-        match self.effects.misrouted_to.take() {
-            None => Applied::Yes,
-            Some(reached) => {
-                misrouted(core, &envelope, Some(reached), authority);
-                Applied::Refused
-            }
+        self.applying_from = None;
+        if let Some(reached) = self.effects.misrouted_to.take() {
+            self.effects.pending.truncate(before);
+            misrouted(core, &envelope, Some(reached), authority);
+            return Applied::Refused;
         }
+        if let Some(operation) = envelope.operation {
+            let find = |finding| diagnose(core, envelope.lane, operation.id, operation, finding);
+            self.operations.applied(operation, find);
+        }
+        Applied::Yes
+    }
+
+    /// The reducer panicked: what the event asked for is forgotten. False if it was not the reducer that did.
+    pub(crate) fn forget_event(&mut self) -> bool {
+        self.effects.misrouted_to = None;
+        let Some(before) = self.applying_from.take() else { return false };
+        self.effects.pending.truncate(before);
+        true
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 /// How many events a turn may apply, and how long it may take. It stops wherever in the order it is, and the next turn
 /// goes on from there.
 ///
-/// Time is looked at between events, seldom when they are quick and often when they are slow, so a turn overshoots by
-/// about a sixteenth of its time or one event, whichever is longer.
+/// The clock is looked at between events, at least at every eighth, so a turn overshoots its time by eight events at the most,
+/// and by one when they are slow throughout. Effects count: what has no time left is run at the beginning of the next turn. A
+/// budget of nothing does nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     events: usize,
@@ -54,7 +55,8 @@ struct Timed {
     stride: usize,
 }
 
-const STRIDE_MAX: usize = 1024;
+/// Events between two looks at the clock at most: it costs about as much as four quick events.
+const STRIDE_MAX: usize = 8;
 
 impl Pace {
     pub(crate) fn new(budget: Budget) -> Self {
@@ -75,6 +77,11 @@ impl Pace {
             self.credit = timed.stride();
         }
         self.credit.min(self.left)
+    }
+
+    /// True when the time is up.
+    pub(crate) fn is_over(&self) -> bool {
+        self.timed.as_ref().is_some_and(|timed| Instant::now() >= timed.deadline)
     }
 
     #[inline]

@@ -77,7 +77,7 @@ impl<S: Reducer> MainLane<S> {
         let name = drive.name.clone();
         core.drive_elsewhere();
         let thread = std::thread::Builder::new()
-            .name(name.clone())
+            .name(name.replace('\0', " "))
             .spawn(move || run(self, &drive, &deadlines, &endings))
             .map_err(|error| Error::Thread { name: name.clone(), reason: error.to_string() })?;
         Ok(Running { name, core, handle, thread: Some(thread), deadline, ending, done: None, poison: None })
@@ -96,20 +96,27 @@ fn run<S: Reducer>(
     if let Some(pin) = drive.pin {
         pin_here(main_lane.core(), pin);
     }
-    turns(&mut main_lane, drive);
-    let deadline = deadlines.try_recv().unwrap_or_else(|_| Instant::now() + DROP_DEADLINE);
+    let deadline = turns(&mut main_lane, drive, deadlines).unwrap_or_else(|| Instant::now() + DROP_DEADLINE);
     let report = main_lane.shutdown_by(deadline);
     let _ = endings.send((report, main_lane.take_poison()));
 }
 
-/// Turns until the pipeline is closed or its reducer panics.
-fn turns<S: Reducer>(main_lane: &mut MainLane<S>, drive: &Drive) {
+/// Turns until everything is over, or until a deadline is set for that, which is returned. A pipeline that was closed
+/// without one has all the time it needs.
+fn turns<S: Reducer>(main_lane: &mut MainLane<S>, drive: &Drive, deadlines: &Receiver<Instant>) -> Option<Instant> {
     let mut idling = Idling::default();
-    while !main_lane.core().is_closing() {
+    loop {
+        if main_lane.core().is_closing()
+            && let Ok(deadline) = deadlines.try_recv()
+        {
+            return Some(deadline);
+        }
         match main_lane.turn(drive.budget) {
             Err(TurnError::ReducerPanicked(poison)) => main_lane.poison = Some(*poison),
-            Err(TurnError::SnapshotPanicked { .. } | TurnError::Stopped) => return,
-            Ok(turn) if turn.left == Left::Ended => return,
+            Err(TurnError::SnapshotPanicked { .. } | TurnError::DropPanicked { .. } | TurnError::Stopped) => {
+                return None;
+            }
+            Ok(turn) if turn.left == Left::Ended => return None,
             Ok(turn) if turn.events > 0 || turn.left == Left::More => idling.reset(),
             Ok(_) => {
                 if idling.wait(drive.idle) {

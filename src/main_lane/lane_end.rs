@@ -171,8 +171,10 @@ impl<E: Event> LaneEnd<E> {
             event: &unread.item.event,
         };
         tally.note(apply(envelope));
-        hand.let_go();
+        let done = hand.remove_first();
         tally.left_hand += 1;
+        // Dropped when it is counted: its `drop` is the host's code.
+        drop(done);
     }
 
     /// Removes the event at the head, by value: the one that a reducer could not apply. It counts as refused.
@@ -255,10 +257,6 @@ impl<T> Hand<T> {
     fn first(&self) -> Option<&Unread<T>> {
         let (.., place) = self.order.get(self.next)?;
         self.values[*place as usize].as_ref()
-    }
-
-    fn let_go(&mut self) {
-        drop(self.remove_first());
     }
 
     fn remove_first(&mut self) -> Option<Unread<T>> {

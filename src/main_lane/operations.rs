@@ -77,13 +77,18 @@ impl Operations {
                 self.open(id, sequence, &mut find);
             }
         }
-        if phase == Phase::Terminal {
-            self.open.remove(&id);
-            if let Some(forgotten) = self.sealed.insert(id) {
-                find(Finding::Forgotten(forgotten));
-            }
-        }
         true
+    }
+
+    /// The event was applied: if it was the end, its operation is sealed.
+    pub(crate) fn applied(&mut self, operation: Operation, mut find: impl FnMut(Finding)) {
+        let Operation { id, phase: Phase::Terminal, .. } = operation else { return };
+        self.open.remove(&id);
+        if !self.sealed.contains(id)
+            && let Some(forgotten) = self.sealed.insert(id)
+        {
+            find(Finding::Forgotten(forgotten));
+        }
     }
 
     fn open(&mut self, id: OperationId, sequence: u64, find: &mut impl FnMut(Finding)) {
@@ -170,8 +175,11 @@ mod tests {
 
     fn step(operations: &mut Operations, id: u64, sequence: u64, parts: u32, phase: Phase) -> (bool, Vec<Finding>) {
         let mut found = Vec::new();
-        let admitted =
-            operations.admit(Operation { id: OperationId(id), sequence, phase }, parts, |finding| found.push(finding));
+        let operation = Operation { id: OperationId(id), sequence, phase };
+        let admitted = operations.admit(operation, parts, |finding| found.push(finding));
+        if admitted {
+            operations.applied(operation, |finding| found.push(finding));
+        }
         (admitted, found)
     }
 

@@ -56,6 +56,11 @@ pub enum TurnError<E: Event> {
         /// What the state's `Clone` said.
         message: String,
     },
+    /// Dropping an event that had been applied panicked. The main lane has stopped, as above.
+    DropPanicked {
+        /// What the event's `Drop` said.
+        message: String,
+    },
     /// A turn after that.
     Stopped,
 }
@@ -91,6 +96,7 @@ impl<E: Event> fmt::Debug for TurnError<E> {
             TurnError::SnapshotPanicked { message } => {
                 f.debug_struct("SnapshotPanicked").field("message", message).finish()
             }
+            TurnError::DropPanicked { message } => f.debug_struct("DropPanicked").field("message", message).finish(),
             TurnError::Stopped => f.write_str("Stopped"),
         }
     }
@@ -112,8 +118,14 @@ impl<E: Event> fmt::Display for TurnError<E> {
                 "copying the state for a snapshot panicked: {message}; the main lane has stopped, the last snapshot stays \
                  readable"
             ),
+            TurnError::DropPanicked { message } => {
+                write!(
+                    f,
+                    "dropping an event panicked: {message}; the main lane has stopped, the last snapshot stays readable"
+                )
+            }
             TurnError::Stopped => {
-                f.write_str("the main lane has stopped, because its reducer panicked in an earlier turn")
+                f.write_str("the main lane has stopped, because the host's code panicked in an earlier turn")
             }
         }
     }

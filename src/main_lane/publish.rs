@@ -1,11 +1,10 @@
 //! When the state is published, and who is told.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock::Stamp;
-use crate::core::{Core, panic_message};
+use crate::core::{Core, contain};
 use crate::observe::diagnostic::Diagnostic;
 use crate::snapshot::{Published, Publisher, Version};
 use crate::sync::{
@@ -80,7 +79,7 @@ impl<S: Clone> Publishing<S> {
         }
         let due = match self.policy {
             Publish::EveryTurn => true,
-            Publish::AtMostEvery(_) => self.due().is_none_or(|due| due <= Instant::now()),
+            Publish::AtMostEvery(time) => self.is_due(time),
             Publish::OnRequest => self.is_wanted(),
         };
         due.then(|| self.publish(state, stamp, turn, core))
@@ -104,9 +103,14 @@ impl<S: Clone> Publishing<S> {
         self.unpublished
             && match self.policy {
                 Publish::EveryTurn => true,
-                Publish::AtMostEvery(_) => self.due().is_none_or(|due| due <= Instant::now()),
+                Publish::AtMostEvery(time) => self.is_due(time),
                 Publish::OnRequest => self.published.wanted.load(Acquire),
             }
+    }
+
+    /// True when the time since the last publication is up.
+    fn is_due(&self, time: Duration) -> bool {
+        self.last.is_none_or(|last| last.elapsed() >= time)
     }
 
     fn is_wanted(&self) -> bool {
@@ -126,8 +130,9 @@ impl<S: Clone> Publishing<S> {
         self.publisher.version()
     }
 
-    /// There will be no more publications: whoever waits for one is let go.
-    pub(crate) fn end(&mut self) {
+    /// There will be no more publications: whoever waits for one is let go, and whoever sleeps on a hook is called.
+    pub(crate) fn end(&mut self, core: &Core) {
+        self.hooks.retain_mut(|hook| hook.call(core));
         self.hooks.clear();
         self.published.changes.notify(usize::MAX);
     }
@@ -142,10 +147,10 @@ impl WakeHook {
         if !self.notice.raise() {
             return true;
         }
-        let Err(panic) = catch_unwind(AssertUnwindSafe(&self.hook)) else { return true };
+        let Err(message) = contain(&self.hook) else { return true };
         self.panics += 1;
         let detached = self.panics >= WAKE_PANICS_MAX;
-        core.report(Diagnostic::WakePanicked { message: panic_message(panic), detached });
+        core.report(Diagnostic::WakePanicked { message, detached });
         !detached
     }
 }

@@ -1,15 +1,14 @@
 //! Runs the effects that `apply` asked for, after the batch and in order.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use crate::core::{Core, panic_message};
+use crate::core::{Core, contain};
+use crate::main_lane::budget::Pace;
 use crate::main_lane::reduce::{Effects, Reducer};
 use crate::observe::diagnostic::Diagnostic;
 
 /// Touches the world outside the state: the only place that may.
 ///
 /// Called on the main lane, once per effect, in the order in which `apply` asked for them, after the turn's events and
-/// before its publication. It only sequences and routes: what takes long belongs on a thread or task of the host's,
+/// before they are published; when the turn's time is up, the rest is run at the beginning of the next. It only sequences and routes: what takes long belongs on a thread or task of the host's,
 /// whose outcome comes back as an event through a lane.
 ///
 /// A panic is contained, counted and reported; the effects after it are run.
@@ -24,27 +23,33 @@ impl<S: Reducer, F: FnMut(S::Effect, &S) + Send + 'static> Reconciler<S> for F {
     }
 }
 
-/// Runs what `effects` has collected.
+/// Runs what `effects` has collected, one at least, until the time is up. True if nothing is left.
 pub(crate) fn run<S: Reducer>(
     reconciler: &mut Option<Box<dyn Reconciler<S>>>,
     effects: &mut Effects<S::Effect>,
     state: &S,
     core: &Core,
-) {
+    pace: &Pace,
+) -> bool {
     if effects.pending.is_empty() {
-        return;
+        return true;
     }
-    let count = effects.pending.len() as u64;
     let Some(reconciler) = reconciler else {
-        effects.pending.clear();
+        let count = effects.pending.len() as u64;
+        // Their `drop` is the host's code.
+        let _ = contain(|| effects.pending.clear());
         core.counts.effects_unhandled.add(count);
         core.report(Diagnostic::EffectsUnhandled { count });
-        return;
+        return true;
     };
-    for effect in effects.pending.drain(..) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| reconciler.reconcile(effect, state))) {
-            core.report(Diagnostic::ReconcilerPanicked { message: panic_message(panic) });
+    while let Some(effect) = effects.pending.pop_front() {
+        core.counts.effects.add(1);
+        if let Err(message) = contain(|| reconciler.reconcile(effect, state)) {
+            core.report(Diagnostic::ReconcilerPanicked { message });
+        }
+        if pace.is_over() {
+            break;
         }
     }
-    core.counts.effects.add(count);
+    effects.pending.is_empty()
 }

@@ -1,5 +1,7 @@
 //! What a host writes to say what its events do to its state.
 
+use std::collections::VecDeque;
+
 use crate::event::{Authority, Envelope, Event};
 use crate::origin::Origin;
 
@@ -36,22 +38,22 @@ pub trait Reducer: Clone + Send + Sync + 'static {
 
 /// Collects what `apply` wants done outside the state, in order.
 pub struct Effects<F> {
-    pub(crate) pending: Vec<F>,
+    pub(crate) pending: VecDeque<F>,
     pub(crate) misrouted_to: Option<Authority>,
 }
 
 impl<F> Effects<F> {
     pub(crate) fn new() -> Self {
-        Self { pending: Vec::new(), misrouted_to: None }
+        Self { pending: VecDeque::new(), misrouted_to: None }
     }
 
     /// Asks for `effect` to be run after this batch.
     pub fn push(&mut self, effect: F) {
-        self.pending.push(effect);
+        self.pending.push_back(effect);
     }
 
     /// Says that this event reached `reached`, which does not own it, and was not applied: it is counted as refused
-    /// and reported with its kind and the authority it belongs to.
+    /// and reported with its kind and the authority it belongs to. Effects it asked for are not run.
     ///
     /// For states with several owners, in the arms of the events that are not one's own.
     pub fn misrouted(&mut self, reached: Authority) {

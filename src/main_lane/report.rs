@@ -1,9 +1,9 @@
 //! What is said of a pipeline's end.
 
+use std::fmt;
 use std::sync::Arc;
 
-use crate::event::{Event, LaneId};
-use crate::main_lane::outcome::Poison;
+use crate::event::LaneId;
 use crate::observe::counters::Counters;
 
 /// What a shutdown did.
@@ -23,23 +23,41 @@ pub struct ShutdownReport {
     pub counters: Counters,
 }
 
-/// A reducer's panic.
+/// Why a main lane stopped by itself: a panic in the host's code where nothing can go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Fault {
-    /// The lane the event came through.
-    pub lane: LaneId,
-    /// The lane's name.
-    pub lane_name: Arc<str>,
-    /// The event's kind.
-    pub kind: &'static str,
-    /// What the reducer said.
-    pub message: String,
+pub enum Fault {
+    /// The reducer panicked on an event.
+    Reducer {
+        /// The lane the event came through.
+        lane: LaneId,
+        /// The lane's name.
+        lane_name: Arc<str>,
+        /// The event's kind.
+        kind: &'static str,
+        /// What the reducer said.
+        message: String,
+    },
+    /// Copying the state for a snapshot panicked.
+    Snapshot {
+        /// What the state's `Clone` said.
+        message: String,
+    },
+    /// Dropping an event that had been applied panicked.
+    EventDrop {
+        /// What its `Drop` said.
+        message: String,
+    },
 }
 
-impl Fault {
-    pub(crate) fn of<E: Event>(poison: &Poison<E>) -> Self {
-        let Poison { lane, lane_name, message, event, .. } = poison;
-        Fault { lane: *lane, lane_name: lane_name.clone(), kind: event.kind(), message: message.clone() }
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Reducer { lane_name, kind, message, .. } => {
+                write!(f, "the reducer panicked on an event of kind `{kind}` from lane `{lane_name}`: {message}")
+            }
+            Fault::Snapshot { message } => write!(f, "copying the state for a snapshot panicked: {message}"),
+            Fault::EventDrop { message } => write!(f, "dropping an event panicked: {message}"),
+        }
     }
 }

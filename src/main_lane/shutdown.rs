@@ -9,6 +9,9 @@ use crate::main_lane::reduce::Reducer;
 use crate::main_lane::report::ShutdownReport;
 use crate::main_lane::turn::MainLane;
 
+/// How often a shutdown looks around without being woken.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
 impl<S: Reducer> MainLane<S> {
     /// Closes the lanes, applies everything accepted, runs the effects, publishes, and joins every ingestion thread.
     ///
@@ -37,12 +40,13 @@ impl<S: Reducer> MainLane<S> {
             match self.turn(budget) {
                 Ok(turn) if turn.left == Left::Ended => break,
                 Ok(turn) => {
-                    if turn.events == 0 {
-                        std::thread::yield_now();
+                    if turn.events == 0 && turn.left != Left::More {
+                        // Whoever finishes rings. The look now and then is for threads of the host's that do not.
+                        self.wait_for_input(deadline.min(Instant::now() + LOOK_EVERY));
                     }
                 }
                 Err(TurnError::ReducerPanicked(poison)) => self.poison = Some(*poison),
-                Err(TurnError::SnapshotPanicked { .. } | TurnError::Stopped) => break,
+                Err(TurnError::SnapshotPanicked { .. } | TurnError::DropPanicked { .. } | TurnError::Stopped) => break,
             }
             if Instant::now() >= deadline {
                 self.give_up();
@@ -69,7 +73,7 @@ impl<S: Reducer> MainLane<S> {
                 self.finish();
             }
             Err(TurnError::ReducerPanicked(poison)) => self.poison = Some(*poison),
-            Err(TurnError::SnapshotPanicked { .. } | TurnError::Stopped) => {}
+            Err(TurnError::SnapshotPanicked { .. } | TurnError::DropPanicked { .. } | TurnError::Stopped) => {}
         }
     }
 }

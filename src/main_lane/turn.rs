@@ -1,14 +1,14 @@
 //! One turn of the main lane.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_utils::sync::Parker;
 
 use crate::clock::{Bound, Stamp};
-use crate::core::{Core, IngestThread, panic_message};
+use crate::core::{Core, IngestThread, contain};
+use crate::event::Event;
 use crate::hub::{Hub, Letter};
 use crate::main_lane::apply::Applying;
 use crate::main_lane::budget::{Budget, Pace};
@@ -111,19 +111,25 @@ impl<S: Reducer> MainLane<S> {
         if self.phase == Phase::Running && self.core().is_closing() {
             self.begin_close();
         }
-        self.cut();
         let mut pace = Pace::new(budget);
-        let applied = catch_unwind(AssertUnwindSafe(|| self.apply_batch(&mut pace)));
+        // What the last turn had no time left for.
+        if !self.reconcile(&pace) {
+            return Ok(self.summary(0, None, Left::More));
+        }
+        self.cut();
+        let applied = contain(|| self.apply_batch(&mut pace));
         self.count();
-        reconcile::run(&mut self.reconciler, &mut self.applying.effects, &self.applying.state, &self.hub.core);
         let (events, finished) = match applied {
             Ok(applied) => applied,
-            Err(panic) => return Err(self.stop(panic_message(panic))),
+            Err(message) => return Err(self.stop(message)),
         };
         if events > 0 {
             self.turns += 1;
             self.hub.core.counts.turns.add(1);
             self.publishing.changed();
+        }
+        if !self.reconcile(&pace) {
+            return Ok(self.summary(events, None, Left::More));
         }
         let published = self.publish(Publishing::publish_by_policy)?;
         self.report_counts(events == 0);
@@ -177,6 +183,7 @@ impl<S: Reducer> MainLane<S> {
     pub(crate) fn is_input_waiting(&self) -> bool {
         let Lanes { unclocked, clocked, .. } = &self.lanes;
         self.open_batch
+            || !self.applying.effects.pending.is_empty()
             || self.hub.mailbox.posted() != self.letters
             || self.publishing.is_pending()
             || match self.phase {
@@ -299,19 +306,37 @@ impl<S: Reducer> MainLane<S> {
     /// The reducer panicked on the event at the head of the current lane.
     #[cold]
     fn stop(&mut self, message: String) -> TurnError<S::Event> {
-        self.applying.effects.misrouted_to = None;
+        let by_reducer = self.applying.forget_event();
+        // The effects of the events before it; there will be no other turn to run them in.
+        self.reconcile(&Pace::new(Budget::UNLIMITED));
+        if !by_reducer {
+            return self.stop_with(Fault::EventDrop { message: message.clone() }, TurnError::DropPanicked { message });
+        }
         let lane = self.lanes.at(self.current);
         let removed = lane.remove_head();
         lane.count();
         let (lane, lane_name) = (lane.id, lane.name.clone());
-        self.stop_for_good();
-        let Some((facets, event)) = removed else { return TurnError::Stopped };
+        let Some((facets, event)) = removed else { unreachable!("the event being applied is at the head of its lane") };
+        let kind = event.kind();
+        let fault = Fault::Reducer { lane, lane_name: lane_name.clone(), kind, message: message.clone() };
         let poison = Poison { lane, lane_name, message, facets, event };
-        let fault = Fault::of(&poison);
-        let (kind, message) = (fault.kind, fault.message.clone());
+        self.stop_with(fault, TurnError::ReducerPanicked(Box::new(poison)))
+    }
+
+    /// The host's code panicked where nothing can go on: nothing more is accepted, and whoever waits is told.
+    #[cold]
+    fn stop_with(&mut self, fault: Fault, error: TurnError<S::Event>) -> TurnError<S::Event> {
+        self.shut_gates(|_| true);
+        self.phase = Phase::Stopped;
+        self.finish();
+        self.core().report(Diagnostic::Stopped(fault.clone()));
         self.fault = Some(fault);
-        self.core().report(Diagnostic::ReducerPanicked { lane, kind, message });
-        TurnError::ReducerPanicked(Box::new(poison))
+        error
+    }
+
+    /// Runs effects while there is time. True if none is left.
+    fn reconcile(&mut self, pace: &Pace) -> bool {
+        reconcile::run(&mut self.reconciler, &mut self.applying.effects, &self.applying.state, &self.hub.core, pace)
     }
 
     /// No push by a thread of the host's is accepted from here on; ingestion threads are asked to stop, and what they
@@ -345,7 +370,7 @@ impl<S: Reducer> MainLane<S> {
         // Their producers may wait for room already.
         unadopted().for_each(|lane| lane.shared.room.ring());
         self.core().end();
-        self.publishing.end();
+        self.publishing.end(&self.hub.core);
     }
 
     fn close_lanes_that_were_left(&mut self) {
@@ -385,22 +410,10 @@ impl<S: Reducer> MainLane<S> {
         how: fn(&mut Publishing<S>, &S, Stamp, u64, &Core) -> Option<Version>,
     ) -> Result<Option<Version>, TurnError<S::Event>> {
         let Self { publishing, applying, settled, turns, hub, .. } = self;
-        catch_unwind(AssertUnwindSafe(|| how(publishing, &applying.state, *settled, *turns, &hub.core))).map_err(
-            |panic| {
-                let message = panic_message(panic);
-                self.stop_for_good();
-                self.core().report(Diagnostic::SnapshotPanicked { message: message.clone() });
-                TurnError::SnapshotPanicked { message }
-            },
-        )
-    }
-
-    /// Accepts nothing more, and tells whoever waits that there will be nothing more.
-    #[cold]
-    fn stop_for_good(&mut self) {
-        self.shut_gates(|_| true);
-        self.phase = Phase::Stopped;
-        self.finish();
+        contain(|| how(publishing, &applying.state, *settled, *turns, &hub.core)).map_err(|message| {
+            let fault = Fault::Snapshot { message: message.clone() };
+            self.stop_with(fault, TurnError::SnapshotPanicked { message })
+        })
     }
 
     /// True when every lane is gone, or is shut, quiet and drained (G1).

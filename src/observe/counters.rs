@@ -58,6 +58,7 @@ pub(crate) struct ProducerCounts {
     /// Lossy events shed as they came.
     pub(crate) shed_at_once: Count,
     pub(crate) returned: Count,
+    pub(crate) closed: Count,
     pub(crate) waited: Count,
     pub(crate) enricher_panics: Count,
 }
@@ -101,6 +102,7 @@ impl LaneCounts {
             refused,
             in_flight: in_ring + in_table + taken.saturating_sub(left_hand),
             returned: producer.returned.read(),
+            closed: producer.closed.read(),
             waited: producer.waited.read(),
             depth: in_ring,
             unread: in_table,
@@ -128,8 +130,10 @@ pub struct Totals {
     pub refused: u64,
     /// Events between their push and their end.
     pub in_flight: u64,
-    /// Events handed back by `push`, because the ring was full. Not among the pushed.
+    /// Pushes and batches handed back because the ring was full. Not among the pushed.
     pub returned: u64,
+    /// Pushes and batches handed back because the pipeline has shut down. Not among the pushed.
+    pub closed: u64,
     /// Pushes that had to wait for room.
     pub waited: u64,
     /// Critical events in the ring.
@@ -156,6 +160,7 @@ impl Totals {
             refused,
             in_flight,
             returned,
+            closed,
             waited,
             depth,
             unread,
@@ -169,6 +174,7 @@ impl Totals {
         self.refused += refused;
         self.in_flight += in_flight;
         self.returned += returned;
+        self.closed += closed;
         self.waited += waited;
         self.depth += depth;
         self.unread += unread;
@@ -244,8 +250,8 @@ pub struct Faults {
     pub reconciler_panics: u64,
     /// Wake hooks that panicked.
     pub wake_panics: u64,
-    /// Reducers that panicked, or states that could not be copied: at most one, for it stops the main lane.
-    pub reducer_panics: u64,
+    /// Main lanes stopped by a panic in the host's code: at most one.
+    pub main_lane_stops: u64,
     /// Threads that could not be pinned as asked.
     pub pins_refused: u64,
 }

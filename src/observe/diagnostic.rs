@@ -6,6 +6,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use crate::event::{Authority, LaneId, OperationId, Phase};
+use crate::main_lane::report::Fault;
 use crate::observe::counters::Faults;
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 
@@ -30,8 +31,9 @@ pub enum Diagnostic {
         /// Its name.
         name: Arc<str>,
     },
-    /// Lossy events were dropped because the lane's table was full of other keys. Give the lane more
-    /// [`keys`](crate::LaneBuilder::keys), or push fewer distinct ones.
+    /// Lossy events were dropped because the lane's table was full of other keys: give the lane more
+    /// [`keys`](crate::LaneBuilder::keys), or push fewer distinct ones. An unread event whose
+    /// [`coalesce`](crate::Event::coalesce) panicked is among them.
     Shed {
         /// Which lane.
         lane: LaneId,
@@ -127,20 +129,8 @@ pub enum Diagnostic {
         /// What it said.
         message: String,
     },
-    /// A reducer panicked, and the main lane has stopped.
-    ReducerPanicked {
-        /// Which lane the event came through.
-        lane: LaneId,
-        /// The event's kind.
-        kind: &'static str,
-        /// What the reducer said.
-        message: String,
-    },
-    /// Copying the state for a snapshot panicked, and the main lane has stopped.
-    SnapshotPanicked {
-        /// What the state's `Clone` said.
-        message: String,
-    },
+    /// The host's code panicked where nothing can go on, and the main lane has stopped.
+    Stopped(Fault),
     /// A wake hook panicked; after [`WAKE_PANICS_MAX`](crate::WAKE_PANICS_MAX) panics it is detached.
     WakePanicked {
         /// What it said.
@@ -184,7 +174,7 @@ struct SharedFaults {
     source_restarts: AtomicU64,
     reconciler_panics: AtomicU64,
     wake_panics: AtomicU64,
-    reducer_panics: AtomicU64,
+    main_lane_stops: AtomicU64,
     pins_refused: AtomicU64,
 }
 
@@ -199,6 +189,12 @@ impl Reporter {
     pub(crate) fn report(&self, diagnostic: Diagnostic) {
         if let Some(count) = self.count_of(&diagnostic) {
             count.fetch_add(1, Relaxed);
+        }
+        // The everyday must not crowd out what is not.
+        let everyday = matches!(diagnostic, Diagnostic::LaneOpened { .. } | Diagnostic::LaneClosed { .. });
+        if everyday && self.sender.len() >= WAITING_MAX / 2 {
+            self.dropped.fetch_add(1, Relaxed);
+            return;
         }
         match self.sender.try_send(diagnostic) {
             Ok(()) | Err(TrySendError::Disconnected(_)) => {}
@@ -221,7 +217,7 @@ impl Reporter {
             Diagnostic::SourceRestarted { .. } => Some(&faults.source_restarts),
             Diagnostic::ReconcilerPanicked { .. } => Some(&faults.reconciler_panics),
             Diagnostic::WakePanicked { .. } => Some(&faults.wake_panics),
-            Diagnostic::ReducerPanicked { .. } | Diagnostic::SnapshotPanicked { .. } => Some(&faults.reducer_panics),
+            Diagnostic::Stopped(_) => Some(&faults.main_lane_stops),
             Diagnostic::PinRefused { .. } => Some(&faults.pins_refused),
             // These are counted where they happen.
             Diagnostic::LaneOpened { .. }
@@ -250,7 +246,7 @@ impl Reporter {
             source_restarts: faults.source_restarts.load(Relaxed),
             reconciler_panics: faults.reconciler_panics.load(Relaxed),
             wake_panics: faults.wake_panics.load(Relaxed),
-            reducer_panics: faults.reducer_panics.load(Relaxed),
+            main_lane_stops: faults.main_lane_stops.load(Relaxed),
             pins_refused: faults.pins_refused.load(Relaxed),
         }
     }

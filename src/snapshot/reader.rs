@@ -64,6 +64,11 @@ impl<S> Reader<S> {
         CachedReader { shelf: self.published.shelf.clone(), held: self.load() }
     }
 
+    /// True when the pipeline has ended: what is published now is the last there will be.
+    pub fn is_ended(&self) -> bool {
+        self.core.is_ended()
+    }
+
     /// Asks for a publication, for pipelines that publish [`on request`](crate::Publish::OnRequest). Returns at once;
     /// does nothing when what is published is the newest already.
     pub fn request(&self) {
@@ -185,6 +190,16 @@ impl<S> WakingReader<S> {
         // Acknowledged before reading: what is published from here on calls again.
         self.notice.acknowledge();
         self.reader.load()
+    }
+
+    /// The reader behind it, which answers no call.
+    pub fn reader(&self) -> &Reader<S> {
+        &self.reader
+    }
+
+    /// True when the pipeline has ended and there will be no further call. The hook is called for that too.
+    pub fn is_ended(&self) -> bool {
+        self.reader.is_ended()
     }
 }
 

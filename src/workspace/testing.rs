@@ -71,7 +71,7 @@ impl<S: Source<Event = WorkspaceEvent>> Bench<S> {
 /// An outlet that publishes nothing: what is staged can be looked at.
 pub(super) fn outlet() -> Outlet<WorkspaceEvent> {
     let lane = Pipeline::builder(Workspace::default()).lane("bench").open().expect("the defaults are in range");
-    Outlet { staged: VecDeque::new(), chunk: usize::MAX, lane, closed: false }
+    Outlet { staged: VecDeque::new(), chunk: usize::MAX, lane, closed: false, emitted: 0 }
 }
 
 /// Calls `apply` with an envelope around `event`.

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use mainlane::{
-    Authority, Budget, Diagnostic, Drive, Error, Operation, OperationId, Outlet, Phase, Pipeline, Polled, Refused,
-    Restart, Source, SourceError, TurnError, WAKE_PANICS_MAX,
+    Authority, Budget, Diagnostic, Drive, Error, Fault, Operation, OperationId, Outlet, Phase, Pipeline, Polled,
+    Refused, Restart, Source, SourceError, TurnError, WAKE_PANICS_MAX,
 };
 
 use crate::domain::{LAYOUT, Ledger, Note, OTHER, PATIENCE, drain, settled, until};
@@ -74,7 +74,7 @@ fn a_reducer_that_panics_stops_the_main_lane_with_the_event_in_the_error() {
     assert!(matches!(handle.lane("b").open(), Err(Error::Closed)));
     let report = main_lane.shutdown(PATIENCE);
     assert!(!report.complete);
-    assert_eq!(report.fault.unwrap().kind, "poison");
+    assert!(matches!(report.fault, Some(Fault::Reducer { kind: "poison", .. })));
     let events = report.counters.events;
     assert!(events.balanced(), "{events:?}");
     assert_eq!(
@@ -113,10 +113,10 @@ fn a_producer_that_waits_is_let_go_when_the_reducer_panics() {
     assert_eq!(producer.join().unwrap(), Refused::Closed(Note::Item(0)));
     until("the main lane stops", || running.is_finished());
     let report = running.shutdown(PATIENCE);
-    assert_eq!(report.fault.as_ref().unwrap().message, "poisoned");
+    assert!(matches!(&report.fault, Some(Fault::Reducer { message, .. }) if message == "poisoned"));
     assert_eq!(running.take_poison().unwrap().event, Note::Poison);
     assert_eq!(running.shutdown(PATIENCE), report, "asking again gives the same report");
-    assert_eq!(handle.counters().faults.reducer_panics, 1);
+    assert_eq!(handle.counters().faults.main_lane_stops, 1);
 }
 
 #[test]
@@ -400,7 +400,8 @@ fn a_state_that_cannot_be_copied_stops_the_main_lane() {
         }
         assert!(matches!(lane.push(Note::Item(1)), Err(Refused::Closed(_))));
         assert!(!handle.reader().load().0, "the last good snapshot stays");
-        let panicked = handle.diagnostics().drain().any(|note| matches!(note, Diagnostic::SnapshotPanicked { .. }));
+        let panicked =
+            handle.diagnostics().drain().any(|note| matches!(note, Diagnostic::Stopped(Fault::Snapshot { .. })));
         assert!(panicked);
     }
 }

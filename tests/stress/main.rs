@@ -7,7 +7,11 @@
 //! The number of cuts for the real protocol is `MAINLANE_CUTS`, 2,000,000 unless it is set:
 //! `MAINLANE_CUTS=100000000 cargo test --release --test stress -- --nocapture`
 
-#![allow(dead_code, reason = "the protocol files have more than these runs use")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "the protocol files are made for their crate, and have more than these runs use"
+)]
 
 #[path = "../../src/clock.rs"]
 mod clock;
@@ -253,6 +257,9 @@ fn the_cut_is_closed_and_the_control_arms_are_not() {
     must_hold(Shape::OneThread, Stamps::Read);
     must_fail(Shape::OneThread, Stamps::Read, Cut::OnePass);
     must_fail(Shape::OneThread, Stamps::Taken, Cut::OnePassWithBound);
+    // Depends on the depth of a store buffer, and so on the machine: part of the long run only.
     #[cfg(target_arch = "x86_64")]
-    must_fail(Shape::OneThread, Stamps::TimeStampCounter, Cut::OnePass);
+    if std::env::var_os("MAINLANE_CUTS").is_some() {
+        must_fail(Shape::OneThread, Stamps::TimeStampCounter, Cut::OnePass);
+    }
 }
