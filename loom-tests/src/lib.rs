@@ -6,8 +6,8 @@
 //! that the model is blind.
 //!
 //! Run with `cargo test -p loom-tests --release`; `LOOM_COUNTS=1` and `--nocapture` print how many executions each model
-//! took. `cargo run -p loom-tests --bin teeth` weakens every ordering of those files, one at a time, and wants a model to
-//! fail for each.
+//! took. `cargo run -p loom-tests --bin teeth` weakens every ordering of those files, one at a time, and wants a model
+//! to fail for each.
 //!
 //! # What loom cannot show
 //! It has no load buffering: it cannot move a read-modify-write of one atomic past one of another, so it does not need

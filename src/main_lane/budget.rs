@@ -120,6 +120,16 @@ mod tests {
     }
 
     #[test]
+    fn however_quick_events_are_the_clock_is_looked_at_again_soon() {
+        let mut pace = Pace::new(Budget::time(Duration::from_secs(3600)));
+        for _ in 0..1000 {
+            let allowance = pace.allowance();
+            assert!((1..=STRIDE_MAX).contains(&allowance), "the next event may be a slow one");
+            pace.spend(allowance);
+        }
+    }
+
+    #[test]
     fn time_that_is_up_allows_nothing() {
         assert_eq!(Pace::new(Budget::time(Duration::ZERO)).allowance(), 0);
     }

@@ -23,6 +23,7 @@ use filedescriptor::FileDescriptor;
 use portable_pty::{ChildKiller, CommandBuilder, MasterPty, PtyPair, PtySize, native_pty_system};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process_group};
 use rustix::termios::{OptionalActions, OutputModes, tcgetattr, tcsetattr};
 
 use super::event::{Exit, PaneEvent, PaneId, WorkspaceEvent};
@@ -51,8 +52,8 @@ static NEXT_PANE: AtomicU64 = AtomicU64::new(1);
 /// for it. Nobody types: a command that reads its input waits.
 ///
 /// Dropping the source hangs up on a command that still runs (`SIGHUP`), kills it if that is not enough within a
-/// quarter of a second, and waits for it, so that no zombie stays behind. As with any terminal, a process that was
-/// made immune to hanging up, by `nohup` or `setsid`, survives.
+/// quarter of a second, kills what is left of its process group, and waits for it, so that no zombie stays behind. A process
+/// that has a session of its own, by `setsid`, survives.
 pub struct PtySource {
     pane: PaneId,
     command: Arc<str>,
@@ -396,6 +397,10 @@ impl Drop for PtySource {
             Stage::Spawned | Stage::Running => {
                 // Fails only if the child has just exited by itself; waiting is right in both cases.
                 let _ = ChildKiller::kill(&mut self.child);
+                // Whatever of its process group did not mind being hung up on.
+                if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+                    let _ = kill_process_group(group, Signal::KILL);
+                }
                 let _ = self.child.wait();
             }
             Stage::Exited { .. } | Stage::Ended => {}

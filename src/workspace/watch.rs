@@ -217,7 +217,10 @@ pub(super) fn watch_error(folder: &Path, error: notify::Error) -> WatchError {
     match error.kind {
         ErrorKind::PathNotFound => WatchError::Missing(folder.to_owned()),
         ErrorKind::MaxFilesWatch => WatchError::TooManyFolders(folder.to_owned()),
-        ErrorKind::Io(error) => WatchError::Unreadable(folder.to_owned(), error),
+        // The folder below it that could not be read, where that is known.
+        ErrorKind::Io(reason) => {
+            WatchError::Unreadable(error.paths.first().map_or(folder, PathBuf::as_path).to_owned(), reason)
+        }
         ErrorKind::Generic(reason) => WatchError::Watcher(folder.to_owned(), reason),
         ErrorKind::WatchNotFound | ErrorKind::InvalidConfig(_) => {
             WatchError::Watcher(folder.to_owned(), error.to_string())

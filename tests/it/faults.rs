@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use mainlane::{
-    Authority, Budget, Diagnostic, Drive, Error, Fault, Operation, OperationId, Outlet, Phase, Pipeline, Polled,
+    Authority, Budget, Diagnostic, Drive, Error, Fault, Left, Operation, OperationId, Outlet, Phase, Pipeline, Polled,
     Refused, Restart, Source, SourceError, TurnError, WAKE_PANICS_MAX,
 };
 
@@ -404,4 +404,176 @@ fn a_state_that_cannot_be_copied_stops_the_main_lane() {
             handle.diagnostics().drain().any(|note| matches!(note, Diagnostic::Stopped(Fault::Snapshot { .. })));
         assert!(panicked);
     }
+}
+
+#[test]
+fn effects_of_events_that_were_not_applied_are_not_run() {
+    struct Asking;
+    impl Clone for Asking {
+        fn clone(&self) -> Self {
+            Asking
+        }
+    }
+    impl mainlane::Reducer for Asking {
+        type Event = Note;
+        type Effect = u64;
+        const AUTHORITIES: &'static [Authority] = &[Authority::STATE, LAYOUT];
+        fn apply(&mut self, envelope: &mainlane::Envelope<'_, Note>, effects: &mut mainlane::Effects<u64>) {
+            match envelope.event {
+                Note::Item(n) => effects.push(*n),
+                Note::Stray => {
+                    effects.push(666);
+                    effects.misrouted(Authority::STATE);
+                }
+                Note::Step(_) => effects.misrouted(Authority::STATE),
+                _ => {
+                    effects.push(777);
+                    panic!("poisoned");
+                }
+            }
+        }
+    }
+    let ran = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let log = ran.clone();
+    let builder = Pipeline::builder(Asking).reconciler(move |effect: u64, _: &Asking| log.lock().push(effect));
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    let step = |sequence, phase| Note::Step(Operation { id: OperationId(1), sequence, phase });
+    lane.push_batch([Note::Item(1), Note::Stray, step(0, Phase::Terminal), step(1, Phase::Progress)]).unwrap();
+    drain(&mut main_lane);
+    assert_eq!(handle.counters().faults.sealed, 0, "an end that was refused seals nothing");
+    lane.push_batch([Note::Item(2), Note::Poison]).unwrap();
+    assert!(matches!(main_lane.turn(Budget::UNLIMITED), Err(TurnError::ReducerPanicked(_))));
+    assert_eq!(*ran.lock(), [1, 2]);
+}
+
+#[test]
+fn effects_that_have_no_time_left_are_run_by_the_next_turn() {
+    let ran = Arc::new(AtomicU32::new(0));
+    let count = ran.clone();
+    let budget = Duration::from_millis(2);
+    let reconcile = move |_: u64, _: &Ledger| {
+        count.fetch_add(1, Ordering::Relaxed);
+        // Outlasts the budget, however late it began.
+        let began = std::time::Instant::now();
+        until("the turn's time is up", || began.elapsed() > budget);
+    };
+    let builder = Pipeline::builder(Ledger::default()).reconciler(reconcile);
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    lane.push_batch((0..4).map(Note::Ask)).unwrap();
+    let mut before = 0;
+    loop {
+        let turn = main_lane.turn(Budget::time(budget)).unwrap();
+        let now = ran.load(Ordering::Relaxed);
+        assert!(now - before <= 1, "one outlasts a turn");
+        before = now;
+        if turn.left == Left::Nothing {
+            break;
+        }
+        assert!(turn.published.is_none(), "published after the effects");
+    }
+    assert_eq!(ran.load(Ordering::Relaxed), 4);
+    assert_eq!(handle.reader().load().seen.len(), 4);
+}
+
+#[test]
+fn the_source_made_anew_is_the_one_that_is_interrupted() {
+    let made = AtomicU32::new(0);
+    let factory = move || {
+        let (interrupt, interrupted) = std::sync::mpsc::channel::<()>();
+        let first = made.fetch_add(1, Ordering::Relaxed) == 0;
+        let poll = move |outlet: &mut Outlet<Note>| {
+            if first {
+                return Err("the first one fails".into());
+            }
+            outlet.push(Note::Item(1));
+            let _ = interrupted.recv_timeout(PATIENCE);
+            Ok(Polled::Idle)
+        };
+        let interrupt = std::sync::Mutex::new(interrupt);
+        Ok(mainlane::BlockingSource::new(poll, move || {
+            let _ = interrupt.lock().unwrap().send(());
+        }))
+    };
+    let builder = Pipeline::builder(Ledger::default());
+    builder.ingest_with("net", factory).unwrap().restart(Restart::at_most(3, PATIENCE)).start().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    until("the second one is polled", || handle.counters().faults.source_restarts == 1);
+    let report = main_lane.shutdown(PATIENCE);
+    assert!(report.complete && report.stragglers.is_empty(), "{report:?}");
+}
+
+#[test]
+fn a_source_that_cannot_be_made_anew_does_not_spin_and_stops_when_asked() {
+    let mut made = false;
+    let factory = move || {
+        if std::mem::replace(&mut made, true) {
+            Err("still down".into())
+        } else {
+            Ok(Faulty { polls: 1, panics: false })
+        }
+    };
+    let builder = Pipeline::builder(Ledger::default());
+    let forever = Restart::at_most(u32::MAX, Duration::MAX);
+    builder.ingest_with("down", factory).unwrap().restart(forever).start().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    until("a few attempts", || handle.counters().faults.source_errors >= 4);
+    let report = main_lane.shutdown(PATIENCE);
+    assert!(report.complete, "{report:?}");
+    assert!(report.counters.faults.source_errors < 100, "it rests in between: {:?}", report.counters.faults);
+}
+
+#[test]
+fn an_event_that_panics_when_it_is_dropped_is_not_blamed_on_the_reducer() {
+    struct Thorny(bool);
+    impl Drop for Thorny {
+        fn drop(&mut self) {
+            assert!(!self.0, "thorn");
+        }
+    }
+    impl mainlane::Event for Thorny {
+        type Key = ();
+        type Facets = ();
+        fn class(&self) -> mainlane::Class<()> {
+            mainlane::Class::lossy((), mainlane::Tier::NORMAL)
+        }
+    }
+    #[derive(Clone)]
+    struct Nothing;
+    impl mainlane::Reducer for Nothing {
+        type Event = Thorny;
+        type Effect = ();
+        fn apply(&mut self, _: &mainlane::Envelope<'_, Thorny>, _: &mut mainlane::Effects<()>) {}
+    }
+    let builder = Pipeline::builder(Nothing);
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    lane.push(Thorny(true)).unwrap();
+    assert!(
+        matches!(main_lane.turn(Budget::UNLIMITED), Err(TurnError::DropPanicked { message }) if message == "thorn")
+    );
+    let events = handle.counters().events;
+    assert!(events.balanced() && events.applied == 1 && events.in_flight == 0, "{events:?}");
+    let report = main_lane.shutdown(PATIENCE);
+    assert!(matches!(report.fault, Some(Fault::EventDrop { .. })));
+}
+
+#[test]
+fn strange_settings_are_no_panics() {
+    let builder = Pipeline::builder(Ledger::default()).publish(mainlane::Publish::AtMostEvery(Duration::MAX));
+    let never = mainlane::TimerSource::every(Duration::MAX, || Note::Item(0));
+    builder.ingest("never\0ever", never).start().unwrap();
+    let mut lane = builder.lane("a").open().unwrap();
+    let (main_lane, handle) = builder.build().unwrap();
+    let mut running = main_lane.spawn(Drive::new().name("main\0lane")).unwrap();
+    for n in 0..10 {
+        lane.push(Note::Item(n)).unwrap();
+        until("it is applied", || handle.counters().events.applied == n + 1);
+    }
+    assert_eq!(handle.counters().snapshots, 2, "the first one, and one that nothing came before");
+    assert!(running.shutdown(PATIENCE).complete);
+    assert_eq!(handle.reader().load().seen.len(), 10);
+    assert_eq!(lane.push(Note::Item(0)), Err(Refused::Closed(Note::Item(0))));
+    assert_eq!(handle.counters().events.closed, 1);
 }

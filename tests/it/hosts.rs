@@ -257,3 +257,27 @@ fn a_turn_that_holds_a_publication_back_says_until_when() {
     main_lane.shutdown(PATIENCE);
     assert_eq!(handle.reader().load().seen.len(), 2);
 }
+
+#[test]
+fn a_sleeping_reader_is_called_at_the_end() {
+    for poisoned in [false, true] {
+        let builder = Pipeline::builder(Ledger::default());
+        let mut lane = builder.lane("a").open().unwrap();
+        let (main_lane, handle) = builder.build().unwrap();
+        let mut running = main_lane.spawn(Drive::new()).unwrap();
+        let (call, called) = std::sync::mpsc::channel();
+        let reader = handle
+            .waking_reader(move || {
+                let _ = call.send(());
+            })
+            .unwrap();
+        if poisoned {
+            lane.push(Note::Poison).unwrap();
+        } else {
+            handle.close();
+        }
+        called.recv_timeout(PATIENCE).expect("nobody said that it is over");
+        until("the end", || reader.is_ended());
+        running.shutdown(PATIENCE);
+    }
+}

@@ -7,17 +7,17 @@
 //! - a barrier of B1, `light()` or `heavy()`, goes;
 //! - the cut is taken in one pass: `if !added` becomes `if true`.
 //!
-//! The ring that ships is not among those files, so the orderings of the one in its place, `sync/spsc.rs`, stand for P1,
-//! P2 and P10. Which files there are, the compiler says; orderings and barriers are found in their text. So what is new
-//! in either is weakened too.
+//! The ring that ships is not among those files, so the orderings of the one in its place, `sync/spsc.rs`, stand for
+//! P1, P2 and P10. Which files there are, the compiler says; orderings and barriers are found in their text. So what is
+//! new in either is weakened too.
 //!
 //! A copy of the sources is built and run in a folder of its own, with the versions that the lock file names. First
 //! everything must pass unchanged. Then each mutant runs the models of its module, and the others if those hold, up to
-//! the first that fails; a control arm does not count, a model that aborts or does not end does. Exits with an error if a
-//! mutant survives or does not compile. About two minutes.
+//! the first that fails; a control arm does not count, a model that aborts or does not end does. Exits with an error if
+//! a mutant survives or does not compile. About two minutes.
 //!
 //! Not weakened: the barriers that the callers of these files run (`heavy()` after `Gate::shut`), for which the models
-//! have control arms; what is inside `sync/`.
+//! have control arms; what is inside the engine's `src/sync/`.
 
 use std::env;
 use std::fs;

@@ -31,7 +31,10 @@ const EXAMPLES: &str = "\
 Examples:
   mainlane run --pane 'cargo build' --pane 'tail -f /var/log/syslog' --watch src
   mainlane run --plain --json --pane 'seq 1 1000000'
-  mainlane run --watch . --for 30s";
+  mainlane run --watch . --for 30s
+
+Exit codes: 0 when everything was applied and ended, 1 when something was not, 2 for wrong
+arguments, a command or a folder that is not there. A command's own exit code is in the summary.";
 
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {

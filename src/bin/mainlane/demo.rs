@@ -5,6 +5,7 @@ use std::time::Duration;
 use mainlane::workspace::WatchSource;
 
 use crate::args::RunArgs;
+use crate::say;
 
 const SHOWN: &str = "\
 mainlane runs commands on pseudo-terminals, watches folders, and shows one coherent state.
@@ -25,7 +26,7 @@ const PANES: [&str; 3] = [
 
 /// Fills in what to show, and says so.
 pub(crate) fn fill(args: &mut RunArgs) {
-    eprintln!("{SHOWN}");
+    say(format_args!("{SHOWN}"));
     args.panes = PANES.map(str::to_owned).to_vec();
     // A home folder may have more than is worth reading for this.
     if WatchSource::builder(".").entries_max(ENTRIES_MAX).watch().is_ok() {

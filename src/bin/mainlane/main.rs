@@ -8,13 +8,15 @@ mod session;
 mod summary;
 mod view;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::args::{Command, CommandLine};
 
-/// Exit code for wrong arguments, a command or a folder that is not there.
+/// Exit code for wrong arguments, a command or a folder that is not there. 0 means that everything was applied and every
+/// thread ended; 1 that something was not, or that the summary could not be printed.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -26,8 +28,13 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(problem) => {
-            eprintln!("mainlane: {problem}");
+            say(format_args!("mainlane: {problem}"));
             ExitCode::from(USAGE)
         }
     }
+}
+
+/// Prints a line on standard error. Nobody may be there to read it, which is no reason to stop.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use mainlane::workspace::{PaneState, Workspace};
 use mainlane::{Counters, Snapshot};
 
+use crate::say;
 use crate::session::Session;
 
 /// How often a line is printed.
@@ -23,14 +24,14 @@ impl Plain {
     /// Prints what is out of the ordinary at once, and a progress line now and then.
     pub(crate) fn show(&mut self, session: &Session, snapshot: &Snapshot<Workspace>, counters: &Counters) {
         for problem in session.problems() {
-            eprintln!("mainlane: {problem}");
+            say(format_args!("mainlane: {problem}"));
         }
         let now = Instant::now();
         if now < self.next {
             return;
         }
         self.next = now + EVERY;
-        eprintln!("{}", line(session.began.elapsed(), snapshot, counters));
+        say(format_args!("{}", line(session.began.elapsed(), snapshot, counters)));
     }
 }
 

@@ -13,6 +13,7 @@ use mainlane::{Budget, CachedReader, Left, ShutdownReport, Turn};
 use crate::args::RunArgs;
 use crate::demo;
 use crate::plain::Plain;
+use crate::say;
 use crate::session::Session;
 use crate::summary::Summary;
 use crate::view::{Key, View};
@@ -31,8 +32,9 @@ pub(crate) fn run(mut args: RunArgs) -> Result<ExitCode, String> {
     if args.is_empty() {
         demo::fill(&mut args);
     }
-    let stop = signals()?;
     let mut session = Session::open(&args)?;
+    // From here on: while the folders are scanned, a signal ends the program as it ends any other.
+    let stop = signals()?;
     let mut screen = Screen::open(&args)?;
     let mut frames = Frames::new(&args, &session);
     let looped = frames.run(&mut session, &mut screen, &stop);
@@ -43,28 +45,32 @@ pub(crate) fn run(mut args: RunArgs) -> Result<ExitCode, String> {
     }
     let report = session.main_lane.shutdown(SHUTDOWN);
     let summary = Summary::new(&args, &session, &report, &frames.turn_ns);
-    summary.print(args.json).map_err(|error| format!("cannot print the summary: {error}"))?;
-    Ok(exit_code(&session, &report, fault))
+    let code = exit_code(&session, &report, fault);
+    if let Err(error) = summary.print(args.json) {
+        say(format_args!("mainlane: cannot print the summary: {error}"));
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(code)
 }
 
 fn exit_code(session: &Session, report: &ShutdownReport, fault: Option<String>) -> ExitCode {
-    session.problems().iter().chain(&fault).for_each(|problem| eprintln!("mainlane: {problem}"));
+    session.problems().iter().chain(&fault).for_each(|problem| say(format_args!("mainlane: {problem}")));
     if report.complete {
         return ExitCode::SUCCESS;
     }
     for thread in &report.stragglers {
-        eprintln!("mainlane: `{thread}` did not stop within {SHUTDOWN:?}");
+        say(format_args!("mainlane: `{thread}` did not stop within {SHUTDOWN:?}"));
     }
     if report.counters.events.in_flight > 0 {
-        eprintln!("mainlane: {} accepted events were not applied", report.counters.events.in_flight);
+        say(format_args!("mainlane: {} accepted events were not applied", report.counters.events.in_flight));
     }
     ExitCode::FAILURE
 }
 
-/// Set by Ctrl-C and SIGTERM.
+/// Set by Ctrl-C, SIGTERM, and the end of the terminal.
 fn signals() -> Result<Arc<AtomicBool>, String> {
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
         signal_hook::flag::register(signal, stop.clone())
             .map_err(|error| format!("cannot listen for signals: {error}"))?;
     }
@@ -165,6 +171,8 @@ impl Frames {
             session.main_lane.state().model.worktrees.values().map(|worktree| worktree.audits).collect()
         };
         let before = audits(session);
+        // A second Ctrl-C while this goes on: the user does not want to wait.
+        stop.store(false, Ordering::Relaxed);
         session.worktrees.values().for_each(mainlane::workspace::WatchControl::audit);
         let deadline = Instant::now() + AUDIT;
         while !session.worktrees.is_empty() && Instant::now() < deadline {
@@ -175,8 +183,7 @@ impl Frames {
                 return;
             }
             session.main_lane.wait_for_input(Instant::now() + LOOK_EVERY);
-            // A second Ctrl-C: the user does not want to wait.
-            if stop.swap(false, Ordering::Relaxed) && Instant::now() + AUDIT > deadline + LOOK_EVERY * 2 {
+            if stop.load(Ordering::Relaxed) {
                 return;
             }
         }

@@ -111,13 +111,13 @@ impl Summary {
             let end = match (&pane.signal, pane.exit_code) {
                 (Some(signal), _) => format!("ended by {signal}"),
                 (None, Some(code)) => format!("exit code {code}"),
-                (None, None) => "still running".to_owned(),
+                (None, None) => "ended with this".to_owned(),
             };
             writeln!(out, "{:>12} bytes {:>10} lines  {end:<16} {}", pane.bytes, pane.lines, pane.command)?;
         }
         for worktree in &self.worktrees {
             let WorktreeSummary { path, created, modified, removed, renamed, diverged, in_sync } = worktree;
-            let sync = if *in_sync { "equal to the disk" } else { "not compared with the disk" };
+            let sync = if *in_sync { "equal to the disk" } else { "NOT equal to the disk, or not compared with it" };
             writeln!(
                 out,
                 "{created} created, {modified} modified, {removed} removed, {renamed} renamed, \
