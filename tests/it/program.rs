@@ -173,16 +173,21 @@ fn a_killed_child_is_reported_and_the_others_go_on() {
 
 /// The processes whose parent is `parent`, with their command lines.
 fn children(parent: u32) -> Vec<(u32, String)> {
-    let processes =
-        std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    processes
-        .filter_map(|id: u32| {
-            let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-            let command = std::fs::read_to_string(format!("/proc/{id}/cmdline")).ok()?;
-            let its_parent: u32 = status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()?;
-            (its_parent == parent).then_some((id, command))
+    all_processes()
+        .into_iter()
+        .filter(|(id, _)| {
+            let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+            let its_parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).map(str::trim);
+            its_parent == Some(parent.to_string().as_str())
         })
         .collect()
+}
+
+/// All processes, with their command lines.
+fn all_processes() -> Vec<(u32, String)> {
+    let entries = std::fs::read_dir("/proc").unwrap();
+    let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    ids.filter_map(|id: u32| Some((id, std::fs::read_to_string(format!("/proc/{id}/cmdline")).ok()?))).collect()
 }
 
 #[test]
@@ -231,4 +236,28 @@ fn it_ends_when_its_time_is_up() {
     let summary = summary(&["run", "--plain", "--json", "--pane", "sleep 1000", "--for", "300ms"]);
     assert_balanced(&summary);
     assert!(began.elapsed() < PATIENCE);
+}
+
+#[test]
+fn nobody_has_to_read_what_it_says() {
+    let full = || Stdio::from(std::fs::File::options().write(true).open("/dev/full").unwrap());
+    let output = program(&["run", "--plain", "--json", "--pane", "seq 1 5"]).stderr(full()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(summary_of(&output.stdout)["panes"][0]["lines"], 5);
+    // Where the summary itself cannot be printed, that is a failure, said in a line.
+    let output = program(&["run", "--plain", "--json", "--pane", "true"]).stdout(full()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot print the summary"));
+}
+
+#[test]
+fn what_will_not_be_hung_up_on_is_ended_too() {
+    let pane = "trap '' HUP TERM INT; sleep 86399.25 & sleep 86399.5";
+    let started = Started::new(&["run", "--plain", "--json", "--pane", pane]);
+    let sleeping = || all_processes().iter().any(|(_, command)| command.contains("sleep\u{0}86399."));
+    until("the pane sleeps", sleeping);
+    started.signal("TERM");
+    let (summary, _) = started.end();
+    assert_balanced(&summary);
+    until("nothing is left behind", || !sleeping());
 }
