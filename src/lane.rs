@@ -82,6 +82,11 @@ impl<T> Refused<T> {
         }
     }
 
+    /// Why it was not accepted, without what it was: for `?` into errors that must be `Sync`, when the event is not.
+    pub fn without_value(self) -> Refused<()> {
+        self.map(drop)
+    }
+
     fn map<U>(self, f: impl FnOnce(T) -> U) -> Refused<U> {
         match self {
             Refused::Full(value) => Refused::Full(f(value)),
