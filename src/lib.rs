@@ -77,6 +77,9 @@ pub use origin::{Origin, Rank};
 pub use pipeline::{Builder, Handle, Pipeline};
 pub use snapshot::{CachedReader, Reader, Snapshot, Version, WakingReader};
 
+#[cfg(doctest)]
+mod proofs; // what must not compile
+
 /// The README's example, compiled and run.
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]
