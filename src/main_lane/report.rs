@@ -10,7 +10,8 @@ use crate::observe::counters::Counters;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// True when every accepted event was applied (or refused and reported), published, and every thread joined.
+    /// True when every accepted event was applied (or refused and reported), its effects run, the state published, and every
+    /// thread joined.
     pub complete: bool,
     /// Ingestion threads that were joined.
     pub joined: usize,

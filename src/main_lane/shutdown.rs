@@ -53,11 +53,15 @@ impl<S: Reducer> MainLane<S> {
                 break;
             }
         }
+        let effects_left = self.give_up_effects();
         let (joined, stragglers) = self.core().join_threads(deadline);
         let counters = self.core().read_counters();
         // A push that was under way when the deadline passed may have been accepted after the last look.
-        let complete =
-            self.phase == Phase::Ended && self.is_quiet() && stragglers.is_empty() && counters.events.in_flight == 0;
+        let complete = self.phase == Phase::Ended
+            && self.is_quiet()
+            && effects_left == 0
+            && stragglers.is_empty()
+            && counters.events.in_flight == 0;
         let report = ShutdownReport { complete, joined, stragglers, fault: self.fault.clone(), counters };
         self.report = Some(report.clone());
         report

@@ -334,6 +334,18 @@ impl<S: Reducer> MainLane<S> {
         error
     }
 
+    /// Forgets the effects that no turn will run any more; they count as unhandled. Returns how many there were.
+    pub(crate) fn give_up_effects(&mut self) -> usize {
+        let pending = std::mem::take(&mut self.applying.effects.pending);
+        let left = pending.len();
+        if left > 0 {
+            self.core().counts.effects_unhandled.add(left as u64);
+            self.core().report(Diagnostic::EffectsUnhandled { count: left as u64 });
+        }
+        let _ = contain(|| drop(pending));
+        left
+    }
+
     /// Runs effects while there is time. True if none is left.
     fn reconcile(&mut self, pace: &Pace) -> bool {
         reconcile::run(&mut self.reconciler, &mut self.applying.effects, &self.applying.state, &self.hub.core, pace)

@@ -218,7 +218,7 @@ pub struct Counters {
     pub snapshots_allocated: u64,
     /// Effects run by the reconciler.
     pub effects: u64,
-    /// Effects that no reconciler was there to run.
+    /// Effects that no reconciler was there to run, or that a shutdown had no time for.
     pub effects_unhandled: u64,
     /// What went wrong, by kind.
     pub faults: Faults,

@@ -147,7 +147,7 @@ pub enum Diagnostic {
         /// Why it was refused.
         reason: String,
     },
-    /// Effects were produced and there is no reconciler.
+    /// Effects were produced and there is no reconciler, or a shutdown had no time for them.
     EffectsUnhandled {
         /// How many since the last report.
         count: u64,

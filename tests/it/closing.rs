@@ -259,3 +259,21 @@ fn a_refused_push_wakes_a_main_lane_that_waits_for_the_gate_to_be_quiet() {
         producer.join().unwrap();
     }
 }
+
+#[test]
+fn effects_that_a_shutdown_has_no_time_for_are_counted() {
+    let slow = |_: u64, _: &Ledger| {
+        let began = std::time::Instant::now();
+        until("ten milliseconds are over", || began.elapsed() > Duration::from_millis(10));
+    };
+    let builder = Pipeline::builder(Ledger::default()).reconciler(slow);
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, _handle) = builder.build().unwrap();
+    lane.push_batch((0..5).map(Note::Ask)).unwrap();
+    let report = main_lane.shutdown(Duration::ZERO);
+    assert!(!report.complete, "{report:?}");
+    let counters = report.counters;
+    assert_eq!(counters.events.applied, 5);
+    assert_eq!(counters.effects + counters.effects_unhandled, 5, "{counters:?}");
+    assert!(counters.effects_unhandled > 0);
+}
