@@ -45,6 +45,8 @@ use main_lane::cut::{Extend, until_stable};
 const CUTS: u64 = 2_000_000;
 const CAPACITY: usize = 256;
 const PUT_OFF: u32 = 20;
+/// Questions that must have come through for a run of the real protocol to count.
+const EVENTS: u64 = 10_000;
 /// How long a control arm may take to find its violation.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -198,8 +200,10 @@ fn consume(stamps: Stamps, cut: Cut, clock: &Clock, mut lanes: Vec<LaneSide>, cu
     let mut found = Found { cuts: 0, violations: 0, passes: 0, pushed: 0 };
     let (mut question, mut answer) = (0, 0);
     let deadline = Instant::now() + PATIENCE;
-    while found.cuts < cuts && found.violations < enough {
-        if enough < u64::MAX && found.cuts.is_multiple_of(4096) && Instant::now() > deadline {
+    // On a busy machine producers may sleep through many cuts, which then prove nothing: more are taken.
+    while (found.cuts < cuts || question < EVENTS) && found.violations < enough {
+        let limited = enough < u64::MAX || found.cuts >= cuts;
+        if limited && found.cuts.is_multiple_of(4096) && Instant::now() > deadline {
             break;
         }
         let bound = bound(stamps, cut, clock);
@@ -234,7 +238,7 @@ fn must_hold(shape: Shape, stamps: Stamps) {
     let found = run(shape, stamps, Cut::UntilStable, cuts(), u64::MAX);
     println!("{shape:?}, {stamps:?}: {found:?}");
     assert_eq!(found.violations, 0, "{found:?}");
-    assert!(found.pushed > 1000, "something was pushed meanwhile: {found:?}");
+    assert!(found.pushed >= EVENTS, "producers hardly ran: {found:?}");
 }
 
 /// A control arm: takes something away, and must be caught.
