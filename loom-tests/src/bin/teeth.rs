@@ -21,10 +21,11 @@
 
 use std::env;
 use std::fs;
-use std::io::{Error, Result};
+use std::io::{self, Error, Result};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::thread::sleep;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// The ring that stands in for the one that ships.
@@ -111,20 +112,26 @@ enum End {
 fn run(models: &Path, name: &str, until: Instant) -> Result<End> {
     // What a failing test binary exits with.
     const FAILED: i32 = 101;
-    let mut child = Command::new(models).args(["--exact", name]).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    loop {
-        match child.try_wait()? {
-            Some(status) if status.success() => return Ok(End::Held),
-            Some(status) if status.code() == Some(FAILED) => return Ok(End::Failed),
-            Some(_) => return Ok(End::Aborted),
-            None if Instant::now() >= until => {
-                child.kill()?;
-                child.wait()?;
-                return Ok(End::Hung);
-            }
-            None => sleep(Duration::from_millis(2)),
-        }
+    let mut child =
+        Command::new(models).args(["--exact", name]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let mut said = child.stdout.take().ok_or_else(|| Error::other("a model has no standard output"))?;
+    let (over, is_over) = mpsc::channel();
+    // Its standard output ends when it does, so a thread that reads it waits for the end itself.
+    thread::spawn(move || {
+        let _ = io::copy(&mut said, &mut io::sink());
+        let _ = over.send(());
+    });
+    if is_over.recv_timeout(until.saturating_duration_since(Instant::now())).is_err() {
+        child.kill()?;
+        child.wait()?;
+        return Ok(End::Hung);
     }
+    let status = child.wait()?;
+    Ok(match status.code() {
+        Some(0) => End::Held,
+        Some(FAILED) => End::Failed,
+        _ => End::Aborted,
+    })
 }
 
 /// A file with one token weakened.
