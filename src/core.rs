@@ -10,13 +10,10 @@ use event_listener::Event as Notifications;
 
 use crate::clock::Clock;
 use crate::lane::source::Interrupt;
+use crate::latch::Latch;
 use crate::observe::counters::{self, Counters, LaneBook, PipelineCounts};
 use crate::observe::diagnostic::{Diagnostic, Reporter};
-use crate::sync::{
-    Arc, AtomicBool, AtomicU64, Mutex,
-    Ordering::{Acquire, Relaxed, Release},
-    StoreLoad,
-};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering::Relaxed, StoreLoad};
 use crate::wake::Bell;
 
 /// How long a drop waits for what it has to stop.
@@ -34,8 +31,8 @@ pub(crate) struct Core {
     pub(crate) threads: Mutex<Vec<IngestThread>>,
     lanes_opened: AtomicU64,
     operations: AtomicU64,
-    closing: AtomicBool,
-    ended: AtomicBool,
+    closing: Latch,
+    ended: Latch,
     main_thread: AtomicU64,
 }
 
@@ -50,7 +47,7 @@ pub(crate) struct Sleeper {
 /// An ingestion thread, as those who stop it see it.
 pub(crate) struct IngestThread {
     pub(crate) name: String,
-    pub(crate) stop: Arc<AtomicBool>,
+    pub(crate) stop: Arc<Latch>,
     /// That of the source that is being polled now.
     pub(crate) interrupt: Arc<Mutex<Option<Interrupt>>>,
     pub(crate) join: std::thread::JoinHandle<()>,
@@ -60,7 +57,7 @@ pub(crate) struct IngestThread {
 
 impl IngestThread {
     pub(crate) fn ask_to_stop(&self) {
-        self.stop.store(true, Release);
+        self.stop.set();
         self.join.thread().unpark();
         if let Some(interrupt) = &*self.interrupt.lock() {
             // The host's code; a panic in it must not stop the shutdown. What it left undone shows as a straggler.
@@ -90,8 +87,8 @@ impl Core {
             threads: Mutex::new(Vec::new()),
             lanes_opened: AtomicU64::new(0),
             operations: AtomicU64::new(0),
-            closing: AtomicBool::new(false),
-            ended: AtomicBool::new(false),
+            closing: Latch::default(),
+            ended: Latch::default(),
             main_thread: AtomicU64::new(0),
         }
     }
@@ -106,21 +103,23 @@ impl Core {
 
     /// Asks the main lane to close the pipeline, and wakes it.
     pub(crate) fn close(&self) {
-        self.closing.store(true, Release);
+        self.closing.set();
         self.sleeper.wake();
     }
 
     pub(crate) fn is_closing(&self) -> bool {
-        self.closing.load(Acquire)
+        self.closing.is_set()
     }
 
     pub(crate) fn end(&self) {
-        self.closing.store(true, Release);
-        self.ended.store(true, Release);
+        self.closing.set();
+        // P13: after the last publication, which whoever finds this set finds too.
+        self.ended.set();
     }
 
     pub(crate) fn is_ended(&self) -> bool {
-        self.ended.load(Acquire)
+        // P13: the last publication came before.
+        self.ended.is_set()
     }
 
     /// The calling thread drives the main lane.

@@ -44,6 +44,7 @@ mod hub; // what all ends of one pipeline share, for its kind of state
 mod mailbox; // how lanes that are opened at run time reach the main lane
 mod main_lane; // cut, merge, apply, reconcile, publish
 mod snapshot; // publisher and readers
+mod latch; // a flag that one thread sets and another finds
 mod wake; // how one thread sleeps until another has something for it
 mod observe; // counters and diagnostics
 mod core; // what all parts of one pipeline share, whatever its state

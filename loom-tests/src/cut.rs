@@ -11,8 +11,6 @@
 //! one pass; a mailbox that is not looked at in each pass; a `tail` or a `head` that is not released (P1, P2).
 //! Mutations of the files that fail here: a `fetch_add` of the clock as a load and a store; a cut that does not move the
 //! clock; critical keys that are even, as lossy ones are; a ring that ignores the bound; either acquire of the ring.
-//!
-//! P13 may be weakened at both ends without a failure: the lock and the coherence of `posted` do what it does.
 
 use crate::clock::{Bound, Clock, critical_key, lossy_key};
 use crate::lane::ring::{Keyed, RingConsumer, RingProducer, ring};
@@ -40,10 +38,10 @@ pub enum Cutting {
 }
 
 /// A lane's end at the main lane: both ways in, and what was found.
-struct End {
+pub(crate) struct End {
     ring: RingConsumer<u32>,
     table: TableConsumer<u32>,
-    found: Vec<(u64, u32)>,
+    pub(crate) found: Vec<(u64, u32)>,
 }
 
 impl Extend for End {
@@ -54,14 +52,14 @@ impl Extend for End {
 }
 
 /// A lane's end at its producer.
-struct Start {
+pub(crate) struct Start {
     clock: Arc<Clock>,
     ring: RingProducer<u32>,
     table: TableProducer<u32>,
 }
 
 impl Start {
-    fn critical(&mut self, item: u32) {
+    pub(crate) fn critical(&mut self, item: u32) {
         assert!(self.ring.room(1) > 0);
         self.ring.push(critical_key(self.clock.take(1)), item);
     }
@@ -77,7 +75,7 @@ impl Start {
         });
     }
 
-    fn lossy(&mut self, item: u32) {
+    pub(crate) fn lossy(&mut self, item: u32) {
         let key = lossy_key(self.clock.read());
         let slot = match self.table.take_back(0) {
             Some(slot) => {
@@ -90,7 +88,7 @@ impl Start {
     }
 }
 
-fn lane(clock: &Arc<Clock>) -> (Start, End) {
+pub(crate) fn lane(clock: &Arc<Clock>) -> (Start, End) {
     let (producer, consumer) = ring(2);
     let (putting, taking) = table(1);
     (
@@ -99,7 +97,7 @@ fn lane(clock: &Arc<Clock>) -> (Start, End) {
     )
 }
 
-fn cut(clock: &Clock, lanes: &mut Vec<End>, mailbox: Option<(&Mailbox<End>, &mut u64)>, cutting: Cutting) {
+pub(crate) fn cut(clock: &Clock, lanes: &mut Vec<End>, mailbox: Option<(&Mailbox<End>, &mut u64)>, cutting: Cutting) {
     let bound = clock.cut();
     let mut mailbox = mailbox;
     let mut look = |lanes: &mut Vec<End>| {
@@ -348,7 +346,7 @@ pub fn lane_opened_meanwhile(cutting: Cutting) {
     assert!(applied.0.contains(&A), "an open lane is not lost");
 }
 
-/// Posting against closing: each letter is taken, or handed back (P13).
+/// Posting against closing: each letter is taken, or handed back.
 pub fn mailbox_closed_meanwhile() {
     let mailbox = Arc::new(Mailbox::new());
     let posting = mailbox.clone();

@@ -25,6 +25,8 @@
 #[path = "../../src/clock.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the whole file is compiled, the models use a part of it")]
 mod clock;
+#[path = "../../src/latch.rs"]
+mod latch_file;
 #[path = "../../src/mailbox.rs"]
 #[allow(dead_code, reason = "the whole file is compiled, the models use a part of it")]
 mod mailbox;
@@ -32,7 +34,7 @@ mod mailbox;
 mod wake_files;
 
 mod event {
-    //! The two names that `lane/coalesce.rs` knows of the engine's events.
+    //! The names that `lane/coalesce.rs` and `main_lane/operations.rs` know of the engine's events.
 
     /// See `mainlane::Coalesced`.
     #[allow(dead_code, reason = "the models merge")]
@@ -55,6 +57,26 @@ mod event {
             self.0
         }
     }
+
+    /// See `mainlane::Operation`.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Operation {
+        pub(crate) id: OperationId,
+        pub(crate) sequence: u64,
+        pub(crate) phase: Phase,
+    }
+
+    /// See `mainlane::OperationId`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub(crate) struct OperationId(pub(crate) u64);
+
+    /// See `mainlane::Phase`.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Phase {
+        Started,
+        Progress,
+        Terminal,
+    }
 }
 
 #[path = "../../src/lane"]
@@ -72,6 +94,8 @@ mod lane {
 mod main_lane {
     #[path = "cut.rs"]
     pub(crate) mod cut_file;
+    #[path = "operations.rs"]
+    pub(crate) mod operations_file;
 }
 
 #[path = "../../src/snapshot"]
@@ -99,6 +123,8 @@ mod sync;
 pub mod cut;
 pub mod explore;
 pub mod gate;
+pub mod latch;
+pub mod operations;
 pub mod snapshot;
 pub mod table;
 pub mod wake;

@@ -287,3 +287,53 @@ mod snapshot {
         fails("cell not released", All, Some(Weak::Cell), version_behind_cell);
     }
 }
+
+mod latch {
+    use super::*;
+    use loom_tests::latch::*;
+
+    #[test]
+    fn the_last_publication_is_before_the_end() {
+        holds("ended", All, ended_after_the_last_publication);
+    }
+
+    #[test]
+    fn a_request_is_answered_with_what_was_pushed_before() {
+        for by_another in [false, true] {
+            holds(&format!("request, by another: {by_another}"), All, move || {
+                a_request_is_answered(by_another, Taking::BeforeTheCut)
+            });
+        }
+    }
+
+    #[test]
+    fn control_a_request_taken_after_the_cut() {
+        fails("request after the cut", All, None, || a_request_is_answered(false, Taking::AfterTheCut));
+    }
+}
+
+mod operations {
+    use super::*;
+    use loom_tests::cut::Cutting;
+    use loom_tests::operations::*;
+
+    #[test]
+    fn an_operation_is_sealed_by_its_end() {
+        for lossy in [false, true] {
+            holds(&format!("sealed, lossy progress: {lossy}"), All, move || {
+                sealed_by_its_end(lossy, Cutting::UntilStable)
+            });
+        }
+    }
+
+    #[test]
+    fn an_operation_that_two_threads_share() {
+        holds("started and ended by two", All, || started_and_ended_by_two(Cutting::UntilStable));
+    }
+
+    #[test]
+    fn control_one_pass() {
+        fails("sealed, one pass", All, None, || sealed_by_its_end(false, Cutting::OnePass));
+        fails("two, one pass", All, None, || started_and_ended_by_two(Cutting::OnePass));
+    }
+}

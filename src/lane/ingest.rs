@@ -11,8 +11,9 @@ use crate::event::Event;
 use crate::lane::idle::{IdleStrategy, Idling};
 use crate::lane::source::{Interrupt, Outlet, Polled, Source, SourceError};
 use crate::lane::{Lane, Refused};
+use crate::latch::Latch;
 use crate::observe::diagnostic::Diagnostic;
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering::Acquire};
+use crate::sync::{Arc, Mutex};
 
 /// How often a source that panicked or failed is made anew.
 ///
@@ -56,14 +57,14 @@ pub(crate) struct Ingest<R: Source> {
 
 /// What those who stop the thread have of it.
 struct Control {
-    stop: Arc<AtomicBool>,
+    stop: Arc<Latch>,
     interrupt: Arc<Mutex<Option<Interrupt>>>,
 }
 
 /// Starts the thread.
 pub(crate) fn start<R: Source>(core: &Arc<Core>, lane: Lane<R::Event>, ingest: Ingest<R>) -> Result<(), Error> {
     let name = lane.name().to_owned();
-    let stop = Arc::new(AtomicBool::new(false));
+    let stop = Arc::new(Latch::default());
     let interrupt = Arc::new(Mutex::new(ingest.source.interrupt()));
     let (done_here, done) = crossbeam_channel::bounded(0);
     let (its_core, its_control) = (core.clone(), Control { stop: stop.clone(), interrupt: interrupt.clone() });
@@ -116,7 +117,7 @@ fn run<R: Source>(core: &Core, lane: Lane<R::Event>, ingest: Ingest<R>, control:
         }
         // A source that panicked may panic again while it is dropped.
         let _ = contain(|| drop(source.take()));
-        if stop.load(Acquire) {
+        if stop.is_set() {
             break;
         }
         source = make_anew(&mut factory, &mut failures, core, id, &name, stop);
@@ -136,12 +137,12 @@ fn make_anew<R: Source>(
     core: &Core,
     id: crate::event::LaneId,
     name: &std::sync::Arc<str>,
-    stop: &AtomicBool,
+    stop: &Latch,
 ) -> Option<R> {
     let factory = factory.as_mut()?;
     while let Some(pause) = failures.allow() {
         wait_until(Instant::now() + pause, stop);
-        if stop.load(Acquire) {
+        if stop.is_set() {
             return None;
         }
         match contain(&mut *factory) {
@@ -199,10 +200,10 @@ fn poll_until_failure<R: Source>(
     source: &mut R,
     outlet: &mut Outlet<R::Event>,
     idle: IdleStrategy,
-    stop: &AtomicBool,
+    stop: &Latch,
 ) -> Ended {
     let mut idling = Idling::default();
-    while !stop.load(Acquire) {
+    while !stop.is_set() {
         let before = outlet.emitted;
         let polled = contain(|| source.poll(outlet));
         if outlet.emitted != before {
@@ -238,8 +239,8 @@ fn poll_until_failure<R: Source>(
 }
 
 /// Waits until `moment`, or until the thread is asked to stop.
-fn wait_until(moment: Instant, stop: &AtomicBool) {
-    while !stop.load(Acquire) {
+fn wait_until(moment: Instant, stop: &Latch) {
+    while !stop.is_set() {
         let left = moment.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return;

@@ -7,10 +7,7 @@ use crate::clock::Stamp;
 use crate::core::{Core, contain};
 use crate::observe::diagnostic::Diagnostic;
 use crate::snapshot::{Published, Publisher, Version};
-use crate::sync::{
-    AtomicBool,
-    Ordering::{Acquire, Relaxed},
-};
+use crate::sync::{AtomicBool, Ordering::Relaxed};
 use crate::wake::Notice;
 
 /// When a changed state is published.
@@ -38,6 +35,14 @@ pub(crate) struct WakeHook {
     pub(crate) since: Version,
 }
 
+/// The state as it is after a turn.
+pub(crate) struct Now<'a, S> {
+    pub(crate) state: &'a S,
+    pub(crate) stamp: Stamp,
+    pub(crate) turn: u64,
+    pub(crate) core: &'a Core,
+}
+
 /// Publishes by policy, and wakes whoever waits for it.
 pub(crate) struct Publishing<S> {
     publisher: Publisher<S>,
@@ -46,13 +51,15 @@ pub(crate) struct Publishing<S> {
     hooks: Vec<WakeHook>,
     /// Something was applied that is not published.
     unpublished: bool,
+    /// A reader asked before the cut that is being applied.
+    asked: bool,
     last: Option<Instant>,
 }
 
 impl<S: Clone> Publishing<S> {
     pub(crate) fn new(published: Arc<Published<S>>, policy: Publish) -> Self {
         let publisher = Publisher::new(published.shelf.clone());
-        Self { publisher, published, policy, hooks: Vec::new(), unpublished: false, last: None }
+        Self { publisher, published, policy, hooks: Vec::new(), unpublished: false, asked: false, last: None }
     }
 
     pub(crate) fn changed(&mut self) {
@@ -68,26 +75,29 @@ impl<S: Clone> Publishing<S> {
         }
     }
 
-    /// Publishes if there is something new and the policy says so.
-    pub(crate) fn publish_by_policy(&mut self, state: &S, stamp: Stamp, turn: u64, core: &Core) -> Option<Version> {
-        if !self.unpublished {
-            if self.policy == Publish::OnRequest {
-                // Whoever asked has the newest already.
-                self.is_wanted();
-            }
-            return None;
+    /// Before a cut: whoever asked until now is answered when all of it is applied.
+    #[inline]
+    pub(crate) fn take_request(&mut self) {
+        // P13: the cut that follows has what was pushed before the request.
+        if self.policy == Publish::OnRequest && self.published.wanted.take() {
+            self.asked = true;
         }
+    }
+
+    /// Publishes if there is something new and the policy says so. `finished` says that the whole cut is applied.
+    pub(crate) fn publish_by_policy(&mut self, now: &Now<'_, S>, finished: bool) -> Option<Version> {
         let due = match self.policy {
             Publish::EveryTurn => true,
-            Publish::AtMostEvery(time) => self.is_due(time),
-            Publish::OnRequest => self.is_wanted(),
+            Publish::AtMostEvery(time) => self.unpublished && self.is_due(time),
+            // Once answered, also by what was published before, the request is done with.
+            Publish::OnRequest => finished && std::mem::take(&mut self.asked),
         };
-        due.then(|| self.publish(state, stamp, turn, core))
+        (due && self.unpublished).then(|| self.publish(now))
     }
 
     /// Publishes if there is something new, whatever the policy says.
-    pub(crate) fn publish_last(&mut self, state: &S, stamp: Stamp, turn: u64, core: &Core) -> Option<Version> {
-        self.unpublished.then(|| self.publish(state, stamp, turn, core))
+    pub(crate) fn publish_last(&mut self, now: &Now<'_, S>) -> Option<Version> {
+        self.unpublished.then(|| self.publish(now))
     }
 
     /// When the next publication is due, if one is held back by time.
@@ -100,12 +110,11 @@ impl<S: Clone> Publishing<S> {
 
     /// True when a publication must happen that no event will bring about.
     pub(crate) fn is_pending(&self) -> bool {
-        self.unpublished
-            && match self.policy {
-                Publish::EveryTurn => true,
-                Publish::AtMostEvery(time) => self.is_due(time),
-                Publish::OnRequest => self.published.wanted.load(Acquire),
-            }
+        match self.policy {
+            Publish::EveryTurn => self.unpublished,
+            Publish::AtMostEvery(time) => self.unpublished && self.is_due(time),
+            Publish::OnRequest => self.asked || self.published.wanted.is_set(),
+        }
     }
 
     /// True when the time since the last publication is up.
@@ -113,11 +122,8 @@ impl<S: Clone> Publishing<S> {
         self.last.is_none_or(|last| last.elapsed() >= time)
     }
 
-    fn is_wanted(&self) -> bool {
-        self.published.wanted.load(Relaxed) && self.published.wanted.swap(false, Acquire)
-    }
-
-    fn publish(&mut self, state: &S, stamp: Stamp, turn: u64, core: &Core) -> Version {
+    fn publish(&mut self, now: &Now<'_, S>) -> Version {
+        let Now { state, stamp, turn, core } = *now;
         let allocated = self.publisher.publish(state, stamp, turn);
         self.unpublished = false;
         if let Publish::AtMostEvery(_) = self.policy {

@@ -17,7 +17,7 @@ use crate::main_lane::lane_end::LaneEnd;
 use crate::main_lane::lanes::{Lanes, Place, adopt, report_lane};
 use crate::main_lane::merge::{self, NO_HEAD, Next};
 use crate::main_lane::outcome::{Left, Phase, Poison, Turn, TurnError};
-use crate::main_lane::publish::{Publish, Publishing};
+use crate::main_lane::publish::{Now, Publish, Publishing};
 use crate::main_lane::reconcile::{self, Reconciler};
 use crate::main_lane::reduce::Reducer;
 use crate::main_lane::report::{Fault, ShutdownReport};
@@ -116,6 +116,9 @@ impl<S: Reducer> MainLane<S> {
         if !self.reconcile(&pace) {
             return Ok(self.summary(0, None, Left::More));
         }
+        if !self.open_batch {
+            self.publishing.take_request();
+        }
         self.cut();
         let applied = contain(|| self.apply_batch(&mut pace));
         self.count();
@@ -131,7 +134,7 @@ impl<S: Reducer> MainLane<S> {
         if !self.reconcile(&pace) {
             return Ok(self.summary(events, None, Left::More));
         }
-        let published = self.publish(Publishing::publish_by_policy)?;
+        let published = self.publish(|publishing, now| publishing.publish_by_policy(now, finished))?;
         self.report_counts(events == 0);
         if !finished {
             return Ok(self.summary(events, published, Left::More));
@@ -419,10 +422,11 @@ impl<S: Reducer> MainLane<S> {
     #[inline]
     fn publish(
         &mut self,
-        how: fn(&mut Publishing<S>, &S, Stamp, u64, &Core) -> Option<Version>,
+        how: impl FnOnce(&mut Publishing<S>, &Now<'_, S>) -> Option<Version>,
     ) -> Result<Option<Version>, TurnError<S::Event>> {
         let Self { publishing, applying, settled, turns, hub, .. } = self;
-        contain(|| how(publishing, &applying.state, *settled, *turns, &hub.core)).map_err(|message| {
+        let now = Now { state: &applying.state, stamp: *settled, turn: *turns, core: &hub.core };
+        contain(|| how(publishing, &now)).map_err(|message| {
             let fault = Fault::Snapshot { message: message.clone() };
             self.stop_with(fault, TurnError::SnapshotPanicked { message })
         })

@@ -7,10 +7,8 @@ use std::time::Instant;
 use event_listener::{Event as Changes, Listener, listener};
 
 use crate::core::Core;
-use crate::sync::{
-    AtomicBool,
-    Ordering::{Relaxed, Release},
-};
+use crate::latch::Latch;
+use crate::sync::{AtomicBool, Ordering::Relaxed};
 use crate::wake::Notice;
 
 use super::{Shelf, Snapshot, Version};
@@ -19,12 +17,12 @@ use super::{Shelf, Snapshot, Version};
 pub(crate) struct Published<S> {
     pub(crate) shelf: Arc<Shelf<S>>,
     pub(crate) changes: Changes,
-    pub(crate) wanted: AtomicBool,
+    pub(crate) wanted: Latch,
 }
 
 impl<S> Published<S> {
     pub(crate) fn new(state: S) -> Self {
-        Self { shelf: Arc::new(Shelf::new(state)), changes: Changes::new(), wanted: AtomicBool::new(false) }
+        Self { shelf: Arc::new(Shelf::new(state)), changes: Changes::new(), wanted: Latch::default() }
     }
 }
 
@@ -69,10 +67,13 @@ impl<S> Reader<S> {
         self.core.is_ended()
     }
 
-    /// Asks for a publication, for pipelines that publish [`on request`](crate::Publish::OnRequest). Returns at once;
-    /// does nothing when what is published is the newest already.
+    /// Asks for a publication, for pipelines that publish [`on request`](crate::Publish::OnRequest). Returns at once.
+    ///
+    /// The answer has everything whose push *happened before* this call, from whatever thread. When that is published
+    /// already there is no further publication.
     pub fn request(&self) {
-        self.published.wanted.store(true, Release);
+        // P13: what this thread pushed before is in the answer.
+        self.published.wanted.set();
         self.core.bell.ring();
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use mainlane::{Budget, Drive, IdleStrategy, Left, Pipeline, Publish};
+use mainlane::{Budget, Drive, Effects, Envelope, IdleStrategy, Left, Pipeline, Publish, Reducer};
 
 use crate::domain::{Ledger, Note, PATIENCE, drain, settled, until};
 
@@ -243,6 +243,68 @@ fn publication_on_request_waits_to_be_asked() {
     lane.push(Note::Item(10)).unwrap();
     running.shutdown(PATIENCE);
     assert_eq!(reader.load().seen.len(), 11, "the end is always published");
+}
+
+/// A request that comes while a batch is applied is answered with what was pushed before it: not by that batch, and not
+/// never.
+#[test]
+fn a_request_in_the_middle_of_a_turn_is_answered_by_the_next() {
+    struct Asking {
+        applied: usize,
+        /// Pushes, then asks: once, from inside the first turn.
+        ask: Option<Arc<dyn Fn() + Send + Sync>>,
+    }
+    impl Clone for Asking {
+        fn clone(&self) -> Self {
+            Self { applied: self.applied, ask: None }
+        }
+    }
+    impl Reducer for Asking {
+        type Event = Note;
+        type Effect = ();
+        fn apply(&mut self, _: &Envelope<'_, Note>, _: &mut Effects<()>) {
+            self.applied += 1;
+            if let Some(ask) = self.ask.take() {
+                ask();
+            }
+        }
+    }
+    let second: Arc<std::sync::Mutex<Option<Box<dyn FnMut() + Send>>>> = Default::default();
+    let asking = second.clone();
+    let ask = Arc::new(move || (asking.lock().unwrap().as_mut().unwrap())());
+    let builder = Pipeline::builder(Asking { applied: 0, ask: Some(ask) }).publish(Publish::OnRequest);
+    let (mut one, mut other) = (builder.lane("one").open().unwrap(), builder.lane("other").open().unwrap());
+    let (mut main_lane, handle) = builder.build().unwrap();
+    let reader = handle.reader();
+    *second.lock().unwrap() = Some(Box::new(move || {
+        other.push(Note::Item(2)).unwrap();
+        reader.request();
+    }));
+    one.push(Note::Item(1)).unwrap();
+    assert_eq!(main_lane.turn(Budget::UNLIMITED).unwrap().published, None, "the second event is not in this batch");
+    assert!(main_lane.arm_input(), "there is an event to apply, and a request to answer");
+    assert!(main_lane.turn(Budget::UNLIMITED).unwrap().published.is_some());
+    assert_eq!(handle.reader().load().applied, 2);
+    assert!(!main_lane.arm_input(), "answered");
+    handle.reader().request();
+    assert!(main_lane.arm_input());
+    assert_eq!(main_lane.turn(Budget::UNLIMITED).unwrap().published, None, "that is published already");
+    assert!(!main_lane.arm_input(), "and the request does not wait for what comes later");
+    main_lane.shutdown(PATIENCE);
+}
+
+/// A batch that a budget divides is answered for when all of it is applied.
+#[test]
+fn a_request_is_answered_when_its_cut_is_applied() {
+    let builder = Pipeline::builder(Ledger::default()).publish(Publish::OnRequest);
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    lane.push_batch((0..10).map(Note::Item)).unwrap();
+    handle.reader().request();
+    let published: Vec<_> = (0..3).map(|_| main_lane.turn(Budget::events(4)).unwrap().published.is_some()).collect();
+    assert_eq!(published, [false, false, true]);
+    assert_eq!(handle.reader().load().seen.len(), 10);
+    main_lane.shutdown(PATIENCE);
 }
 
 #[test]

@@ -1,0 +1,75 @@
+//! The flag that one thread sets and another finds: `latch.rs`, with what its callers rely on.
+//!
+//! Modelled: a main lane that publishes its last snapshot and ends, and a reader that finds it ended; a producer that
+//! pushes and asks for a snapshot, and a main lane that takes the request before its cut.
+//!
+//! Bounds: two threads, explored in full. A second.
+//!
+//! Must make it fail: weakening either end of P13; a main lane that takes the request after its cut, which is a control
+//! arm.
+
+use crate::clock::{Clock, Stamp};
+use crate::cut::{Cutting, cut, lane};
+use crate::latch_file::Latch;
+use crate::snapshot_files::Version;
+use crate::snapshot_files::publisher::{Publisher, Shelf};
+use crate::sync::{Arc, swap};
+use loom::thread;
+
+/// A reader that finds the pipeline ended finds its last snapshot.
+pub fn ended_after_the_last_publication() {
+    swap::keep_all(true);
+    let shelf = Arc::new(Shelf::new(0));
+    let ended = Arc::new(Latch::default());
+    let (publishing, ending) = (shelf.clone(), ended.clone());
+    let main_lane = thread::spawn(move || {
+        let mut publisher = Publisher::new(publishing);
+        publisher.publish(&1, Stamp::UNCLOCKED, 1);
+        ending.set();
+    });
+    if ended.is_set() {
+        assert_eq!(shelf.version(), Version(1), "ended, and the last snapshot is still to come");
+        assert_eq!(shelf.load().state, 1);
+    }
+    main_lane.join().unwrap();
+}
+
+/// When the main lane takes a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taking {
+    /// As the engine does.
+    BeforeTheCut,
+    /// What was pushed in between is not in the answer, and the request is gone.
+    AfterTheCut,
+}
+
+/// A request is answered with what was pushed before it, also by another thread than asks; and it is not lost.
+pub fn a_request_is_answered(by_another: bool, taking: Taking) {
+    const PUSHED: u32 = 7;
+    let clock = Arc::new(Clock::new());
+    let (wanted, pushed) = (Arc::new(Latch::default()), Arc::new(Latch::default()));
+    let (mut start, end) = lane(&clock);
+    let told = if by_another { pushed.clone() } else { wanted.clone() };
+    let pushing = thread::spawn(move || {
+        start.critical(PUSHED);
+        told.set();
+    });
+    let asking = by_another.then(|| {
+        let asking = wanted.clone();
+        thread::spawn(move || {
+            let heard = pushed.is_set();
+            if heard {
+                asking.set();
+            }
+            heard
+        })
+    });
+    let mut lanes = vec![end];
+    let before = taking == Taking::BeforeTheCut && wanted.take();
+    cut(&clock, &mut lanes, None, Cutting::UntilStable);
+    let answered = before || taking == Taking::AfterTheCut && wanted.take();
+    assert!(!answered || !lanes[0].found.is_empty(), "the answer lacks what was pushed before the request");
+    pushing.join().unwrap();
+    let asked = asking.is_none_or(|asking| asking.join().unwrap());
+    assert_eq!(answered || wanted.take(), asked, "each request is answered, or waits for the next cut");
+}
