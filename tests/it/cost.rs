@@ -3,9 +3,15 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::ops::Range;
 use std::sync::Arc;
 
-use mainlane::{Budget, Class, Effects, Envelope, Event, Facets, Fill, Origin, Pipeline, Reducer, Tags, Tier};
+use mainlane::{
+    Budget, Class, Coalesced, Effects, Envelope, Event, Facets, Fill, Lane, Origin, Overflow, Pipeline, Reducer, Tags,
+    Tier,
+};
+
+use crate::domain::until;
 
 /// Counts the allocations of the thread that asks.
 struct Counting;
@@ -40,6 +46,8 @@ fn allocations_of(work: impl FnOnce()) -> u64 {
 enum Load {
     Critical(u64),
     Lossy(u32),
+    /// What is unread of a key adds up.
+    Merged(u32, u64),
 }
 
 impl Event for Load {
@@ -49,7 +57,20 @@ impl Event for Load {
     fn class(&self) -> Class<u32> {
         match self {
             Load::Critical(_) => Class::Critical,
-            Load::Lossy(key) => Class::lossy(*key, Tier::NORMAL),
+            Load::Lossy(key) | Load::Merged(key, _) => Class::lossy(*key, Tier::NORMAL),
+        }
+    }
+
+    fn coalesce(&mut self, newer: Self) -> Coalesced {
+        match (&mut *self, newer) {
+            (Load::Merged(_, sum), Load::Merged(_, more)) => {
+                *sum += more;
+                Coalesced::Merged
+            }
+            (older, newer) => {
+                *older = newer;
+                Coalesced::Replaced
+            }
         }
     }
 }
@@ -70,6 +91,7 @@ impl Reducer for Sum {
                 }
             }
             Load::Lossy(key) => self.0 += u64::from(*key),
+            Load::Merged(_, sum) => self.0 += sum,
         }
     }
 }
@@ -105,25 +127,68 @@ fn the_count_notices_an_allocation() {
     assert_eq!(allocations_of(|| drop(std::hint::black_box(Box::new(1)))), 1);
 }
 
+/// Nobody takes: whatever is pushed, and whatever happens when there is no room, nothing grows.
 #[test]
 fn a_stalled_main_lane_keeps_memory_bounded() {
-    let builder = Pipeline::builder(Sum::default());
-    let mut lane = builder.lane("a").capacity(64).keys(16).overflow(mainlane::Overflow::Return).open().unwrap();
-    let (mut main_lane, handle) = builder.build().unwrap();
-    let mut flood = |count: u32| {
-        for n in 0..count {
-            let _ = lane.push(Load::Critical(u64::from(n)));
-            lane.push(Load::Lossy(n)).unwrap();
+    const RING: u64 = 64;
+    const KEYS: u64 = 16;
+    for (overflow, clocked) in [(Overflow::Return, true), (Overflow::Return, false), (Overflow::Wait, true)] {
+        for (flood, most) in FLOODS {
+            let builder = Pipeline::builder(Sum::default());
+            let lane = builder.lane("a").capacity(RING as usize).keys(KEYS as usize).overflow(overflow);
+            let mut lane = if clocked { lane } else { lane.unclocked() }.open().unwrap();
+            let (mut main_lane, handle) = builder.build().unwrap();
+            let most = most(RING, KEYS);
+            if overflow == Overflow::Wait && most >= RING {
+                // The producer stops where the bound is, and goes on when there is room.
+                let producer = std::thread::spawn(move || {
+                    flood(&mut lane, 0..1000);
+                    allocations_of(|| flood(&mut lane, 1000..2000))
+                });
+                until("the producer waits", || handle.counters().events.waited > 0);
+                assert!(handle.counters().events.in_flight <= most);
+                until("it is done", || {
+                    assert!(handle.counters().events.in_flight <= most);
+                    main_lane.turn(Budget::UNLIMITED).unwrap();
+                    producer.is_finished()
+                });
+                assert_eq!(producer.join().unwrap(), 0, "{overflow:?}");
+            } else {
+                flood(&mut lane, 0..1000);
+                assert_eq!(allocations_of(|| flood(&mut lane, 1000..10_000)), 0, "nobody takes, and nothing grows");
+                assert_eq!(handle.counters().events.in_flight, most);
+            }
+            assert!(handle.counters().events.balanced());
+            main_lane.turn(Budget::UNLIMITED).unwrap();
+            assert_eq!(handle.counters().events.in_flight, 0);
         }
-    };
-    flood(1000);
-    assert_eq!(allocations_of(|| flood(10_000)), 0, "nobody takes, and nothing grows");
-    let events = handle.counters().events;
-    assert_eq!(events.in_flight, 64 + 16);
-    assert!(events.balanced());
-    main_lane.turn(Budget::UNLIMITED).unwrap();
-    assert_eq!(handle.counters().events.in_flight, 0);
+    }
 }
+
+type Flood = fn(&mut Lane<Load>, Range<u32>);
+type Most = fn(u64, u64) -> u64;
+
+/// Ways to flood a lane, and how much of it a lane with so many slots and keys may hold.
+const FLOODS: [(Flood, Most); 6] = [
+    // Critical, one by one and in batches.
+    (|lane, events| events.for_each(|n| drop(lane.push(Load::Critical(u64::from(n))))), |ring, _| ring),
+    (|lane, events| drop(lane.push_batch(events.map(|n| Load::Critical(u64::from(n))))), |ring, _| ring),
+    // Lossy: of one key, of too many keys, and of keys that merge.
+    (|lane, events| events.for_each(|_| lane.push(Load::Lossy(1)).unwrap()), |_, _| 1),
+    (|lane, events| drop(lane.push_batch(events.map(Load::Lossy))), |_, keys| keys),
+    (|lane, events| events.for_each(|n| lane.push(Load::Merged(n % 8, 1)).unwrap()), |_, _| 8),
+    // All of them.
+    (
+        |lane, events| {
+            for n in events {
+                let _ = lane.push(Load::Critical(u64::from(n)));
+                lane.push(Load::Lossy(n)).unwrap();
+                lane.push(Load::Merged(n, 1)).unwrap();
+            }
+        },
+        |ring, keys| ring + keys,
+    ),
+];
 
 /// An event with context.
 struct Titled;
@@ -191,7 +256,6 @@ mod system_calls {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
-    use crate::domain::until;
 
     const ROLE: &str = "MAINLANE_TEST_UNDER_FILTER";
     const NOT_DONE: i32 = 17;

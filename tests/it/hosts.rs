@@ -269,7 +269,8 @@ fn a_request_in_the_middle_of_a_turn_is_answered_by_the_next() {
             }
         }
     }
-    let second: Arc<std::sync::Mutex<Option<Box<dyn FnMut() + Send>>>> = Default::default();
+    type Ask = Box<dyn FnMut() + Send>;
+    let second = Arc::new(std::sync::Mutex::new(None::<Ask>));
     let asking = second.clone();
     let ask = Arc::new(move || (asking.lock().unwrap().as_mut().unwrap())());
     let builder = Pipeline::builder(Asking { applied: 0, ask: Some(ask) }).publish(Publish::OnRequest);

@@ -7,8 +7,8 @@
 //! - a barrier of B1, `light()` or `heavy()`, goes;
 //! - the cut is taken in one pass: `if !added` becomes `if true`.
 //!
-//! The ring that ships is not among those files, so the orderings of the one in its place, `sync/spsc.rs`, stand for
-//! P1, P2 and P10. Which files there are, the compiler says; orderings and barriers are found in their text. So what is
+//! The ring and the cell that ship are not among those files, so the orderings of those in their places, `sync/spsc.rs` and
+//! `sync/swap.rs`, stand for P1, P2, P10 and P11. Which files there are, the compiler says; orderings and barriers are found in their text. So what is
 //! new in either is weakened too.
 //!
 //! A copy of the sources is built and run in a folder of its own, with the versions that the lock file names. First
@@ -28,8 +28,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The ring that stands in for the one that ships.
-const STAND_IN_RING: &str = "loom-tests/src/sync/spsc.rs";
+/// The ring and the cell that stand in for those that ship.
+const STAND_INS: [&str; 2] = ["loom-tests/src/sync/spsc.rs", "loom-tests/src/sync/swap.rs"];
 /// The file with the cut's retry. It is an error if the retry is no longer found there.
 const CUT: &str = "src/main_lane/cut.rs";
 const RETRY: &str = "if !added";
@@ -155,7 +155,9 @@ impl Mutant {
             Some("wake") => "wake::",
             Some("gate") => "gate::",
             Some("table" | "coalesce") => "table::",
-            Some("publisher") => "snapshot::",
+            Some("publisher" | "swap") => "snapshot::",
+            Some("latch") => "latch::",
+            Some("operations") => "operations::",
             _ => "cut::",
         }
     }
@@ -304,9 +306,9 @@ impl Copy {
         }
     }
 
-    /// The engine's files that the models compile, as the compiler noted them, and the stand-in for the ring.
+    /// The engine's files that the models compile, as the compiler noted them, and the stand-ins.
     fn protocol_files(&self, models: &Path) -> Result<Vec<PathBuf>> {
-        let mut files = vec![PathBuf::from(STAND_IN_RING)];
+        let mut files = STAND_INS.map(PathBuf::from).to_vec();
         for entry in fs::read_dir(models.with_file_name(""))? {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

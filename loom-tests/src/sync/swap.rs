@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64 as Plain;
 use loom::cell::UnsafeCell;
 
 use super::weak::{self, Weak};
-use super::{Arc, AtomicU64, Mutex, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed};
+use super::{Arc, AtomicU64, Mutex, Ordering::Acquire};
 
 /// How many swaps one execution may have, with the kind that keeps everything.
 const SWAPS_MAX: usize = 8;
@@ -58,7 +58,7 @@ impl<T> SwapCell<T> {
                 let before = swaps.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 // SAFETY: no reader looks here before `newest` names it, and loom watches that none does.
                 values[before as usize + 1].with_mut(|slot| unsafe { *slot = Some(value) });
-                newest.swap(before + 1, if weak::is(Weak::Cell) { Relaxed } else { AcqRel });
+                newest.swap(before + 1, weak::release(Weak::Cell));
                 kept(values, before)
             }
         }
