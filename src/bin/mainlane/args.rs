@@ -25,6 +25,29 @@ pub(crate) enum Command {
     /// Keys: Tab moves the focus, z zooms, q ends.
     #[command(after_help = EXAMPLES)]
     Run(RunArgs),
+
+    /// Measures mainlane side by side with its peers.
+    #[cfg(feature = "burst")]
+    Burst(BurstArgs),
+}
+
+#[cfg(feature = "burst")]
+#[derive(Args, Debug)]
+pub(crate) struct BurstArgs {
+    /// Which workloads to run; all of them by default.
+    pub(crate) workloads: Vec<String>,
+
+    /// How often each contender has its slice.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) rounds: usize,
+
+    /// Events of each producer in a slice.
+    #[arg(long, value_name = "N", default_value_t = 500_000)]
+    pub(crate) events: u64,
+
+    /// The seed of the order in which contenders have their turn.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
 }
 
 const EXAMPLES: &str = "\

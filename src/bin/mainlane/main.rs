@@ -1,6 +1,8 @@
 //! The command line: a terminal workspace that runs commands and watches folders, on the engine.
 
 mod args;
+#[cfg(feature = "burst")]
+mod burst;
 mod demo;
 mod plain;
 mod run;
@@ -23,6 +25,8 @@ fn main() -> ExitCode {
     // Prints help, or what is wrong with the arguments, and ends by itself.
     let outcome = match CommandLine::parse().command {
         Some(Command::Run(args)) => run::run(args),
+        #[cfg(feature = "burst")]
+        Some(Command::Burst(args)) => Ok(burst::run(&args)),
         None => run::run(args::RunArgs::default()),
     };
     match outcome {
