@@ -11,6 +11,9 @@
 //! - **K2 producers move past a bound**: a stamp taken after a cut's `fetch_add` was seen is at or past its bound,
 //!   so collecting until nothing is added ends.
 //!
+//! - **K3 what was seen before a cut is below its bound**: a push whose publication was seen before a cut's `fetch_add`
+//!   took or read its stamp before that, in the order of this one atomic.
+//!
 //! Every access is `Relaxed`: K1 needs nothing but the coherence of this one atomic (read-read for lossy pushes,
 //! write-write for critical ones), and what a stamp *protects* is handed over by the ring and the table, never by
 //! this counter. The models of `loom-tests/src/cut.rs` fail when `fetch_add` is split into a load and a store, and when a cut does

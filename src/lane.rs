@@ -11,11 +11,11 @@ pub(crate) mod gate;
 pub(crate) mod idle;
 pub(crate) mod ingest;
 pub(crate) mod ring;
+pub(crate) mod runs;
 pub(crate) mod source;
 pub(crate) mod sources;
 pub(crate) mod table;
 
-use std::cell::Cell;
 use std::fmt;
 
 use crossbeam_utils::sync::Parker;
@@ -26,7 +26,7 @@ use crate::event::{Class, Coalesced, Event, LaneId, Phase, Tier};
 use crate::lane::coalesce::{Coalescer, Pushed};
 use crate::lane::gate::{Entered, Gate};
 use crate::lane::idle::{IdleStrategy, Idling};
-use crate::lane::ring::{Keyed, RingProducer};
+use crate::lane::ring::RingProducer;
 use crate::lane::table::Unread;
 use crate::observe::counters::{LaneCounts, ProducerCounts};
 use crate::sync::Arc;
@@ -187,11 +187,11 @@ struct Preparing<E: Event> {
 }
 
 /// Where a lane's keys come from.
-enum Order {
+pub(crate) enum Order {
     /// From the pipeline's clock.
     Clocked,
-    /// From the lane's own count, which is the next key.
-    Unclocked(u64),
+    /// From the ring alone: it counts the lane's critical events as the clock counts everybody's.
+    Unclocked,
 }
 
 impl<E: Event> Preparing<E> {
@@ -289,9 +289,9 @@ impl<E: Event> Lane<E> {
             let Some(pushing) = Pushing::enter(&self.shared, &self.core) else { return Err(self.closed(item)) };
             // R2: room before stamp.
             if self.ring.room(1) > 0 {
-                let key = self.order.take(&self.core, 1);
+                let key = self.order.take(&self.core, self.ring.pushed(), 1);
                 self.ring.push(key, item);
-                self.shared.counts.producer.critical.add(1);
+                self.shared.counts.producer.critical.set(self.ring.pushed());
                 return Ok(());
             }
             drop(pushing);
@@ -307,7 +307,12 @@ impl<E: Event> Lane<E> {
     fn push_lossy(&mut self, key: &E::Key, tier: Tier, item: Item<E>) -> Result<(), Refused<Item<E>>> {
         let Some(_pushing) = Pushing::enter(&self.shared, &self.core) else { return Err(self.closed(item)) };
         let counts = &self.shared.counts.producer;
-        let unread = Unread { key: self.order.read(&self.core), sequence: self.lossy_sequence, parts: 1, item };
+        let unread = Unread {
+            key: self.order.read(&self.core, self.ring.pushed()),
+            sequence: self.lossy_sequence,
+            parts: 1,
+            item,
+        };
         let lost = || counts.shed_unread.add(1);
         let pushed = self.table.push(key, tier, unread, combine, lost);
         self.lossy_sequence += 1;
@@ -367,30 +372,23 @@ impl<E: Event> Lane<E> {
                     Room::Closed => return Err(self.closed(first)),
                 }
             }
-            // Also when the iterator unwinds: what it yielded before is published, so it is counted. Dropped before
-            // `pushing`, so that a shutdown that finds the gate quiet finds the count as well.
-            let run = Run { counts: &self.shared.counts.producer, length: Cell::new(0) };
-            let mut key = self.order.take(&self.core, limit as u64);
-            let step = self.order.step();
-            let (ring, preparing) = (&mut self.ring, &mut self.preparing);
+            let before = self.ring.pushed();
+            let key = self.order.take(&self.core, before, limit as u64);
+            // Dropped before `pushing`, so that a shutdown that finds the gate quiet finds the count as well.
+            let run = Run { ring: &mut self.ring, counts: &self.shared.counts.producer };
+            let preparing = &mut self.preparing;
             let mut first = Some(first);
-            ring.fill(limit, || {
-                let item = match first.take() {
-                    Some(first) => first,
-                    None => match preparing.prepare(pairs.next()?) {
-                        (item, Class::Critical) => item,
-                        lossy => {
-                            *pending = Some(lossy);
-                            return None;
-                        }
-                    },
-                };
-                let keyed = Keyed { key, item };
-                key += step;
-                run.length.set(run.length.get() + 1);
-                Some(keyed)
+            let length = run.ring.fill(key, limit, || match first.take() {
+                Some(first) => Some(first),
+                None => match preparing.prepare(pairs.next()?) {
+                    (item, Class::Critical) => Some(item),
+                    lossy => {
+                        *pending = Some(lossy);
+                        None
+                    }
+                },
             });
-            return Ok(run.length.get());
+            return Ok(length);
         }
     }
 
@@ -465,51 +463,35 @@ impl Drop for Pushing<'_> {
     }
 }
 
-/// A run of critical events that was published, counted when this is dropped.
-struct Run<'a> {
+/// A run of a batch being published; counted when it is, also when the iterator unwinds half-way.
+struct Run<'a, T> {
+    ring: &'a mut RingProducer<T>,
     counts: &'a ProducerCounts,
-    length: Cell<usize>,
 }
 
-impl Drop for Run<'_> {
+impl<T> Drop for Run<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.counts.critical.add(self.length.get() as u64);
+        self.counts.critical.set(self.ring.pushed());
     }
 }
 
 impl Order {
-    /// The key of the first of `count` critical events.
+    /// The key of the first of `count` critical events, after `pushed` others of this lane.
     #[inline]
-    fn take(&mut self, core: &Core, count: u64) -> u64 {
+    fn take(&self, core: &Core, pushed: u64, count: u64) -> u64 {
         match self {
             Order::Clocked => critical_key(core.clock.take(count)),
-            Order::Unclocked(next) => {
-                let first = *next;
-                *next += count;
-                first
-            }
+            Order::Unclocked => critical_key(pushed),
         }
     }
 
-    /// The key of a lossy event.
+    /// The key of a lossy event, after `pushed` critical ones of this lane.
     #[inline]
-    fn read(&mut self, core: &Core) -> u64 {
+    fn read(&self, core: &Core, pushed: u64) -> u64 {
         match self {
             Order::Clocked => lossy_key(core.clock.read()),
-            Order::Unclocked(next) => {
-                *next += 1;
-                *next - 1
-            }
-        }
-    }
-
-    /// How far the keys of two critical events of one run are apart.
-    #[inline]
-    fn step(&self) -> u64 {
-        match self {
-            Order::Clocked => 2,
-            Order::Unclocked(_) => 1,
+            Order::Unclocked => lossy_key(pushed),
         }
     }
 }

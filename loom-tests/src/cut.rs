@@ -13,10 +13,10 @@
 //! clock; critical keys that are even, as lossy ones are; a ring that ignores the bound; either acquire of the ring.
 
 use crate::clock::{Bound, Clock, critical_key, lossy_key};
-use crate::lane::ring::{Keyed, RingConsumer, RingProducer, ring};
+use crate::lane::ring::{RingConsumer, RingProducer, ring};
 use crate::lane::table::{TableConsumer, TableProducer, Unread, table};
 use crate::mailbox::Mailbox;
-use crate::main_lane::cut_file::{Extend, until_stable};
+use crate::main_lane::cut_file::{self, Extend, until_stable};
 use crate::sync::{Arc, AtomicU64, Ordering::Acquire, Ordering::Release};
 use loom::thread;
 
@@ -45,6 +45,19 @@ pub(crate) struct End {
 }
 
 impl Extend for End {
+    fn look(&mut self) -> bool {
+        self.ring.look() | self.table.has_visible()
+    }
+
+    fn has_unseen(&mut self) -> bool {
+        self.table.has_visible()
+    }
+
+    fn admit(&mut self) -> Option<u64> {
+        self.ring.admit();
+        self.ring.end_key()
+    }
+
     fn extend(&mut self, bound: Bound) -> bool {
         let ring = self.ring.extend(bound);
         self.table.collect(bound, |value| self.found.push((value.key, value.item))) | ring
@@ -66,13 +79,9 @@ impl Start {
 
     fn batch(&mut self, items: [u32; 2]) {
         assert!(self.ring.room(2) == 2);
-        let mut key = critical_key(self.clock.take(2));
+        let key = critical_key(self.clock.take(2));
         let mut items = items.into_iter();
-        self.ring.fill(2, || {
-            let keyed = Keyed { key, item: items.next()? };
-            key += 2;
-            Some(keyed)
-        });
+        self.ring.fill(key, 2, || items.next());
     }
 
     pub(crate) fn lossy(&mut self, item: u32) {
@@ -89,7 +98,7 @@ impl Start {
 }
 
 pub(crate) fn lane(clock: &Arc<Clock>) -> (Start, End) {
-    let (producer, consumer) = ring(2);
+    let (producer, consumer) = ring(2, true);
     let (putting, taking) = table(1);
     (
         Start { clock: clock.clone(), ring: producer, table: putting },
@@ -98,7 +107,6 @@ pub(crate) fn lane(clock: &Arc<Clock>) -> (Start, End) {
 }
 
 pub(crate) fn cut(clock: &Clock, lanes: &mut Vec<End>, mailbox: Option<(&Mailbox<End>, &mut u64)>, cutting: Cutting) {
-    let bound = clock.cut();
     let mut mailbox = mailbox;
     let mut look = |lanes: &mut Vec<End>| {
         let Some((mailbox, letters)) = &mut mailbox else { return false };
@@ -112,18 +120,20 @@ pub(crate) fn cut(clock: &Clock, lanes: &mut Vec<End>, mailbox: Option<(&Mailbox
     };
     match cutting {
         Cutting::UntilStable => {
-            until_stable(bound, lanes, look);
+            look(lanes);
+            cut_file::cut(clock, lanes, look);
         }
-        Cutting::OnePass => one_pass(bound, lanes),
-        Cutting::OnePassWithBound => one_pass(Bound(bound.0 + 2), lanes),
+        Cutting::OnePass => one_pass(clock.cut(), lanes),
+        Cutting::OnePassWithBound => one_pass(Bound(clock.cut().0 + 2), lanes),
         Cutting::MailboxOnce => {
             look(lanes);
-            until_stable(bound, lanes, |_| false);
+            until_stable(clock.cut(), lanes, |_| false);
         }
     }
     for lane in lanes {
         let found = &mut lane.found;
         lane.ring.take(u64::MAX, usize::MAX, |key, item| found.push((key, *item)));
+        lane.ring.settle();
     }
 }
 
@@ -312,6 +322,36 @@ pub fn around_the_ring() {
     cut(&clock, &mut lanes, None, Cutting::UntilStable);
     applied.add(&mut lanes);
     assert_eq!(applied.0, [A, B, C][..pushed], "first in, first out, nothing lost");
+}
+
+/// Keys of a ring that wraps, with and without jumps: each value is found with its own key (R4, R5).
+pub fn keys_that_jump() {
+    const KEYS: [u32; 4] = [3, 9, 11, 20];
+    let (mut producer, mut consumer) = ring(2, true);
+    let pushing = thread::spawn(move || {
+        let mut pushed = 0;
+        for key in KEYS {
+            if producer.room(1) > 0 {
+                producer.push(u64::from(key), key);
+                pushed += 1;
+            } else {
+                break;
+            }
+        }
+        pushed
+    });
+    let mut found = Vec::new();
+    let mut turn = |bound| {
+        consumer.extend(bound);
+        consumer.take(u64::MAX, usize::MAX, |key, item| found.push((key, *item)));
+        consumer.settle();
+    };
+    turn(Bound(10));
+    turn(Bound::OPEN);
+    let pushed = pushing.join().unwrap();
+    turn(Bound::OPEN);
+    let expected: Vec<_> = KEYS[..pushed].iter().map(|key| (u64::from(*key), *key)).collect();
+    assert_eq!(found, expected, "each with its own key");
 }
 
 /// One thread opens a lane, pushes A on it, and raises a flag; another sees the flag and pushes B on an older lane (M1).

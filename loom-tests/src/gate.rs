@@ -23,7 +23,7 @@ fn visible(consumer: &mut RingConsumer<u32>) -> usize {
 pub fn shut_while_pushing() {
     let store_load = StoreLoad::detect();
     let gate = Arc::new(Gate::new(store_load));
-    let (mut producer, mut consumer) = ring(2);
+    let (mut producer, mut consumer) = ring(2, true);
     let entered = gate.clone();
     let pushing = thread::spawn(move || {
         let mut accepted = 0;
@@ -98,7 +98,7 @@ pub fn refused_after_shut() {
 /// The producer leaves: what is visible after that was seen is all there will be (P5).
 pub fn producer_leaves() {
     let gate = Arc::new(Gate::new(StoreLoad::detect()));
-    let (mut producer, mut consumer) = ring(2);
+    let (mut producer, mut consumer) = ring(2, true);
     let leaving = gate.clone();
     let pushing = thread::spawn(move || {
         for item in 0..2 {

@@ -86,6 +86,7 @@ mod lane {
     #[path = "gate.rs"]
     pub(crate) mod gate_file;
     pub(crate) mod ring;
+    pub(crate) mod runs;
     #[path = "table.rs"]
     pub(crate) mod table;
 }

@@ -5,7 +5,8 @@
 //! execution the end is applied, once; what came before it in happens-before is applied before it; what came after it is
 //! refused.
 //!
-//! Bounds: two threads beside the main lane, one or two events each, two cuts, explored in full. A few seconds.
+//! Bounds: two threads beside the main lane, one or two events each, two cuts: explored in full where both lanes have one event,
+//! with at most three preemptions where one has two. A few seconds.
 //!
 //! Must make it fail: a cut in one pass, which is a control arm; sealing when the end is admitted to a cut of another
 //! order; a sealed operation whose progress is admitted.

@@ -109,7 +109,7 @@ pub fn producer_waits_for_room(shut: bool) {
     let store_load = StoreLoad::detect();
     let bell = bell(thread::current(), &counts);
     let gate = Arc::new(Gate::new(store_load));
-    let (mut producer, mut consumer) = ring(1);
+    let (mut producer, mut consumer) = ring(1, true);
     producer.push(0, 0);
     let (ringing, shutting) = (bell.clone(), gate.clone());
     let main_lane = thread::spawn(move || {
@@ -119,6 +119,7 @@ pub fn producer_waits_for_room(shut: bool) {
         } else {
             consumer.extend(Bound::OPEN);
             consumer.take(u64::MAX, 1, |_, _| ());
+            consumer.settle();
         }
         ringing.ring();
     });

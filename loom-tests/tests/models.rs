@@ -54,6 +54,11 @@ mod cut {
     }
 
     #[test]
+    fn keys_that_jump_around_a_ring_of_two() {
+        holds("keys that jump", All, keys_that_jump);
+    }
+
+    #[test]
     fn a_lane_opened_while_a_cut_runs() {
         holds("opened meanwhile", All, || lane_opened_meanwhile(Cutting::UntilStable));
     }
@@ -320,7 +325,7 @@ mod operations {
     #[test]
     fn an_operation_is_sealed_by_its_end() {
         for lossy in [false, true] {
-            holds(&format!("sealed, lossy progress: {lossy}"), All, move || {
+            holds(&format!("sealed, lossy progress: {lossy}"), Preemptions(3), move || {
                 sealed_by_its_end(lossy, Cutting::UntilStable)
             });
         }

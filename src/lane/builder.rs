@@ -175,7 +175,7 @@ impl<S: Reducer> LaneBuilder<S> {
             counts: Arc::new(LaneCounts::new()),
             room: Bell::new(core.store_load, move || unparker.unpark()),
         });
-        let (producer, consumer) = ring::ring(settings.capacity);
+        let (producer, consumer) = ring::ring(settings.capacity, settings.clocked);
         let (table, taker) = table::table(settings.keys);
         let classify = settings.classify.or_else(|| by_state.map(|classify| with_state(&hub, classify)));
         let dress = dresser(&hub, origin, settings.facets, settings.enrich, shared.counts.clone());
@@ -195,7 +195,7 @@ impl<S: Reducer> LaneBuilder<S> {
             ring: producer,
             table: Coalescer::new(table, settings.keys),
             preparing: Preparing { dress, classify },
-            order: if settings.clocked { Order::Clocked } else { Order::Unclocked(0) },
+            order: if settings.clocked { Order::Clocked } else { Order::Unclocked },
             lossy_sequence: 0,
             overflow: settings.overflow,
             parker,

@@ -5,157 +5,274 @@
 //!   counter that only grows.
 //! - **R2 room before stamp**: a stamp is taken only when there is room for what it is for, so a producer that waits
 //!   for room holds no old stamp.
-//! - **R3 stamp before publication**: a value's key is in its slot before the slot is visible.
+//! - **R3 stamp before publication**: the keys of slots are known (R4, `lane/runs.rs`) before the slots are visible.
 //!
 //! # Pairs
 //! | pair | release                              | acquire                     | hands over        |
 //! |------|--------------------------------------|-----------------------------|-------------------|
-//! | P1   | `tail`, `RingProducer::push`, `fill` | `tail`, `RingConsumer::extend` | written slots  |
-//! | P2   | `head`, `RingConsumer::take`         | `head`, `RingProducer::room`   | emptied slots  |
+//! | P1   | `tail`, `RingProducer::push`, `fill` | `tail`, `RingConsumer::look`, `extend` | written slots  |
+//! | P2   | `head`, `RingConsumer::settle`       | `head`, `RingProducer::room`   | emptied slots  |
 //!
 //! Both are inside the ring (`sync::spsc`). P1 is also what closes the cut, see `main_lane/cut.rs`.
 //! Model: `loom-tests/src/cut.rs`, with a ring whose `tail` and `head` can be weakened.
 
 use crate::clock::Bound;
+use crate::lane::runs::{RunsConsumer, RunsProducer, STEP, runs};
 use crate::sync::spsc;
 
-/// A value and its place in the order.
-pub(crate) struct Keyed<T> {
-    pub(crate) key: u64,
-    pub(crate) item: T,
-}
-
-pub(crate) fn ring<T>(capacity: usize) -> (RingProducer<T>, RingConsumer<T>) {
+/// A ring of `capacity` slots. Its keys may jump, or they are those of an unclocked lane, which rise by the step of a run
+/// from the first on.
+pub(crate) fn ring<T>(capacity: usize, jumps: bool) -> (RingProducer<T>, RingConsumer<T>) {
     let (producer, consumer) = spsc::ring(capacity);
-    (RingProducer { slots: producer }, RingConsumer { slots: consumer, in_cut: 0 })
+    let (adding, reading) = runs(if jumps { capacity } else { 0 });
+    (
+        RingProducer { slots: producer, runs: adding, tail: 0 },
+        RingConsumer {
+            slots: consumer,
+            runs: reading,
+            head: 0,
+            visible: 0,
+            in_cut: 0,
+            taken: 0,
+            settle_at: (capacity / 4).max(1),
+        },
+    )
 }
 
 /// The lane's end.
 pub(crate) struct RingProducer<T> {
-    slots: spsc::Producer<Keyed<T>>,
+    slots: spsc::Producer<T>,
+    runs: RunsProducer,
+    /// How many values were ever pushed: the position of the next.
+    tail: u64,
 }
 
 impl<T> RingProducer<T> {
+    /// How many values were ever pushed.
+    #[inline]
+    pub(crate) fn pushed(&self) -> u64 {
+        self.tail
+    }
+
     /// How many slots are free: at least `wanted`, or exactly how many there are.
     #[inline]
     pub(crate) fn room(&self, wanted: usize) -> usize {
-        // P2: slots counted here were emptied by `RingConsumer::take`.
+        // P2: slots counted here were emptied by `RingConsumer::settle`.
         self.slots.room(wanted)
     }
 
     /// Publishes one value. There must be room.
     #[inline]
     pub(crate) fn push(&mut self, key: u64, item: T) {
-        // P1: hands the slot to `RingConsumer::extend`. R3: the key is in it.
-        let refused = self.slots.push(Keyed { key, item });
+        self.runs.add(self.tail, key, 1);
+        self.tail += 1;
+        // P1: hands the slot to `RingConsumer::look` and `extend`. R3: the key is known.
+        let refused = self.slots.push(item);
         debug_assert!(refused.is_ok(), "R2: a push follows a look at the room");
     }
 
-    /// Publishes up to `limit` values at once; `limit` must not exceed the room. Returns how many there were.
+    /// Publishes what `next` yields at once, `limit` values at most, with the keys from `key` on; `limit` must not exceed
+    /// the room. Returns how many there were. If `next` unwinds, what it yielded before is published all the same.
     #[inline]
-    pub(crate) fn fill(&mut self, limit: usize, next: impl FnMut() -> Option<Keyed<T>>) -> usize {
-        // P1: one release for all of them.
-        self.slots.fill(limit, next)
+    pub(crate) fn fill(&mut self, key: u64, limit: usize, next: impl FnMut() -> Option<T>) -> usize {
+        let Self { slots, runs, tail } = self;
+        // P1: one release for all of them. R3: their keys are known before.
+        slots.fill(limit, next, |written| {
+            runs.add(*tail, key, written);
+            *tail += written as u64;
+        })
     }
 }
 
 /// The main lane's end.
+///
+/// From the head of the ring on, in this order: values taken, whose slots are not given back yet; values in the cut;
+/// values that are visible; others that may be visible by now.
 pub(crate) struct RingConsumer<T> {
-    slots: spsc::Consumer<Keyed<T>>,
-    /// How many values from the head on are in the cut and not yet taken.
+    slots: spsc::Consumer<T>,
+    runs: RunsConsumer,
+    /// The position of the ring's head: how many slots were given back.
+    head: u64,
+    /// How many values were there at the last look, in the cut, and taken; each from the head on.
+    visible: usize,
     in_cut: usize,
+    taken: usize,
+    /// How many slots are given back together at most.
+    settle_at: usize,
 }
 
 impl<T> RingConsumer<T> {
-    /// True when something is visible, in the cut or not.
+    /// True when something is visible that was not taken, in the cut or not.
     #[inline]
     pub(crate) fn has_visible(&self) -> bool {
-        self.slots.visible() > 0
+        self.visible > self.taken || self.slots.visible() > self.taken
     }
 
-    /// Extends the cut over the visible values with keys below `bound`; true if that added any.
+    /// Looks at what is visible now; true if anything is that is not in the cut.
+    #[inline]
+    pub(crate) fn look(&mut self) -> bool {
+        // P1: the values counted here were written by `RingProducer::push` or `fill`.
+        self.visible = self.slots.visible();
+        self.visible > self.in_cut
+    }
+
+    /// Extends the cut over everything that the last look saw. Before it was taken (K3): their keys are below its bound.
+    #[inline]
+    pub(crate) fn admit(&mut self) {
+        self.in_cut = self.visible;
+    }
+
+    /// The key after that of the last value in the cut.
+    #[inline]
+    pub(crate) fn end_key(&mut self) -> Option<u64> {
+        (self.in_cut > self.taken).then(|| self.newest_key(self.in_cut - 1) + 1)
+    }
+
+    /// Extends the cut over the visible values with keys below `bound`; true if that added any. Looks anew only when
+    /// everything seen so far is in the cut: what it returns is final when it is false.
     #[inline]
     pub(crate) fn extend(&mut self, bound: Bound) -> bool {
-        // P1: the values counted here were written by `RingProducer::push` or `fill`.
-        let visible = self.slots.visible();
-        if visible <= self.in_cut {
+        // R1: with a value beyond the bound in sight, there is nothing more below it.
+        if self.visible == self.in_cut && !self.look() {
             return false;
         }
-        let chunk = self.slots.chunk(visible);
-        let (first, second) = chunk.slices();
-        // R1: if the newest is below the bound, all are.
-        let newest = second.last().or(first.last());
-        let reached = if newest.is_some_and(|slot| slot.key < bound.0) {
-            visible
+        let before = self.in_cut;
+        if self.newest_key(self.visible - 1) < bound.0 {
+            self.in_cut = self.visible;
         } else {
-            below(first, bound) + if below(first, bound) == first.len() { below(second, bound) } else { 0 }
-        };
-        let added = reached > self.in_cut;
-        self.in_cut = self.in_cut.max(reached);
-        added
+            self.in_cut += self.below(bound);
+        }
+        self.in_cut > before
+    }
+
+    /// How many of the visible values behind the cut have keys below `bound`.
+    #[cold]
+    fn below(&self, bound: Bound) -> usize {
+        let (mut low, mut high) = (self.in_cut, self.visible);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.key_at(middle) < bound.0 { low = middle + 1 } else { high = middle }
+        }
+        low - self.in_cut
+    }
+
+    fn newest_key(&mut self, at: usize) -> u64 {
+        self.runs.newest(self.head + at as u64, self.head + self.visible as u64)
+    }
+
+    /// The key of the value at this place from the head on.
+    fn key_at(&self, at: usize) -> u64 {
+        self.runs.look_at(self.head + at as u64, self.head + self.visible as u64)
     }
 
     /// The key of the first value in the cut.
     #[inline]
     pub(crate) fn head_key(&mut self) -> Option<u64> {
-        if self.in_cut == 0 {
+        if self.in_cut == self.taken {
             return None;
         }
-        self.slots.chunk(1).slices().0.first().map(|slot| slot.key)
+        Some(self.runs.at(self.head + self.taken as u64, self.head + self.visible as u64).0)
     }
 
-    /// Gives the values of the cut with keys below `limit` to `read`, in place, at most `count`, and lets them go.
-    /// Returns how many. A value whose `read` unwinds stays at the head.
+    /// Gives the values of the cut with keys below `limit` to `read`, in place, at most `count`. Returns how many. A value
+    /// whose `read` unwinds is not taken. Slots are given back by [`settle`](RingConsumer::settle).
     #[inline]
     pub(crate) fn take(&mut self, limit: u64, count: usize, mut read: impl FnMut(u64, &T)) -> usize {
-        let count = count.min(self.in_cut);
+        let Self { slots, runs, head, visible, in_cut, taken, .. } = self;
+        let count = count.min(*in_cut - *taken);
         if count == 0 {
             return 0;
         }
-        let in_cut = &mut self.in_cut;
-        // P2: dropping the chunk hands the slots of the values taken back to `RingProducer::room`.
-        self.slots.chunk(count).take_while(|slot| {
-            if slot.key >= limit {
-                return false;
+        let first = *head + *taken as u64;
+        let visible = *head + *visible as u64;
+        let chunk = slots.chunk(*taken + count);
+        let values = chunk.values(*taken);
+        let mut taking = Taking { taken, done: 0 };
+        while taking.done < count {
+            let (mut key, end) = runs.at(first + taking.done as u64, visible);
+            if key >= limit {
+                break;
             }
-            read(slot.key, &slot.item);
-            *in_cut -= 1;
-            true
-        })
+            let run = (end - first) as usize - taking.done;
+            let below = usize::try_from((limit - key).div_ceil(STEP)).unwrap_or(usize::MAX);
+            let part = run.min(below).min(count - taking.done);
+            for value in values.part(taking.done, part) {
+                read(key, value);
+                key += STEP;
+                taking.done += 1;
+            }
+        }
+        taking.done
+    }
+
+    /// True when so many slots were taken that they should be given back.
+    #[inline]
+    pub(crate) fn should_settle(&self) -> bool {
+        self.taken >= self.settle_at
+    }
+
+    /// Gives the slots of the values taken back to the producer; true if there were any. Drops the values.
+    #[inline]
+    pub(crate) fn settle(&mut self) -> bool {
+        let count = std::mem::take(&mut self.taken);
+        if count == 0 {
+            return false;
+        }
+        self.head += count as u64;
+        self.visible -= count;
+        self.in_cut -= count;
+        // P2: hands the slots back to `RingProducer::room`.
+        self.slots.commit(count);
+        true
     }
 
     /// Removes the first value of the cut, by value: the one that a reducer could not apply.
-    pub(crate) fn pop(&mut self) -> Option<Keyed<T>> {
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        self.settle();
         if self.in_cut == 0 {
             return None;
         }
+        self.head += 1;
+        self.visible -= 1;
         self.in_cut -= 1;
         self.slots.pop()
     }
 }
 
-fn below<T>(slots: &[Keyed<T>], bound: Bound) -> usize {
-    slots.partition_point(|slot| slot.key < bound.0)
+/// Counts values as taken, also when the reader unwinds.
+struct Taking<'a> {
+    taken: &'a mut usize,
+    done: usize,
+}
+
+impl Drop for Taking<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        *self.taken += self.done;
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn keys(consumer: &mut RingConsumer<u64>, limit: u64) -> Vec<u64> {
         let mut seen = Vec::new();
         consumer.take(limit, usize::MAX, |key, _| seen.push(key));
+        consumer.settle();
         seen
     }
 
     #[test]
     fn the_cut_stops_at_the_bound_wherever_the_ring_wraps() {
         for start in 0..4 {
-            let (mut producer, mut consumer) = ring(4);
+            let (mut producer, mut consumer) = ring(4, true);
             for _ in 0..start {
                 producer.push(0, 0);
                 consumer.extend(Bound::OPEN);
                 consumer.take(u64::MAX, 1, |_, _| ());
+                consumer.settle();
             }
             for key in [1, 3, 5, 7] {
                 producer.push(key, key);
@@ -171,10 +288,53 @@ mod tests {
 
     #[test]
     fn a_value_beyond_the_bound_is_not_in_the_cut() {
-        let (mut producer, mut consumer) = ring(2);
+        let (mut producer, mut consumer) = ring(2, true);
         producer.push(5, ());
         assert!(!consumer.extend(Bound(5)), "the bound itself is outside");
         assert_eq!(consumer.head_key(), None);
         assert!(consumer.has_visible());
+    }
+
+    proptest! {
+        /// Against a list of keys and values.
+        #[test]
+        fn each_value_has_the_key_it_was_pushed_with(
+            capacity in 1usize..6,
+            steps in proptest::collection::vec((0usize..4, 0u64..4, 0u64..30, 0usize..6), 1..60),
+        ) {
+            let (mut producer, mut consumer) = ring(capacity, true);
+            let mut waiting = std::collections::VecDeque::new();
+            let mut next_key = 1;
+            for (batch, jump, past, count) in steps {
+                let batch = batch.min(producer.room(batch));
+                next_key += 2 * jump;
+                if batch == 1 {
+                    producer.push(next_key, next_key);
+                } else {
+                    let mut values = (0..batch as u64).map(|at| next_key + 2 * at);
+                    producer.fill(next_key, batch, || values.next());
+                }
+                waiting.extend((0..batch as u64).map(|at| next_key + 2 * at));
+                next_key += 2 * batch as u64;
+                // A bound, and a limit below it, as cuts and merges set them.
+                let bound = waiting.front().map_or(past, |first| first + past);
+                consumer.extend(Bound(bound));
+                if let Some(head) = consumer.head_key() {
+                    prop_assert_eq!(Some(head), waiting.front().copied());
+                }
+                let mut taken = Vec::new();
+                consumer.take(bound.saturating_sub(past / 2), count, |key, value| taken.push((key, *value)));
+                for (key, value) in taken {
+                    prop_assert_eq!((Some(key), value), (waiting.pop_front(), key));
+                }
+                if past % 2 == 0 {
+                    consumer.settle();
+                }
+            }
+            while consumer.extend(Bound::OPEN) {}
+            let mut rest = Vec::new();
+            consumer.take(u64::MAX, usize::MAX, |key, _| rest.push(key));
+            prop_assert_eq!(rest, Vec::from(waiting));
+        }
     }
 }

@@ -71,6 +71,25 @@ impl<E: Event> LaneEnd<E> {
         !self.has_visible() && self.hand.is_empty()
     }
 
+    /// Looks at what is visible now; true if anything is that is not in the cut.
+    #[inline]
+    pub(crate) fn look(&mut self) -> bool {
+        self.ring.look() | self.table.has_visible()
+    }
+
+    /// True when the table has something: the last look shows only the ring.
+    #[inline]
+    pub(crate) fn has_unseen(&self) -> bool {
+        self.table.has_visible()
+    }
+
+    /// Extends the cut over what the last look saw in the ring. Returns the key after that of the last of it.
+    #[inline]
+    pub(crate) fn admit(&mut self) -> Option<u64> {
+        self.ring.admit();
+        self.ring.end_key()
+    }
+
     /// Extends the cut to what is visible below `bound`; true if that added anything.
     #[inline]
     pub(crate) fn extend(&mut self, bound: Bound) -> bool {
@@ -135,25 +154,38 @@ impl<E: Event> LaneEnd<E> {
         count: usize,
         apply: &mut impl FnMut(Envelope<'_, E>) -> Applied,
     ) -> usize {
-        let Self { id, origin, clocked, ring, tally, shared, .. } = self;
+        let Self { id, origin, clocked, ring, tally, .. } = self;
         tally.changed = true;
+        let (stamps, lane, origin) = (if *clocked { u64::MAX } else { Stamp::UNCLOCKED.0 }, *id, *origin);
+        let first = tally.left_ring;
+        let mut noting = Noting { tally, done: 0, refused: 0 };
         let taken = ring.take(limit, count, |key, item| {
             let envelope = Envelope {
-                stamp: if *clocked { Stamp(key) } else { Stamp::UNCLOCKED },
-                lane: *id,
-                sequence: Sequence(tally.left_ring),
-                origin: item.event.origin().unwrap_or(*origin),
+                stamp: Stamp(key & stamps),
+                lane,
+                sequence: Sequence(first + noting.done),
+                origin: item.event.origin().unwrap_or(origin),
                 operation: item.event.operation(),
                 parts: 1,
                 facets: &item.facets,
                 event: &item.event,
             };
-            tally.note(apply(envelope));
-            tally.left_ring += 1;
+            noting.refused += u64::from(apply(envelope) == Applied::Refused);
+            noting.done += 1;
         });
-        // A producer may wait for the slots that are free now.
-        shared.room.ring();
+        drop(noting);
+        if ring.should_settle() {
+            self.settle();
+        }
         taken
+    }
+
+    /// Gives the slots of applied events back to the producer, which may wait for them.
+    #[inline]
+    pub(crate) fn settle(&mut self) {
+        if self.ring.settle() {
+            self.shared.room.ring();
+        }
     }
 
     fn take_from_hand(&mut self, apply: &mut impl FnMut(Envelope<'_, E>) -> Applied) {
@@ -184,7 +216,7 @@ impl<E: Event> LaneEnd<E> {
             (ring, _) => ring.is_some(),
         };
         let item = if ring_first {
-            let item = self.ring.pop()?.item;
+            let item = self.ring.pop()?;
             self.tally.left_ring += 1;
             item
         } else {
@@ -210,6 +242,22 @@ impl<E: Event> LaneEnd<E> {
         counts.left_hand.set(tally.left_hand);
         counts.refused.set(tally.refused);
         counts.applied.set(tally.applied);
+    }
+}
+
+/// Notes what became of a run of events in the ring, also when one of them unwinds.
+struct Noting<'a> {
+    tally: &'a mut Tally,
+    done: u64,
+    refused: u64,
+}
+
+impl Drop for Noting<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.tally.left_ring += self.done;
+        self.tally.refused += self.refused;
+        self.tally.applied += self.done - self.refused;
     }
 }
 

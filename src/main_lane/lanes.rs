@@ -28,6 +28,21 @@ pub(crate) struct Place {
 
 impl<E: Event> Extend for LaneEnd<E> {
     #[inline]
+    fn look(&mut self) -> bool {
+        LaneEnd::look(self)
+    }
+
+    #[inline]
+    fn has_unseen(&mut self) -> bool {
+        LaneEnd::has_unseen(self)
+    }
+
+    #[inline]
+    fn admit(&mut self) -> Option<u64> {
+        LaneEnd::admit(self)
+    }
+
+    #[inline]
     fn extend(&mut self, bound: Bound) -> bool {
         LaneEnd::extend(self, bound)
     }

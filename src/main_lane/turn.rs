@@ -12,7 +12,7 @@ use crate::event::Event;
 use crate::hub::{Hub, Letter};
 use crate::main_lane::apply::Applying;
 use crate::main_lane::budget::{Budget, Pace};
-use crate::main_lane::cut;
+use crate::main_lane::cut::{self, Cut};
 use crate::main_lane::lane_end::LaneEnd;
 use crate::main_lane::lanes::{Lanes, Place, adopt, report_lane};
 use crate::main_lane::merge::{self, NO_HEAD, Next};
@@ -120,7 +120,11 @@ impl<S: Reducer> MainLane<S> {
             self.publishing.take_request();
         }
         self.cut();
-        let applied = contain(|| self.apply_batch(&mut pace));
+        let applied = contain(|| {
+            let applied = self.apply_batch(&mut pace);
+            self.settle();
+            applied
+        });
         self.count();
         let (events, finished) = match applied {
             Ok(applied) => applied,
@@ -222,20 +226,19 @@ impl<S: Reducer> MainLane<S> {
     fn cut(&mut self) {
         let Self { hub, letters, phase, publishing, lanes, .. } = self;
         let Lanes { unclocked, clocked, .. } = lanes;
-        if !self.open_batch && clocked.iter().any(LaneEnd::has_visible) {
-            // K2: once per cut, never in an idle poll.
-            self.bound = hub.core.clock.cut();
-            let passes = cut::until_stable(self.bound, clocked, |clocked| {
-                adopt(hub, letters, *phase, publishing, unclocked, clocked)
-            });
-            clocked.iter_mut().for_each(LaneEnd::arrange);
-            hub.core.counts.cuts.add(1);
-            hub.core.counts.passes.add(passes);
-            self.open_batch = true;
+        if !self.open_batch {
+            let adopt = |clocked: &mut Vec<_>| adopt(hub, letters, *phase, publishing, unclocked, clocked);
+            if let Some(Cut { bound, passes }) = cut::cut(&hub.core.clock, clocked, adopt) {
+                self.bound = bound;
+                clocked.iter_mut().for_each(LaneEnd::arrange);
+                hub.core.counts.cuts.add(1);
+                hub.core.counts.passes.add(passes);
+                self.open_batch = true;
+            }
         }
         for lane in unclocked {
             // Not before what was taken is applied: what waits in the table goes on coalescing meanwhile.
-            if lane.head_key().is_none() && lane.has_visible() {
+            if lane.head_key().is_none() && lane.look() {
                 lane.extend(Bound::OPEN);
                 lane.arrange();
             }
@@ -288,7 +291,7 @@ impl<S: Reducer> MainLane<S> {
             self.lanes.heads[lane] = self.lanes.clocked[lane].head_key().unwrap_or(NO_HEAD);
         }
         self.open_batch = false;
-        self.settled = Stamp(self.bound.0);
+        self.settled = self.settled.max(Stamp(self.bound.0));
         (events, true)
     }
 
@@ -316,6 +319,10 @@ impl<S: Reducer> MainLane<S> {
             return self.stop_with(Fault::EventDrop { message: message.clone() }, TurnError::DropPanicked { message });
         }
         let lane = self.lanes.at(self.current);
+        // Drops the events before it, which is the host's code too.
+        if let Err(message) = contain(|| lane.settle()) {
+            return self.stop_with(Fault::EventDrop { message: message.clone() }, TurnError::DropPanicked { message });
+        }
         let removed = lane.remove_head();
         lane.count();
         let (lane, lane_name) = (lane.id, lane.name.clone());
@@ -447,6 +454,12 @@ impl<S: Reducer> MainLane<S> {
     pub(crate) fn is_quiet(&self) -> bool {
         let Lanes { unclocked, clocked, .. } = &self.lanes;
         unclocked.iter().chain(clocked).all(|lane| lane.shared.gate.is_quiet())
+    }
+
+    /// Gives back the slots of what was applied, and drops it.
+    fn settle(&mut self) {
+        let Lanes { unclocked, clocked, .. } = &mut self.lanes;
+        unclocked.iter_mut().chain(clocked).for_each(LaneEnd::settle);
     }
 
     fn count(&mut self) {

@@ -28,28 +28,40 @@ impl<T> Producer<T> {
     }
 
     /// Writes what `next` yields, `limit` values at most, and makes them visible with one store. Returns how many.
-    /// `limit` must not exceed the room. If `next` unwinds, what it yielded before is made visible all the same.
+    /// `limit` must not exceed the room. If `next` unwinds, what it yielded before is made visible all the same. `before` is
+    /// told how many there are, if any, before they are visible.
     #[inline]
-    pub(crate) fn fill(&mut self, limit: usize, mut next: impl FnMut() -> Option<T>) -> usize {
+    pub(crate) fn fill(
+        &mut self,
+        limit: usize,
+        mut next: impl FnMut() -> Option<T>,
+        before: impl FnOnce(usize),
+    ) -> usize {
         let Ok(chunk) = self.0.write_chunk_uninit(limit) else { return 0 };
-        let mut filling = Filling { chunk: Some(chunk), written: 0 };
+        let mut filling = Filling { chunk: Some(chunk), before: Some(before), written: 0 };
         filling.write(&mut next);
         filling.written
     }
 }
 
 /// A chunk being written; what is written is committed when it is dropped.
-struct Filling<'a, T> {
+struct Filling<'a, T, B: FnOnce(usize)> {
     chunk: Option<WriteChunkUninit<'a, T>>,
+    before: Option<B>,
     written: usize,
 }
 
-impl<T> Filling<'_, T> {
+impl<T, B: FnOnce(usize)> Filling<'_, T, B> {
     #[inline]
     fn write(&mut self, next: &mut impl FnMut() -> Option<T>) {
         let Some(chunk) = self.chunk.as_mut() else { return };
         let (first, second) = chunk.as_mut_slices();
-        for slot in first.iter_mut().chain(second) {
+        for slot in first {
+            let Some(value) = next() else { return };
+            slot.write(value);
+            self.written += 1;
+        }
+        for slot in second {
             let Some(value) = next() else { return };
             slot.write(value);
             self.written += 1;
@@ -57,10 +69,11 @@ impl<T> Filling<'_, T> {
     }
 }
 
-impl<T> Drop for Filling<'_, T> {
+impl<T, B: FnOnce(usize)> Drop for Filling<'_, T, B> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(chunk) = self.chunk.take() {
+        if let (Some(chunk), Some(before), 1..) = (self.chunk.take(), self.before.take(), self.written) {
+            before(self.written);
             // SAFETY: `write` initialises slots from the front, one per count of `written`.
             unsafe { chunk.commit(self.written) };
         }
@@ -80,9 +93,16 @@ impl<T> Consumer<T> {
     #[inline]
     pub(crate) fn chunk(&mut self, count: usize) -> Chunk<'_, T> {
         match self.0.read_chunk(count) {
-            Ok(chunk) => Chunk { chunk: Some(chunk), done: 0 },
+            Ok(chunk) => Chunk(chunk),
             Err(_) => unreachable!("a consumer asks for no more than it saw"),
         }
+    }
+
+    /// Drops the first `count` values and gives their slots back, with one store. `count` must not exceed what was visible.
+    /// When a value unwinds as it is dropped, those behind it stay.
+    #[inline]
+    pub(crate) fn commit(&mut self, count: usize) {
+        self.chunk(count).0.commit(count);
     }
 
     /// True when the producer is gone. What is visible after a `true` is all there will be.
@@ -96,41 +116,37 @@ impl<T> Consumer<T> {
     }
 }
 
-/// Values being read in place; those marked done leave the ring when it is dropped, also when the reader unwinds.
-pub(crate) struct Chunk<'a, T> {
-    chunk: Option<ReadChunk<'a, T>>,
-    done: usize,
-}
+/// Values being read in place.
+pub(crate) struct Chunk<'a, T>(ReadChunk<'a, T>);
 
 impl<T> Chunk<'_, T> {
+    /// The values, without the first `skip`.
     #[inline]
-    pub(crate) fn slices(&self) -> (&[T], &[T]) {
-        self.chunk.as_ref().map_or((&[], &[]), ReadChunk::as_slices)
-    }
-
-    /// Gives the values to `read` one after the other, until it returns false for one that it did not take.
-    /// Returns how many were taken.
-    #[inline]
-    pub(crate) fn take_while(mut self, mut read: impl FnMut(&T) -> bool) -> usize {
-        let Some(chunk) = self.chunk.as_ref() else { return 0 };
-        let (first, second) = chunk.as_slices();
-        for value in first.iter().chain(second) {
-            if !read(value) {
-                break;
-            }
-            self.done += 1;
+    pub(crate) fn values(&self, skip: usize) -> Values<'_, T> {
+        let (first, second) = self.0.as_slices();
+        match first.get(skip..) {
+            Some(first) => Values { first, second },
+            None => Values { first: &[], second: &second[skip - first.len()..] },
         }
-        self.done
     }
 }
 
-impl<T> Drop for Chunk<'_, T> {
+/// Values in their order, in two slices: the ring wraps.
+pub(crate) struct Values<'a, T> {
+    first: &'a [T],
+    second: &'a [T],
+}
+
+impl<'a, T> Values<'a, T> {
+    /// Up to `count` values from `from` on, in one slice: those before the ring wraps, or those behind.
     #[inline]
-    fn drop(&mut self) {
-        if let Some(chunk) = self.chunk.take()
-            && self.done > 0
-        {
-            chunk.commit(self.done);
+    pub(crate) fn part(&self, from: usize, count: usize) -> &'a [T] {
+        let split = self.first.len();
+        if from < split {
+            let end = (from + count).min(split);
+            &self.first[from..end]
+        } else {
+            &self.second[from - split..from - split + count]
         }
     }
 }
@@ -145,11 +161,12 @@ mod tests {
         let (mut producer, mut consumer) = ring::<String>(4);
         let mut n = 0;
         let unwound = catch_unwind(AssertUnwindSafe(|| {
-            producer.fill(4, || {
+            let next = || {
                 n += 1;
                 assert!(n < 3, "third");
                 Some(n.to_string())
-            })
+            };
+            producer.fill(4, next, |written| assert_eq!(written, 2))
         }));
         assert!(unwound.is_err());
         assert_eq!(consumer.visible(), 2);
@@ -157,19 +174,40 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_before_an_unwind_has_left() {
-        let (mut producer, mut consumer) = ring::<String>(4);
-        for n in 0..4 {
-            producer.push(n.to_string()).unwrap();
+    fn values_are_read_where_the_ring_wraps() {
+        for start in 0..4 {
+            let (mut producer, mut consumer) = ring::<usize>(4);
+            for n in 0..start {
+                producer.push(n).unwrap();
+                consumer.commit(1);
+            }
+            (0..4).for_each(|n| producer.push(n).unwrap());
+            for skip in 0..4 {
+                let chunk = consumer.chunk(4);
+                let values = chunk.values(skip);
+                let (mut seen, count) = (Vec::new(), 4 - skip);
+                while seen.len() < count {
+                    seen.extend_from_slice(values.part(seen.len(), count - seen.len()));
+                }
+                assert_eq!(seen, (skip..4).collect::<Vec<_>>(), "wrapped at {start}");
+            }
         }
-        let chunk = consumer.chunk(4);
-        let unwound = catch_unwind(AssertUnwindSafe(move || {
-            chunk.take_while(|value| {
-                assert!(value != "2", "poison");
-                true
-            })
-        }));
-        assert!(unwound.is_err());
-        assert_eq!(consumer.pop().as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn a_value_that_unwinds_as_it_is_dropped_is_gone() {
+        struct Thorn(bool);
+        impl Drop for Thorn {
+            fn drop(&mut self) {
+                assert!(!self.0, "thorn");
+            }
+        }
+        let (mut producer, mut consumer) = ring::<Thorn>(4);
+        for thorn in [false, true, false] {
+            assert!(producer.push(Thorn(thorn)).is_ok());
+        }
+        assert!(catch_unwind(AssertUnwindSafe(|| consumer.commit(3))).is_err());
+        assert_eq!(consumer.visible(), 1, "it, and the one before it");
+        assert!(consumer.pop().is_some());
     }
 }

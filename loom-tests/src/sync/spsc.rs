@@ -76,14 +76,22 @@ impl<T> Producer<T> {
         Ok(())
     }
 
-    pub(crate) fn fill(&mut self, limit: usize, mut next: impl FnMut() -> Option<T>) -> usize {
+    pub(crate) fn fill(
+        &mut self,
+        limit: usize,
+        mut next: impl FnMut() -> Option<T>,
+        before: impl FnOnce(usize),
+    ) -> usize {
         let mut written = 0;
         while written < limit.min(self.room(limit)) {
             let Some(value) = next() else { break };
             self.ring.write(self.tail + written as u64, value);
             written += 1;
         }
-        self.publish(written);
+        if written > 0 {
+            before(written);
+            self.publish(written);
+        }
         written
     }
 
@@ -110,7 +118,12 @@ impl<T> Consumer<T> {
         assert!(self.head + count as u64 <= self.tail.get(), "a consumer asks for no more than it saw");
         let positions = self.head..self.head + count as u64;
         let watching = positions.map(|at| self.ring.watched[self.ring.place(at)].get()).collect();
-        Chunk { consumer: self, watching, count, done: 0 }
+        Chunk { ring: &self.ring, head: self.head, count, _watching: watching }
+    }
+
+    pub(crate) fn commit(&mut self, count: usize) {
+        drop(self.chunk(count));
+        self.leave(count);
     }
 
     pub(crate) fn pop(&mut self) -> Option<T> {
@@ -132,43 +145,40 @@ impl<T> Consumer<T> {
 }
 
 pub(crate) struct Chunk<'a, T> {
-    consumer: &'a mut Consumer<T>,
-    watching: Vec<ConstPtr<()>>,
+    ring: &'a Ring<T>,
+    head: u64,
     count: usize,
-    done: usize,
+    _watching: Vec<ConstPtr<()>>,
 }
 
 impl<T> Chunk<'_, T> {
-    pub(crate) fn slices(&self) -> (&[T], &[T]) {
-        let ring = &self.consumer.ring;
-        let start = ring.place(self.consumer.head);
-        let first = self.count.min(ring.slots.len() - start);
-        let slots = ring.slots.as_ptr().cast::<T>();
-        // SAFETY: visible slots are written, and nobody writes them while `watching` says that they are read.
+    pub(crate) fn values(&self, skip: usize) -> Values<'_, T> {
+        let start = self.ring.place(self.head + skip as u64);
+        let count = self.count - skip;
+        let first = count.min(self.ring.slots.len() - start);
+        let slots = self.ring.slots.as_ptr().cast::<T>();
+        // SAFETY: visible slots are written, and nobody writes them while they are watched as read.
         unsafe {
-            (std::slice::from_raw_parts(slots.add(start), first), std::slice::from_raw_parts(slots, self.count - first))
-        }
-    }
-
-    pub(crate) fn take_while(mut self, mut read: impl FnMut(&T) -> bool) -> usize {
-        let mut done = 0;
-        let (first, second) = self.slices();
-        for value in first.iter().chain(second) {
-            if !read(value) {
-                break;
+            Values {
+                first: std::slice::from_raw_parts(slots.add(start), first),
+                second: std::slice::from_raw_parts(slots, count - first),
             }
-            done += 1;
         }
-        self.done = done;
-        done
     }
 }
 
-impl<T> Drop for Chunk<'_, T> {
-    fn drop(&mut self) {
-        self.watching.clear();
-        if self.done > 0 {
-            self.consumer.leave(self.done);
+pub(crate) struct Values<'a, T> {
+    first: &'a [T],
+    second: &'a [T],
+}
+
+impl<'a, T> Values<'a, T> {
+    pub(crate) fn part(&self, from: usize, count: usize) -> &'a [T] {
+        let split = self.first.len();
+        if from < split {
+            &self.first[from..(from + count).min(split)]
+        } else {
+            &self.second[from - split..from - split + count]
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Contenders in turn, in short slices, in random order; and what comes of it.
 
+use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
-use rand::SeedableRng;
 use serde::Serialize;
 
 /// One that is measured beside others.

@@ -4,7 +4,9 @@ use mainlane::Publish;
 
 use super::machine;
 use super::ours::Mainlane;
-use super::peers::{Crossbeam, DisruptorMulti, DisruptorSingle, Flume, HandMade, Kanal, Of, Rings, Std, Thingbuf, Tokio};
+use super::peers::{
+    Crossbeam, DisruptorMulti, DisruptorSingle, Flume, HandMade, Kanal, Of, Rings, Std, Thingbuf, Tokio,
+};
 use super::rounds::Contender;
 use super::transport::{Checked, Meter, Payload, Sending, Transport, run};
 
