@@ -186,6 +186,10 @@ struct Preparing<E: Event> {
     classify: Option<Classifier<E>>,
 }
 
+/// Whether anything is to be done to events before they are pushed: told apart once per call, not once per event.
+const PLAIN: bool = true;
+const DRESSED: bool = false;
+
 /// Where a lane's keys come from.
 pub(crate) enum Order {
     /// From the pipeline's clock.
@@ -196,8 +200,17 @@ pub(crate) enum Order {
 
 impl<E: Event> Preparing<E> {
     #[inline]
-    fn prepare(&mut self, (facets, event): (E::Facets, E)) -> (Item<E>, Class<E::Key>) {
+    fn is_plain(&self) -> bool {
+        self.dress.is_none() && self.classify.is_none()
+    }
+
+    #[inline]
+    fn prepare<const HOW: bool>(&mut self, (facets, event): (E::Facets, E)) -> (Item<E>, Class<E::Key>) {
         let mut item = Item { facets, event };
+        if HOW == PLAIN {
+            let class = class_of(&item.event, item.event.class());
+            return (item, class);
+        }
         if let Some(dress) = &mut self.dress {
             dress(&mut item.event, &mut item.facets);
         }
@@ -253,7 +266,18 @@ impl<E: Event> Lane<E> {
     /// As [`push`](Lane::push); the facets come back filled in.
     #[inline]
     pub fn push_with(&mut self, facets: E::Facets, event: E) -> Result<(), Refused<(E::Facets, E)>> {
-        let (item, class) = self.preparing.prepare((facets, event));
+        if self.preparing.is_plain() { self.push_one::<PLAIN>(facets, event) } else { self.push_dressed(facets, event) }
+    }
+
+    /// Out of the way of those that are plain.
+    #[cold]
+    fn push_dressed(&mut self, facets: E::Facets, event: E) -> Result<(), Refused<(E::Facets, E)>> {
+        self.push_one::<DRESSED>(facets, event)
+    }
+
+    #[inline]
+    fn push_one<const HOW: bool>(&mut self, facets: E::Facets, event: E) -> Result<(), Refused<(E::Facets, E)>> {
+        let (item, class) = self.preparing.prepare::<HOW>((facets, event));
         match class {
             Class::Critical => self.push_critical(item),
             Class::Lossy { key, tier } => self.push_lossy(&key, tier, item),
@@ -321,14 +345,23 @@ impl<E: Event> Lane<E> {
     }
 
     /// Pushes pairs of facets and events in order; hands back the first that is not accepted.
+    #[inline]
     pub(crate) fn push_pairs(
+        &mut self,
+        pairs: &mut impl Iterator<Item = (E::Facets, E)>,
+    ) -> Result<usize, Refused<(E::Facets, E)>> {
+        if self.preparing.is_plain() { self.push_all::<PLAIN>(pairs) } else { self.push_all::<DRESSED>(pairs) }
+    }
+
+    fn push_all<const HOW: bool>(
         &mut self,
         pairs: &mut impl Iterator<Item = (E::Facets, E)>,
     ) -> Result<usize, Refused<(E::Facets, E)>> {
         let mut accepted = 0;
         let mut pending = None;
         loop {
-            let Some((item, class)) = pending.take().or_else(|| pairs.next().map(|pair| self.preparing.prepare(pair)))
+            let Some((item, class)) =
+                pending.take().or_else(|| pairs.next().map(|pair| self.preparing.prepare::<HOW>(pair)))
             else {
                 return Ok(accepted);
             };
@@ -340,7 +373,7 @@ impl<E: Event> Lane<E> {
                     }
                     Err(refused) => refused,
                 },
-                Class::Critical => match self.push_run(item, pairs, &mut pending) {
+                Class::Critical => match self.push_run::<HOW>(item, pairs, &mut pending) {
                     Ok(run) => {
                         accepted += run;
                         continue;
@@ -354,7 +387,7 @@ impl<E: Event> Lane<E> {
 
     /// Publishes `first` and the critical events that follow it, as far as there is room, with one stamp. A lossy event
     /// ends the run and is left in `pending`.
-    fn push_run(
+    fn push_run<const HOW: bool>(
         &mut self,
         first: Item<E>,
         pairs: &mut impl Iterator<Item = (E::Facets, E)>,
@@ -377,17 +410,14 @@ impl<E: Event> Lane<E> {
             // Dropped before `pushing`, so that a shutdown that finds the gate quiet finds the count as well.
             let run = Run { ring: &mut self.ring, counts: &self.shared.counts.producer };
             let preparing = &mut self.preparing;
-            let mut first = Some(first);
-            let length = run.ring.fill(key, limit, || match first.take() {
-                Some(first) => Some(first),
-                None => match preparing.prepare(pairs.next()?) {
-                    (item, Class::Critical) => Some(item),
-                    lossy => {
-                        *pending = Some(lossy);
-                        None
-                    }
-                },
-            });
+            let mut next = || match preparing.prepare::<HOW>(pairs.next()?) {
+                (item, Class::Critical) => Some(item),
+                lossy => {
+                    *pending = Some(lossy);
+                    None
+                }
+            };
+            let length = run.ring.fill(key, limit, first, &mut next);
             return Ok(length);
         }
     }

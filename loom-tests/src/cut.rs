@@ -80,8 +80,9 @@ impl Start {
     fn batch(&mut self, items: [u32; 2]) {
         assert!(self.ring.room(2) == 2);
         let key = critical_key(self.clock.take(2));
-        let mut items = items.into_iter();
-        self.ring.fill(key, 2, || items.next());
+        let [first, second] = items;
+        let mut rest = Some(second);
+        self.ring.fill(key, 2, first, || rest.take());
     }
 
     pub(crate) fn lossy(&mut self, item: u32) {
@@ -132,7 +133,7 @@ pub(crate) fn cut(clock: &Clock, lanes: &mut Vec<End>, mailbox: Option<(&Mailbox
     }
     for lane in lanes {
         let found = &mut lane.found;
-        lane.ring.take(u64::MAX, usize::MAX, |key, item| found.push((key, *item)));
+        lane.ring.take(u64::MAX, usize::MAX, |key, _, item| found.push((key, *item)));
         lane.ring.settle();
     }
 }
@@ -343,7 +344,7 @@ pub fn keys_that_jump() {
     let mut found = Vec::new();
     let mut turn = |bound| {
         consumer.extend(bound);
-        consumer.take(u64::MAX, usize::MAX, |key, item| found.push((key, *item)));
+        consumer.take(u64::MAX, usize::MAX, |key, _, item| found.push((key, *item)));
         consumer.settle();
     };
     turn(Bound(10));

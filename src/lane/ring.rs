@@ -26,7 +26,7 @@ pub(crate) fn ring<T>(capacity: usize, jumps: bool) -> (RingProducer<T>, RingCon
     let (producer, consumer) = spsc::ring(capacity);
     let (adding, reading) = runs(if jumps { capacity } else { 0 });
     (
-        RingProducer { slots: producer, runs: adding, tail: 0 },
+        RingProducer { slots: producer, runs: adding, tail: 0, room_end: capacity as u64 },
         RingConsumer {
             slots: consumer,
             runs: reading,
@@ -34,7 +34,7 @@ pub(crate) fn ring<T>(capacity: usize, jumps: bool) -> (RingProducer<T>, RingCon
             visible: 0,
             in_cut: 0,
             taken: 0,
-            settle_at: (capacity / 4).max(1),
+            stride: (capacity / 4).max(1),
         },
     )
 }
@@ -45,6 +45,8 @@ pub(crate) struct RingProducer<T> {
     runs: RunsProducer,
     /// How many values were ever pushed: the position of the next.
     tail: u64,
+    /// There is room up to this position, at least.
+    room_end: u64,
 }
 
 impl<T> RingProducer<T> {
@@ -56,29 +58,33 @@ impl<T> RingProducer<T> {
 
     /// How many slots are free: at least `wanted`, or exactly how many there are.
     #[inline]
-    pub(crate) fn room(&self, wanted: usize) -> usize {
-        // P2: slots counted here were emptied by `RingConsumer::settle`.
-        self.slots.room(wanted)
+    pub(crate) fn room(&mut self, wanted: usize) -> usize {
+        if self.room_end - self.tail < wanted as u64 {
+            // P2: slots counted here were emptied by `RingConsumer::settle`.
+            self.room_end = self.tail + self.slots.room() as u64;
+        }
+        (self.room_end - self.tail) as usize
     }
 
     /// Publishes one value. There must be room.
     #[inline]
     pub(crate) fn push(&mut self, key: u64, item: T) {
-        self.runs.add(self.tail, key, 1);
+        self.runs.begin(self.tail, key);
         self.tail += 1;
         // P1: hands the slot to `RingConsumer::look` and `extend`. R3: the key is known.
         let refused = self.slots.push(item);
         debug_assert!(refused.is_ok(), "R2: a push follows a look at the room");
     }
 
-    /// Publishes what `next` yields at once, `limit` values at most, with the keys from `key` on; `limit` must not exceed
-    /// the room. Returns how many there were. If `next` unwinds, what it yielded before is published all the same.
+    /// Publishes `first` and what `next` yields at once, `limit` values at most, with the keys from `key` on; `limit` must be
+    /// one at least, and not exceed the room. Returns how many there were. If `next` unwinds, what it yielded before is
+    /// published all the same.
     #[inline]
-    pub(crate) fn fill(&mut self, key: u64, limit: usize, next: impl FnMut() -> Option<T>) -> usize {
-        let Self { slots, runs, tail } = self;
+    pub(crate) fn fill(&mut self, key: u64, limit: usize, first: T, next: impl FnMut() -> Option<T>) -> usize {
+        let Self { slots, runs, tail, .. } = self;
         // P1: one release for all of them. R3: their keys are known before.
-        slots.fill(limit, next, |written| {
-            runs.add(*tail, key, written);
+        slots.fill(limit, first, next, |written| {
+            runs.begin(*tail, key);
             *tail += written as u64;
         })
     }
@@ -97,8 +103,8 @@ pub(crate) struct RingConsumer<T> {
     visible: usize,
     in_cut: usize,
     taken: usize,
-    /// How many slots are given back together at most.
-    settle_at: usize,
+    /// How many slots are given back together at most: a quarter of them.
+    stride: usize,
 }
 
 impl<T> RingConsumer<T> {
@@ -106,6 +112,12 @@ impl<T> RingConsumer<T> {
     #[inline]
     pub(crate) fn has_visible(&self) -> bool {
         self.visible > self.taken || self.slots.visible() > self.taken
+    }
+
+    /// How many values are visible now and not taken.
+    #[inline]
+    pub(crate) fn visible(&self) -> usize {
+        self.slots.visible() - self.taken
     }
 
     /// Looks at what is visible now; true if anything is that is not in the cut.
@@ -171,13 +183,20 @@ impl<T> RingConsumer<T> {
         if self.in_cut == self.taken {
             return None;
         }
-        Some(self.runs.at(self.head + self.taken as u64, self.head + self.visible as u64).0)
+        Some(self.runs.at(self.position(), self.head + self.visible as u64).0)
     }
 
-    /// Gives the values of the cut with keys below `limit` to `read`, in place, at most `count`. Returns how many. A value
+    /// The position of the first value that was not taken: how many ever were.
+    #[inline]
+    pub(crate) fn position(&self) -> u64 {
+        self.head + self.taken as u64
+    }
+
+    /// Gives the values of the cut with keys below `limit` to `read`, in place, at most `count`, each with its key and its
+    /// position. Returns how many. A value
     /// whose `read` unwinds is not taken. Slots are given back by [`settle`](RingConsumer::settle).
     #[inline]
-    pub(crate) fn take(&mut self, limit: u64, count: usize, mut read: impl FnMut(u64, &T)) -> usize {
+    pub(crate) fn take(&mut self, limit: u64, count: usize, mut read: impl FnMut(u64, u64, &T)) -> usize {
         let Self { slots, runs, head, visible, in_cut, taken, .. } = self;
         let count = count.min(*in_cut - *taken);
         if count == 0 {
@@ -197,7 +216,7 @@ impl<T> RingConsumer<T> {
             let below = usize::try_from((limit - key).div_ceil(STEP)).unwrap_or(usize::MAX);
             let part = run.min(below).min(count - taking.done);
             for value in values.part(taking.done, part) {
-                read(key, value);
+                read(key, first + taking.done as u64, value);
                 key += STEP;
                 taking.done += 1;
             }
@@ -205,10 +224,15 @@ impl<T> RingConsumer<T> {
         taking.done
     }
 
+    #[inline]
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
+    }
+
     /// True when so many slots were taken that they should be given back.
     #[inline]
     pub(crate) fn should_settle(&self) -> bool {
-        self.taken >= self.settle_at
+        self.taken >= self.stride
     }
 
     /// Gives the slots of the values taken back to the producer; true if there were any. Drops the values.
@@ -259,7 +283,7 @@ mod tests {
 
     fn keys(consumer: &mut RingConsumer<u64>, limit: u64) -> Vec<u64> {
         let mut seen = Vec::new();
-        consumer.take(limit, usize::MAX, |key, _| seen.push(key));
+        consumer.take(limit, usize::MAX, |key, _, _| seen.push(key));
         consumer.settle();
         seen
     }
@@ -269,11 +293,13 @@ mod tests {
         for start in 0..4 {
             let (mut producer, mut consumer) = ring(4, true);
             for _ in 0..start {
+                assert!(producer.room(1) > 0);
                 producer.push(0, 0);
                 consumer.extend(Bound::OPEN);
-                consumer.take(u64::MAX, 1, |_, _| ());
+                consumer.take(u64::MAX, 1, |_, _, _| ());
                 consumer.settle();
             }
+            assert_eq!(producer.room(4), 4);
             for key in [1, 3, 5, 7] {
                 producer.push(key, key);
             }
@@ -308,11 +334,13 @@ mod tests {
             for (batch, jump, past, count) in steps {
                 let batch = batch.min(producer.room(batch));
                 next_key += 2 * jump;
-                if batch == 1 {
+                if batch == 0 {
+                    producer.room(1);
+                } else if batch == 1 {
                     producer.push(next_key, next_key);
                 } else {
-                    let mut values = (0..batch as u64).map(|at| next_key + 2 * at);
-                    producer.fill(next_key, batch, || values.next());
+                    let mut values = (1..batch as u64).map(|at| next_key + 2 * at);
+                    producer.fill(next_key, batch, next_key, || values.next());
                 }
                 waiting.extend((0..batch as u64).map(|at| next_key + 2 * at));
                 next_key += 2 * batch as u64;
@@ -323,7 +351,7 @@ mod tests {
                     prop_assert_eq!(Some(head), waiting.front().copied());
                 }
                 let mut taken = Vec::new();
-                consumer.take(bound.saturating_sub(past / 2), count, |key, value| taken.push((key, *value)));
+                consumer.take(bound.saturating_sub(past / 2), count, |key, _, value| taken.push((key, *value)));
                 for (key, value) in taken {
                     prop_assert_eq!((Some(key), value), (waiting.pop_front(), key));
                 }
@@ -333,7 +361,7 @@ mod tests {
             }
             while consumer.extend(Bound::OPEN) {}
             let mut rest = Vec::new();
-            consumer.take(u64::MAX, usize::MAX, |key, _| rest.push(key));
+            consumer.take(u64::MAX, usize::MAX, |key, _, _| rest.push(key));
             prop_assert_eq!(rest, Vec::from(waiting));
         }
     }

@@ -34,7 +34,7 @@ struct Record {
 pub(crate) fn runs(capacity: usize) -> (RunsProducer, RunsConsumer) {
     let blank = || Record { after: AtomicU64::new(0), key: AtomicU64::new(0) };
     let records: Arc<Vec<Record>> = Arc::new((0..capacity).map(|_| blank()).collect());
-    let producer = RunsProducer { records: records.clone(), place: 0, next_key: FIRST };
+    let producer = RunsProducer { records: records.clone(), place: 0, offset: FIRST };
     (producer, RunsConsumer { records, run: Run::START, newest: Run::START })
 }
 
@@ -43,18 +43,20 @@ pub(crate) struct RunsProducer {
     records: Arc<Vec<Record>>,
     /// Where the next record goes.
     place: usize,
-    /// The key that needs no record.
-    next_key: u64,
+    /// What the keys of the run that was begun last are ahead of `STEP` times their positions.
+    offset: u64,
 }
 
 impl RunsProducer {
-    /// So many slots from `position` on, one at least, have the keys from `key` on. Before the first of them is visible.
+    /// The slots from `position` on have the keys from `key` on. Before the first of them is visible, and only when there
+    /// is one.
     #[inline]
-    pub(crate) fn add(&mut self, position: u64, key: u64, count: usize) {
-        if key != self.next_key {
+    pub(crate) fn begin(&mut self, position: u64, key: u64) {
+        let offset = key.wrapping_sub(STEP * position);
+        if offset != self.offset {
+            self.offset = offset;
             self.record(position, key);
         }
-        self.next_key = key + STEP * count as u64;
     }
 
     #[inline]

@@ -12,15 +12,15 @@ pub(crate) struct Applying<S: Reducer> {
     pub(crate) state: S,
     pub(crate) effects: Effects<S::Effect>,
     pub(crate) operations: Operations,
-    /// How many effects there were before the event that is being applied; `None` between events.
-    pub(crate) applying_from: Option<usize>,
+    /// The reducer panicked.
+    by_reducer: bool,
 }
 
 impl<S: Reducer> Applying<S> {
     const OWNED: u64 = owned(S::AUTHORITIES);
 
     pub(crate) fn new(state: S) -> Self {
-        Self { state, effects: Effects::new(), operations: Operations::new(), applying_from: None }
+        Self { state, effects: Effects::new(), operations: Operations::new(), by_reducer: false }
     }
 
     #[inline]
@@ -36,12 +36,13 @@ impl<S: Reducer> Applying<S> {
                 return Applied::Refused;
             }
         }
-        let before = self.effects.pending.len();
-        self.applying_from = Some(before);
-        self.state.apply(&envelope, &mut self.effects);
-        self.applying_from = None;
-        if let Some(reached) = self.effects.misrouted_to.take() {
-            self.effects.pending.truncate(before);
+        let asked_before = self.effects.pending.len();
+        let reducing = Reducing { effects: &mut self.effects, asked_before, by_reducer: &mut self.by_reducer };
+        self.state.apply(&envelope, reducing.effects);
+        // Only a panic drops it.
+        std::mem::forget(reducing);
+        if let Some(reached) = self.effects.misrouted_to {
+            self.effects.take_back(asked_before);
             misrouted(core, &envelope, Some(reached), authority);
             return Applied::Refused;
         }
@@ -52,12 +53,24 @@ impl<S: Reducer> Applying<S> {
         Applied::Yes
     }
 
-    /// The reducer panicked: what the event asked for is forgotten. False if it was not the reducer that did.
-    pub(crate) fn forget_event(&mut self) -> bool {
-        self.effects.misrouted_to = None;
-        let Some(before) = self.applying_from.take() else { return false };
-        self.effects.pending.truncate(before);
-        true
+    /// True if it was the reducer that panicked. What its event asked for is forgotten then.
+    pub(crate) fn is_by_reducer(&self) -> bool {
+        self.by_reducer
+    }
+}
+
+/// A reducer at work. Dropped when it panics.
+struct Reducing<'a, F> {
+    effects: &'a mut Effects<F>,
+    asked_before: usize,
+    by_reducer: &'a mut bool,
+}
+
+impl<F> Drop for Reducing<'_, F> {
+    #[cold]
+    fn drop(&mut self) {
+        *self.by_reducer = true;
+        self.effects.take_back(self.asked_before);
     }
 }
 

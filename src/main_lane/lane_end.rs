@@ -35,9 +35,7 @@ pub(crate) struct LaneEnd<E: Event> {
 /// Counts of this lane that the main lane keeps to itself until [`LaneEnd::count`].
 #[derive(Default)]
 struct Tally {
-    applied: u64,
     refused: u64,
-    left_ring: u64,
     taken: u64,
     left_hand: u64,
     changed: bool,
@@ -64,6 +62,18 @@ impl<E: Event> LaneEnd<E> {
     #[inline]
     pub(crate) fn has_visible(&self) -> bool {
         self.ring.has_visible() || self.table.has_visible()
+    }
+
+    /// How many critical events are visible.
+    #[inline]
+    pub(crate) fn visible(&self) -> usize {
+        self.ring.visible()
+    }
+
+    /// So many critical events are worth a turn, whatever else there is.
+    #[inline]
+    pub(crate) fn stride(&self) -> usize {
+        self.ring.stride()
     }
 
     /// True when the lane has nothing, in the cut or out of it.
@@ -157,23 +167,21 @@ impl<E: Event> LaneEnd<E> {
         let Self { id, origin, clocked, ring, tally, .. } = self;
         tally.changed = true;
         let (stamps, lane, origin) = (if *clocked { u64::MAX } else { Stamp::UNCLOCKED.0 }, *id, *origin);
-        let first = tally.left_ring;
-        let mut noting = Noting { tally, done: 0, refused: 0 };
-        let taken = ring.take(limit, count, |key, item| {
+        let taken = ring.take(limit, count, |key, position, item| {
             let envelope = Envelope {
                 stamp: Stamp(key & stamps),
                 lane,
-                sequence: Sequence(first + noting.done),
+                sequence: Sequence(position),
                 origin: item.event.origin().unwrap_or(origin),
                 operation: item.event.operation(),
                 parts: 1,
                 facets: &item.facets,
                 event: &item.event,
             };
-            noting.refused += u64::from(apply(envelope) == Applied::Refused);
-            noting.done += 1;
+            if apply(envelope) == Applied::Refused {
+                tally.refused += 1;
+            }
         });
-        drop(noting);
         if ring.should_settle() {
             self.settle();
         }
@@ -202,7 +210,9 @@ impl<E: Event> LaneEnd<E> {
             facets: &unread.item.facets,
             event: &unread.item.event,
         };
-        tally.note(apply(envelope));
+        if apply(envelope) == Applied::Refused {
+            tally.refused += 1;
+        }
         let done = hand.remove_first();
         tally.left_hand += 1;
         // Dropped when it is counted: its `drop` is the host's code.
@@ -216,15 +226,13 @@ impl<E: Event> LaneEnd<E> {
             (ring, _) => ring.is_some(),
         };
         let item = if ring_first {
-            let item = self.ring.pop()?;
-            self.tally.left_ring += 1;
-            item
+            self.ring.pop()?
         } else {
             let item = self.hand.remove_first()?.item;
             self.tally.left_hand += 1;
             item
         };
-        self.tally.note(Applied::Refused);
+        self.tally.refused += 1;
         self.tally.changed = true;
         Some((item.facets, item.event))
     }
@@ -238,36 +246,12 @@ impl<E: Event> LaneEnd<E> {
         }
         let counts = &self.shared.counts.main_lane;
         counts.taken.set(tally.taken);
-        counts.left_ring.set(tally.left_ring);
+        // Everything that left was applied or refused.
+        let left_ring = self.ring.position();
+        counts.left_ring.set(left_ring);
         counts.left_hand.set(tally.left_hand);
         counts.refused.set(tally.refused);
-        counts.applied.set(tally.applied);
-    }
-}
-
-/// Notes what became of a run of events in the ring, also when one of them unwinds.
-struct Noting<'a> {
-    tally: &'a mut Tally,
-    done: u64,
-    refused: u64,
-}
-
-impl Drop for Noting<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.tally.left_ring += self.done;
-        self.tally.refused += self.refused;
-        self.tally.applied += self.done - self.refused;
-    }
-}
-
-impl Tally {
-    #[inline]
-    fn note(&mut self, applied: Applied) {
-        match applied {
-            Applied::Yes => self.applied += 1,
-            Applied::Refused => self.refused += 1,
-        }
+        counts.applied.set(left_ring + tally.left_hand - tally.refused);
     }
 }
 

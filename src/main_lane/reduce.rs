@@ -47,6 +47,13 @@ impl<F> Effects<F> {
         Self { pending: VecDeque::new(), misrouted_to: None }
     }
 
+    /// Forgets what was asked for by an event that was not applied after all.
+    #[cold]
+    pub(crate) fn take_back(&mut self, asked_before: usize) {
+        self.misrouted_to = None;
+        self.pending.truncate(asked_before);
+    }
+
     /// Asks for `effect` to be run after this batch.
     pub fn push(&mut self, effect: F) {
         self.pending.push_back(effect);

@@ -27,6 +27,12 @@ use crate::snapshot::Version;
 /// How many turns go by between two looks at the counts that become diagnostics.
 const REPORT_EVERY: u32 = 64;
 
+/// A turn with so many events shows that producers push faster than turns are taken.
+const DENSE: usize = 4;
+/// How often a processor that waits for more pauses between two looks, at first and at most.
+const PAUSES_MIN: u32 = 16;
+const PAUSES_MAX: u32 = 64;
+
 /// The one consumer of a pipeline, and the owner of its state.
 ///
 /// A host drives it in one of three ways: it calls [`turn`](MainLane::turn) from a loop of its own, it hands it to a
@@ -52,6 +58,8 @@ pub struct MainLane<S: Reducer> {
     /// The newest bound below which everything is applied.
     settled: Stamp,
     turns: u64,
+    /// How many events the last turn applied.
+    last: usize,
     until_report: u32,
     /// The lane whose event is being applied.
     current: Place,
@@ -83,6 +91,7 @@ impl<S: Reducer> MainLane<S> {
             cut_first: false,
             settled: Stamp(0),
             turns: 0,
+            last: 0,
             until_report: REPORT_EVERY,
             current: Place { clocked: false, at: 0 },
         }
@@ -117,6 +126,9 @@ impl<S: Reducer> MainLane<S> {
             return Ok(self.summary(0, None, Left::More));
         }
         if !self.open_batch {
+            if self.last >= DENSE {
+                self.keep_distance();
+            }
             self.publishing.take_request();
         }
         self.cut();
@@ -130,6 +142,7 @@ impl<S: Reducer> MainLane<S> {
             Ok(applied) => applied,
             Err(message) => return Err(self.stop(message)),
         };
+        self.last = events;
         if events > 0 {
             self.turns += 1;
             self.hub.core.counts.turns.add(1);
@@ -222,6 +235,33 @@ impl<S: Reducer> MainLane<S> {
         );
     }
 
+    /// Lets producers that push flat out get ahead a little.
+    ///
+    /// A main lane at the heels of a producer takes each line of its ring from it half-written, and both wait for it to
+    /// come back: in bulk the same events take a fraction of the time. So when the last turn was dense, this waits as long
+    /// as more keeps coming, up to about a microsecond in all. It looks in growing intervals, for each look takes a line
+    /// from the producer too. Events that come one by one are never waited for.
+    #[cold]
+    fn keep_distance(&self) {
+        let Lanes { unclocked, clocked, .. } = &self.lanes;
+        let (mut seen, mut pauses) = (0, PAUSES_MIN);
+        loop {
+            let mut now = 0;
+            for lane in unclocked.iter().chain(clocked) {
+                let visible = lane.visible();
+                if visible >= lane.stride() {
+                    return;
+                }
+                now += visible;
+            }
+            if now == seen || pauses > PAUSES_MAX {
+                return;
+            }
+            (0..pauses).for_each(|_| std::hint::spin_loop());
+            (seen, pauses) = (now, 2 * pauses);
+        }
+    }
+
     /// Takes a new cut if the last one is applied and there is anything to cut; looks at unclocked lanes every time.
     fn cut(&mut self) {
         let Self { hub, letters, phase, publishing, lanes, .. } = self;
@@ -312,7 +352,7 @@ impl<S: Reducer> MainLane<S> {
     /// The reducer panicked on the event at the head of the current lane.
     #[cold]
     fn stop(&mut self, message: String) -> TurnError<S::Event> {
-        let by_reducer = self.applying.forget_event();
+        let by_reducer = self.applying.is_by_reducer();
         // The effects of the events before it; there will be no other turn to run them in.
         self.reconcile(&Pace::new(Budget::UNLIMITED));
         if !by_reducer {

@@ -15,11 +15,10 @@ pub(crate) fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
 pub(crate) struct Producer<T>(rtrb::Producer<T>);
 
 impl<T> Producer<T> {
-    /// How many slots are free: at least `wanted` of them, or exactly how many there are.
+    /// How many slots are free.
     #[inline]
-    pub(crate) fn room(&self, wanted: usize) -> usize {
-        let known = self.0.cached_slots();
-        if known >= wanted { known } else { self.0.slots() }
+    pub(crate) fn room(&self) -> usize {
+        self.0.slots()
     }
 
     #[inline]
@@ -27,19 +26,22 @@ impl<T> Producer<T> {
         self.0.push(value).map_err(|rtrb::PushError::Full(value)| value)
     }
 
-    /// Writes what `next` yields, `limit` values at most, and makes them visible with one store. Returns how many.
-    /// `limit` must not exceed the room. If `next` unwinds, what it yielded before is made visible all the same. `before` is
-    /// told how many there are, if any, before they are visible.
+    /// Writes `first` and what `next` yields, `limit` values at most, and makes them visible with one store. Returns how many.
+    /// `limit` must be one at least, and not exceed the room. If `next` unwinds, what it yielded before is made visible all the same. `before` is
+    /// told how many there are, before they are visible.
     #[inline]
     pub(crate) fn fill(
         &mut self,
         limit: usize,
+        first: T,
         mut next: impl FnMut() -> Option<T>,
         before: impl FnOnce(usize),
     ) -> usize {
-        let Ok(chunk) = self.0.write_chunk_uninit(limit) else { return 0 };
+        let Ok(chunk) = self.0.write_chunk_uninit(limit) else {
+            unreachable!("a producer asks for no more than it saw")
+        };
         let mut filling = Filling { chunk: Some(chunk), before: Some(before), written: 0 };
-        filling.write(&mut next);
+        filling.write(first, &mut next);
         filling.written
     }
 }
@@ -53,15 +55,18 @@ struct Filling<'a, T, B: FnOnce(usize)> {
 
 impl<T, B: FnOnce(usize)> Filling<'_, T, B> {
     #[inline]
-    fn write(&mut self, next: &mut impl FnMut() -> Option<T>) {
+    fn write(&mut self, first: T, next: &mut impl FnMut() -> Option<T>) {
         let Some(chunk) = self.chunk.as_mut() else { return };
-        let (first, second) = chunk.as_mut_slices();
-        for slot in first {
+        let (before_end, after_wrap) = chunk.as_mut_slices();
+        let Some((slot, before_end)) = before_end.split_first_mut() else { return };
+        slot.write(first);
+        self.written = 1;
+        for slot in before_end {
             let Some(value) = next() else { return };
             slot.write(value);
             self.written += 1;
         }
-        for slot in second {
+        for slot in after_wrap {
             let Some(value) = next() else { return };
             slot.write(value);
             self.written += 1;
@@ -166,11 +171,11 @@ mod tests {
                 assert!(n < 3, "third");
                 Some(n.to_string())
             };
-            producer.fill(4, next, |written| assert_eq!(written, 2))
+            producer.fill(4, "0".to_string(), next, |written| assert_eq!(written, 3))
         }));
         assert!(unwound.is_err());
-        assert_eq!(consumer.visible(), 2);
-        assert_eq!(consumer.pop().as_deref(), Some("1"));
+        assert_eq!(consumer.visible(), 3);
+        assert_eq!(consumer.pop().as_deref(), Some("0"));
     }
 
     #[test]

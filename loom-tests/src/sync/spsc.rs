@@ -54,11 +54,7 @@ pub(crate) struct Producer<T> {
 }
 
 impl<T> Producer<T> {
-    pub(crate) fn room(&self, wanted: usize) -> usize {
-        let known = self.known();
-        if known >= wanted {
-            return known;
-        }
+    pub(crate) fn room(&self) -> usize {
         self.head.set(self.ring.head.load(Acquire));
         self.known()
     }
@@ -68,7 +64,7 @@ impl<T> Producer<T> {
     }
 
     pub(crate) fn push(&mut self, value: T) -> Result<(), T> {
-        if self.room(1) == 0 {
+        if self.known() == 0 && self.room() == 0 {
             return Err(value);
         }
         self.ring.write(self.tail, value);
@@ -79,19 +75,20 @@ impl<T> Producer<T> {
     pub(crate) fn fill(
         &mut self,
         limit: usize,
+        first: T,
         mut next: impl FnMut() -> Option<T>,
         before: impl FnOnce(usize),
     ) -> usize {
-        let mut written = 0;
-        while written < limit.min(self.room(limit)) {
+        assert!((1..=self.known()).contains(&limit), "a producer asks for no more than it saw");
+        self.ring.write(self.tail, first);
+        let mut written = 1;
+        while written < limit {
             let Some(value) = next() else { break };
             self.ring.write(self.tail + written as u64, value);
             written += 1;
         }
-        if written > 0 {
-            before(written);
-            self.publish(written);
-        }
+        before(written);
+        self.publish(written);
         written
     }
 
