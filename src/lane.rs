@@ -184,6 +184,8 @@ pub struct Lane<E: Event> {
 struct Preparing<E: Event> {
     dress: Option<Dresser<E>>,
     classify: Option<Classifier<E>>,
+    /// There is neither.
+    is_plain: bool,
 }
 
 /// Whether anything is to be done to events before they are pushed: told apart once per call, not once per event.
@@ -199,9 +201,9 @@ pub(crate) enum Order {
 }
 
 impl<E: Event> Preparing<E> {
-    #[inline]
-    fn is_plain(&self) -> bool {
-        self.dress.is_none() && self.classify.is_none()
+    fn new(dress: Option<Dresser<E>>, classify: Option<Classifier<E>>) -> Self {
+        let is_plain = dress.is_none() && classify.is_none();
+        Self { dress, classify, is_plain }
     }
 
     #[inline]
@@ -266,7 +268,7 @@ impl<E: Event> Lane<E> {
     /// As [`push`](Lane::push); the facets come back filled in.
     #[inline]
     pub fn push_with(&mut self, facets: E::Facets, event: E) -> Result<(), Refused<(E::Facets, E)>> {
-        if self.preparing.is_plain() { self.push_one::<PLAIN>(facets, event) } else { self.push_dressed(facets, event) }
+        if self.preparing.is_plain { self.push_one::<PLAIN>(facets, event) } else { self.push_dressed(facets, event) }
     }
 
     /// Out of the way of those that are plain.
@@ -350,7 +352,7 @@ impl<E: Event> Lane<E> {
         &mut self,
         pairs: &mut impl Iterator<Item = (E::Facets, E)>,
     ) -> Result<usize, Refused<(E::Facets, E)>> {
-        if self.preparing.is_plain() { self.push_all::<PLAIN>(pairs) } else { self.push_all::<DRESSED>(pairs) }
+        if self.preparing.is_plain { self.push_all::<PLAIN>(pairs) } else { self.push_all::<DRESSED>(pairs) }
     }
 
     fn push_all<const HOW: bool>(
@@ -469,27 +471,27 @@ enum Room {
     Closed,
 }
 
-/// A push under way. Leaves the gate when it is dropped, however the push ends, and rings after that: a main lane that
-/// waits for events, or for the gate to be quiet, has something to look at.
+/// A push under way. When it ends, accepted or not, the gate is left first, and then the main lane is woken: what it waits
+/// for may be that the gate is quiet.
 struct Pushing<'a> {
-    entered: Option<Entered<'a>>,
-    bell: &'a Bell,
+    _entered: Entered<'a>,
+    _then: Ringing<'a>,
 }
 
+struct Ringing<'a>(&'a Bell);
+
 impl<'a> Pushing<'a> {
-    /// `None` when the lane is shut.
     #[inline]
     fn enter(shared: &'a LaneShared, core: &'a Core) -> Option<Self> {
-        let pushing = Pushing { entered: shared.gate.enter(), bell: &core.bell };
-        if pushing.entered.is_some() { Some(pushing) } else { None }
+        let then = Ringing(&core.bell);
+        Some(Pushing { _entered: shared.gate.enter()?, _then: then })
     }
 }
 
-impl Drop for Pushing<'_> {
+impl Drop for Ringing<'_> {
     #[inline]
     fn drop(&mut self) {
-        drop(self.entered.take());
-        self.bell.ring();
+        self.0.ring();
     }
 }
 

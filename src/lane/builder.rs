@@ -194,7 +194,7 @@ impl<S: Reducer> LaneBuilder<S> {
             shared,
             ring: producer,
             table: Coalescer::new(table, settings.keys),
-            preparing: Preparing { dress, classify },
+            preparing: Preparing::new(dress, classify),
             order: if settings.clocked { Order::Clocked } else { Order::Unclocked },
             lossy_sequence: 0,
             overflow: settings.overflow,
