@@ -34,12 +34,12 @@ pub(crate) enum Command {
 #[cfg(feature = "burst")]
 #[derive(Args, Debug)]
 pub(crate) struct BurstArgs {
-    /// Which workloads to run; all of them by default.
+    /// Which workloads to run, such as `W1`; all of them by default.
     pub(crate) workloads: Vec<String>,
 
     /// How often each contender has its slice.
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    pub(crate) rounds: usize,
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) rounds: u32,
 
     /// Events of each producer in a slice.
     #[arg(long, value_name = "N", default_value_t = 500_000)]
@@ -48,6 +48,10 @@ pub(crate) struct BurstArgs {
     /// The seed of the order in which contenders have their turn.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
+
+    /// Prints one JSON object instead of tables.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 const EXAMPLES: &str = "\

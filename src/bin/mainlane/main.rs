@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Some(Command::Run(args)) => run::run(args),
         #[cfg(feature = "burst")]
-        Some(Command::Burst(args)) => Ok(burst::run(&args)),
+        Some(Command::Burst(args)) => burst::run(&args),
         None => run::run(args::RunArgs::default()),
     };
     match outcome {

@@ -1,6 +1,45 @@
 //! The machine, as far as a benchmark must know it.
 
+use std::fmt;
 use std::thread::available_parallelism;
+
+use serde::Serialize;
+
+/// What the figures were taken on.
+#[derive(Serialize)]
+pub(crate) struct Machine {
+    cores: usize,
+    system: &'static str,
+    processor: &'static str,
+    optimised: bool,
+}
+
+impl Machine {
+    pub(crate) fn here() -> Self {
+        Self {
+            cores: cores(),
+            system: std::env::consts::OS,
+            processor: std::env::consts::ARCH,
+            optimised: !cfg!(debug_assertions),
+        }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cores, system, processor, optimised } = self;
+        write!(f, "{cores} cores, {processor}, {system}")?;
+        if *optimised { Ok(()) } else { f.write_str(", NOT OPTIMISED: build with --release") }
+    }
+}
+
+/// Says so when there are more threads than cores.
+pub(crate) fn note_if_crowded(producers: usize) -> Option<String> {
+    let cores = cores();
+    (!is_enough_for(producers)).then(|| {
+        format!("oversubscribed: {producers} producers and a consumer on {cores} cores, unpinned; the system's scheduler is in the figures")
+    })
+}
 
 /// How many cores this process may use.
 pub(crate) fn cores() -> usize {

@@ -1,8 +1,15 @@
-//! `mainlane burst`: side by side with the peers.
+//! `mainlane burst`: mainlane side by side with its peers, in one process.
+//!
+//! All contenders of a table run in turn, in short slices, in random order, round after round; what they deliver is checked
+//! in every slice. Figures are medians with quartiles, comparisons are of slices of the same round: machines change their
+//! mind from minute to minute.
 
+mod bursts;
 mod machine;
+mod openloop;
 mod ours;
 mod peers;
+mod report;
 mod rounds;
 mod stream;
 mod transport;
@@ -10,29 +17,36 @@ mod transport;
 use std::process::ExitCode;
 
 use crate::args::BurstArgs;
+use rounds::Table;
 
-pub(crate) fn run(args: &BurstArgs) -> ExitCode {
-    let load = |batch| stream::Load { capacity: 1024, batch, events: args.events };
-    for (name, contenders) in [
-        ("W0 single", stream::contenders::<i64, 1>(load(1))),
-        ("W0 batch 32", stream::contenders::<i64, 1>(load(32))),
-        ("W5 single", stream::contenders::<transport::Wide<1>, 3>(load(1))),
-        ("W5 batch 16", stream::contenders::<transport::Wide<1>, 3>(load(16))),
-    ] {
-        if !args.workloads.is_empty() && !args.workloads.iter().any(|wanted| name.contains(wanted)) {
-            continue;
-        }
-        println!("{name}");
-        for row in rounds::run(contenders, args.rounds, args.seed) {
-            println!(
-                "  {:50} {:8.1} M/s [{:.1} {:.1}]  {:.2}",
-                row.name,
-                row.spread.median / 1e6,
-                row.spread.lower / 1e6,
-                row.spread.upper / 1e6,
-                row.ratio.median
-            );
-        }
+/// A workload: its short name, what it is about, and how it is run.
+struct Workload {
+    name: &'static str,
+    about: &'static str,
+    tables: fn(&BurstArgs) -> Vec<Table>,
+}
+
+const WORKLOADS: &[Workload] = &[
+    Workload { name: "W0", about: "one producer, flat out", tables: stream::one_producer },
+    Workload { name: "W1", about: "bursts with a pause before each", tables: bursts::tables },
+    Workload { name: "W2", about: "a steady rate, and the time from the intended moment", tables: openloop::tables },
+    Workload { name: "W5", about: "three producers, flat out", tables: stream::three_producers },
+];
+
+pub(crate) fn run(args: &BurstArgs) -> Result<ExitCode, String> {
+    let known = |wanted: &&String| WORKLOADS.iter().any(|workload| workload.name.eq_ignore_ascii_case(wanted));
+    if let Some(unknown) = args.workloads.iter().find(|wanted| !known(wanted)) {
+        let names: Vec<_> =
+            WORKLOADS.iter().map(|workload| format!("{} ({})", workload.name, workload.about)).collect();
+        return Err(format!("there is no workload {unknown}; there are {}", names.join(", ")));
     }
-    ExitCode::SUCCESS
+    let wanted = |workload: &&Workload| {
+        args.workloads.is_empty() || args.workloads.iter().any(|wanted| workload.name.eq_ignore_ascii_case(wanted))
+    };
+    let mut tables = Vec::new();
+    for workload in WORKLOADS.iter().filter(wanted) {
+        crate::say(format_args!("{}: {}", workload.name, workload.about));
+        tables.extend((workload.tables)(args));
+    }
+    report::write(&tables, args)
 }

@@ -1,5 +1,6 @@
 //! Contenders in turn, in short slices, in random order; and what comes of it.
 
+use hdrhistogram::Histogram;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
@@ -7,25 +8,55 @@ use serde::Serialize;
 
 /// One that is measured beside others.
 pub(crate) struct Contender {
-    pub(crate) name: String,
-    /// Runs one slice; returns its figure.
-    pub(crate) slice: Box<dyn FnMut() -> f64>,
+    name: String,
+    slice: Box<dyn FnMut() -> Figure>,
 }
 
-impl Contender {
-    pub(crate) fn new(name: impl Into<String>, slice: impl FnMut() -> f64 + 'static) -> Self {
-        Self { name: name.into(), slice: Box::new(slice) }
+/// What one slice gives.
+pub(crate) struct Figure {
+    /// In the unit of its table.
+    pub(crate) value: f64,
+    /// In nanoseconds, where the workload is about time.
+    pub(crate) latency: Option<Histogram<u64>>,
+}
+
+impl From<f64> for Figure {
+    fn from(value: f64) -> Self {
+        Self { value, latency: None }
     }
 }
 
-/// What one contender did, round by round.
-#[derive(Clone, Serialize)]
+impl Contender {
+    pub(crate) fn new<F: Into<Figure>>(name: impl Into<String>, mut slice: impl FnMut() -> F + 'static) -> Self {
+        Self { name: name.into(), slice: Box::new(move || slice().into()) }
+    }
+}
+
+/// Contenders side by side, in one workload with one setting.
+#[derive(Serialize)]
+pub(crate) struct Table {
+    /// The workload's short name and what is set.
+    pub(crate) name: String,
+    pub(crate) unit: &'static str,
+    /// True when the larger figure is the better one.
+    pub(crate) more_is_better: bool,
+    /// What a reader must know: that there were fewer cores than threads, say.
+    pub(crate) notes: Vec<String>,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// What one contender did.
+#[derive(Serialize)]
 pub(crate) struct Row {
     pub(crate) name: String,
+    /// Round by round.
     pub(crate) figures: Vec<f64>,
     pub(crate) spread: Spread,
-    /// Against the first contender, slice against slice of the same round.
-    pub(crate) ratio: Spread,
+    /// The first contender against this one, slice against slice of the same round; above one, the first is better.
+    pub(crate) first_against_this: Spread,
+    pub(crate) latency_ns: Option<Percentiles>,
+    /// For the curves: percentile and nanoseconds.
+    pub(crate) curve: Vec<(f64, u64)>,
 }
 
 /// A median with its quartiles.
@@ -49,29 +80,106 @@ impl Spread {
     }
 }
 
+/// Of all slices together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Percentiles {
+    pub(crate) p50: u64,
+    pub(crate) p90: u64,
+    pub(crate) p99: u64,
+    pub(crate) p999: u64,
+    pub(crate) p9999: u64,
+    pub(crate) max: u64,
+}
+
+/// A histogram of nanoseconds, up to a minute, with three digits.
+pub(crate) fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are in order")
+}
+
+impl Percentiles {
+    fn of(latency: &Histogram<u64>) -> Self {
+        let at = |percentile| latency.value_at_percentile(percentile);
+        Self { p50: at(50.0), p90: at(90.0), p99: at(99.0), p999: at(99.9), p9999: at(99.99), max: latency.max() }
+    }
+}
+
 /// Runs every contender once in each round, after one that does not count.
-pub(crate) fn run(mut contenders: Vec<Contender>, rounds: usize, seed: u64) -> Vec<Row> {
+pub(crate) fn run(
+    name: impl Into<String>,
+    unit: &'static str,
+    more_is_better: bool,
+    mut contenders: Vec<Contender>,
+    rounds: usize,
+    seed: u64,
+) -> Table {
     let mut random = SmallRng::seed_from_u64(seed);
     let mut figures = vec![Vec::with_capacity(rounds); contenders.len()];
+    let mut latencies: Vec<Option<Histogram<u64>>> = contenders.iter().map(|_| None).collect();
     let mut order: Vec<_> = (0..contenders.len()).collect();
     for round in 0..=rounds {
         order.shuffle(&mut random);
         for &at in &order {
             let figure = (contenders[at].slice)();
-            if round > 0 {
-                figures[at].push(figure);
+            if round == 0 {
+                continue;
+            }
+            figures[at].push(figure.value);
+            if let Some(latency) = figure.latency {
+                let all = latencies[at].get_or_insert_with(histogram);
+                all.add(&latency).expect("both have the same bounds");
             }
         }
     }
     let first = figures[0].clone();
-    contenders
-        .into_iter()
-        .zip(figures)
-        .map(|(contender, figures)| Row {
-            name: contender.name,
-            spread: Spread::of(figures.iter().copied()),
-            ratio: Spread::of(figures.iter().zip(&first).map(|(figure, first)| figure / first)),
-            figures,
-        })
+    let better = |first: f64, this: f64| if more_is_better { first / this } else { this / first };
+    let rows = contenders.into_iter().zip(figures).zip(latencies).map(|((contender, figures), latency)| Row {
+        name: contender.name,
+        spread: Spread::of(figures.iter().copied()),
+        first_against_this: Spread::of(first.iter().zip(&figures).map(|(first, this)| better(*first, *this))),
+        latency_ns: latency.as_ref().map(Percentiles::of),
+        curve: latency.map_or_else(Vec::new, |latency| curve(&latency)),
+        figures,
+    });
+    Table { name: name.into(), unit, more_is_better, notes: Vec::new(), rows: rows.collect() }
+}
+
+/// So many nanoseconds at each percentile, closer and closer to all of them.
+fn curve(latency: &Histogram<u64>) -> Vec<(f64, u64)> {
+    latency
+        .iter_quantiles(4)
+        .map(|step| (step.quantile_iterated_to(), step.value_iterated_to()))
+        .take_while(|(quantile, _)| *quantile < 0.999_999)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spread_is_the_median_and_its_quartiles() {
+        assert_eq!(Spread::of([4.0, 1.0, 3.0, 2.0, 5.0]), Spread { lower: 2.0, median: 3.0, upper: 4.0 });
+        assert_eq!(Spread::of([1.0, 2.0]), Spread { lower: 1.25, median: 1.5, upper: 1.75 });
+    }
+
+    #[test]
+    fn ratios_are_of_the_same_round_and_say_how_much_better_the_first_is() {
+        let contenders = vec![Contender::new("first", || 4.0), Contender::new("half as good", || 8.0)];
+        let table = run("t", "ns", false, contenders, 5, 1);
+        assert_eq!(table.rows[1].first_against_this.median, 2.0);
+        assert_eq!(table.rows[0].figures.len(), 5);
+    }
+
+    #[test]
+    fn latencies_of_all_rounds_are_one_histogram() {
+        let slice = || {
+            let mut latency = histogram();
+            (1..=1000).for_each(|ns| latency.record(ns).unwrap());
+            Figure { value: 1.0, latency: Some(latency) }
+        };
+        let table = run("t", "ns", false, vec![Contender::new("a", slice)], 3, 1);
+        let latency = table.rows[0].latency_ns.unwrap();
+        assert_eq!((latency.p50, latency.p99, latency.max), (500, 990, 1000));
+        assert!(table.rows[0].curve.len() > 5);
+    }
 }

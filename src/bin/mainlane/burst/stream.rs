@@ -2,26 +2,45 @@
 
 use mainlane::Publish;
 
+use super::BurstArgs;
 use super::machine;
 use super::ours::Mainlane;
 use super::peers::{
     Crossbeam, DisruptorMulti, DisruptorSingle, Flume, HandMade, Kanal, Of, Rings, Std, Thingbuf, Tokio,
 };
-use super::rounds::Contender;
-use super::transport::{Checked, Meter, Payload, Sending, Transport, run};
+use super::rounds::{self, Contender, Table};
+use super::transport::{Checked, Meter, Payload, Sending, Transport, Wide, run};
 
 /// What one slice pushes.
 #[derive(Clone, Copy)]
-pub(crate) struct Load {
-    pub(crate) capacity: usize,
+struct Load {
+    capacity: usize,
     /// Events per push; one is pushed singly.
-    pub(crate) batch: usize,
+    batch: usize,
     /// Of each producer, in all.
-    pub(crate) events: u64,
+    events: u64,
+}
+
+pub(crate) fn one_producer(args: &BurstArgs) -> Vec<Table> {
+    [1, 32].map(|batch| table::<i64, 1>("W0 one producer of 8 bytes", batch, args)).into()
+}
+
+pub(crate) fn three_producers(args: &BurstArgs) -> Vec<Table> {
+    [1, 16].map(|batch| table::<Wide<1>, 3>("W5 three producers of 24 bytes", batch, args)).into()
+}
+
+fn table<T: Payload, const PRODUCERS: usize>(name: &str, batch: usize, args: &BurstArgs) -> Table {
+    let load = Load { capacity: 1024, batch, events: args.events };
+    let how = if batch == 1 { "one by one".to_owned() } else { format!("in batches of {batch}") };
+    let contenders = contenders::<T, PRODUCERS>(load);
+    let name = format!("{name}, {how}");
+    let mut table = rounds::run(name, "events per second", true, contenders, args.rounds as usize, args.seed);
+    table.notes.extend(machine::note_if_crowded(PRODUCERS));
+    table
 }
 
 /// All contenders, for `PRODUCERS` producers of `T`. The first is what the others are compared with.
-pub(crate) fn contenders<T: Payload, const PRODUCERS: usize>(load: Load) -> Vec<Contender> {
+fn contenders<T: Payload, const PRODUCERS: usize>(load: Load) -> Vec<Contender> {
     let ours = |clocked, publish| Mainlane { clocked, publish };
     let mut all = vec![
         of::<T, _, PRODUCERS>("mainlane, in causal order", ours(true, Publish::OnRequest), load),
