@@ -74,7 +74,7 @@ impl Pace {
     pub(crate) fn allowance(&mut self) -> usize {
         let Some(timed) = &mut self.timed else { return self.left };
         if self.credit == 0 {
-            self.credit = timed.stride();
+            self.credit = timed.stride(Instant::now());
         }
         self.credit.min(self.left)
     }
@@ -92,8 +92,8 @@ impl Pace {
 }
 
 impl Timed {
-    fn stride(&mut self) -> usize {
-        let now = Instant::now();
+    /// How many events may be applied from `now` to the next look at the clock.
+    fn stride(&mut self, now: Instant) -> usize {
         if now >= self.deadline {
             return 0;
         }
@@ -137,5 +137,45 @@ mod tests {
     #[test]
     fn a_time_past_the_end_of_the_clock_is_no_limit() {
         assert_eq!(Pace::new(Budget::time(Duration::MAX).and_events(5)).allowance(), 5);
+    }
+
+    #[test]
+    fn a_budget_is_what_it_was_asked_to_be() {
+        let second = Some(Duration::from_secs(1));
+        let budget = |events, time| Budget { events, time };
+        assert_eq!(Budget::time(Duration::from_secs(1)), budget(usize::MAX, second));
+        assert_eq!(Budget::millis(1000).and_events(3), budget(3, second));
+        assert_eq!(Budget::events(3), budget(3, None));
+    }
+
+    #[test]
+    fn only_a_time_that_is_up_is_over() {
+        assert!(Pace::new(Budget::time(Duration::ZERO)).is_over());
+        assert!(!Pace::new(Budget::time(Duration::from_secs(3600))).is_over());
+        assert!(!Pace::new(Budget::events(0)).is_over(), "there was no time to be over");
+    }
+
+    #[test]
+    fn what_is_spent_is_gone_from_both_the_budget_and_the_stretch_to_the_next_look() {
+        let mut pace = Pace::new(Budget::time(Duration::from_secs(3600)).and_events(7));
+        assert_eq!(pace.allowance(), 2);
+        pace.spend(1);
+        assert_eq!((pace.allowance(), pace.left), (1, 6));
+        pace.spend(1);
+        assert_eq!(pace.allowance(), 4);
+        pace.spend(4);
+        assert_eq!(pace.allowance(), 1, "the clock would allow eight");
+    }
+
+    #[test]
+    fn quick_events_double_the_stretch_between_two_looks_and_slow_ones_quarter_it() {
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let mut timed = Timed { deadline: at(16_000), slice: Duration::from_secs(1), looked: start, stride: 1 };
+        let quick = [499, 998, 1497, 1996].map(|now| timed.stride(at(now)));
+        assert_eq!(quick, [2, 4, 8, 8]);
+        let slow = [2496, 2996, 3496].map(|now| timed.stride(at(now)));
+        assert_eq!(slow, [2, 1, 1], "half a slice is already slow");
+        assert_eq!([15_999, 16_000].map(|now| timed.stride(at(now))), [1, 0]);
     }
 }
