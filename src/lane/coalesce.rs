@@ -175,7 +175,7 @@ fn settle<K>(entries: &mut [Entry<K>], entry_of_slot: &[u32], lists: &mut [List]
 }
 
 fn move_to<K>(entries: &mut [Entry<K>], lists: &mut [List], entry: usize, list: usize) {
-    if lists[list].last == entry as u32 && entries[entry].list as usize == list {
+    if lists[list].last == entry as u32 {
         return;
     }
     unlink(entries, lists, entry);
@@ -293,6 +293,22 @@ mod tests {
         assert_eq!(push(&mut lane, 2, Tier::BACKGROUND, 3), Pushed::Inserted);
         assert_eq!(push(&mut lane, 3, Tier::BACKGROUND, 4), Pushed::Inserted, "the entry of key 1 is idle");
         assert_eq!(take(&mut main), [3, 4]);
+    }
+
+    #[test]
+    fn a_coalesced_value_has_the_newers_place_and_stands_for_all_its_parts() {
+        let (mut lane, mut main) = coalescer(1);
+        for (sequence, parts) in [(1, 1), (5, 3), (9, 1)] {
+            let unread = Unread { key: 2 * sequence, sequence, parts, item: sequence };
+            let add = |sum: &mut u64, newer| {
+                *sum += newer;
+                Coalesced::Merged
+            };
+            lane.push(&1, Tier::NORMAL, unread, add, || ());
+        }
+        let mut taken = Vec::new();
+        main.collect(Bound::OPEN, |value| taken.push((value.key, value.sequence, value.parts, value.item)));
+        assert_eq!(taken, [(18, 9, 5, 15)]);
     }
 
     #[test]
