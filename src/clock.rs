@@ -89,3 +89,30 @@ impl Clock {
         Bound(critical_key(self.counter.fetch_add(1, Relaxed)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_critical_event_comes_after_the_lossy_ones_that_read_its_stamp() {
+        assert_eq!((lossy_key(3), critical_key(3), lossy_key(4)), (6, 7, 8));
+        assert_eq!(Stamp(critical_key(3)).as_u64(), 7);
+    }
+
+    #[test]
+    fn critical_pushes_and_cuts_move_the_clock_and_looking_at_it_does_not() {
+        let clock = Clock::new();
+        assert_eq!((clock.read(), clock.take(3), clock.read()), (1, 1, 4));
+        assert_eq!((clock.cut(), clock.read()), (Bound(critical_key(4)), 5));
+    }
+
+    #[test]
+    fn a_stamp_from_before_a_cut_is_below_its_bound_and_one_from_after_it_is_not() {
+        let clock = Clock::new();
+        let before = [lossy_key(clock.read()), critical_key(clock.take(1)), lossy_key(clock.read())];
+        let Bound(bound) = clock.cut();
+        assert!(before.iter().all(|key| *key < bound));
+        assert!(lossy_key(clock.read()) >= bound);
+    }
+}

@@ -287,3 +287,50 @@ impl<E: Event> fmt::Debug for Envelope<'_, E> {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Eq)]
+    struct Plain(u8);
+
+    impl Event for Plain {
+        type Key = u8;
+        type Facets = ();
+
+        fn class(&self) -> Class<u8> {
+            Class::Critical
+        }
+    }
+
+    #[test]
+    fn an_event_that_says_no_more_than_its_class_is_the_states_and_is_replaced() {
+        let mut event = Plain(1);
+        assert_eq!((event.operation(), event.origin(), event.authority()), (None, None, Authority::STATE));
+        assert!(event.kind().ends_with("::Plain"), "{}", event.kind());
+        assert_eq!(event.coalesce(Plain(2)), Coalesced::Replaced);
+        assert_eq!(event, Plain(2));
+    }
+
+    #[test]
+    fn owners_are_told_apart_by_number_and_printed_by_name() {
+        let [layout, screen, model] =
+            [(5, "layout"), (5, "screen"), (6, "layout")].map(|(id, name)| Authority::new(id, name));
+        assert!(layout == screen && layout != model);
+        assert_eq!((layout.bit(), model.bit()), (32, 64));
+        assert_eq!((layout.name(), screen.to_string().as_str()), ("layout", "screen"));
+    }
+
+    #[test]
+    fn an_envelope_prints_what_is_around_the_event_but_not_the_event() {
+        let (lane, sequence, origin) = (LaneId(3), Sequence(4), Origin::built_in("pane", 5));
+        let (facets, event) = (&(), &Plain(1));
+        let envelope = Envelope { stamp: Stamp(9), lane, sequence, origin, operation: None, parts: 2, facets, event };
+        let printed = format!("{envelope:?}");
+        for part in ["stamp: 9", "lane: 3", "sequence: 4", "origin: pane/5", "parts: 2", "::Plain\""] {
+            assert!(printed.contains(part), "{printed}");
+        }
+        assert_eq!((lane.number(), sequence.as_u64(), lane.to_string().as_str()), (3, 4, "lane 3"));
+    }
+}

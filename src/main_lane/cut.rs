@@ -93,3 +93,102 @@ pub(crate) fn until_stable<L: Extend>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A lane of which a look shows what ends before a key, and that shows something new in some passes after that.
+    #[derive(Clone, Copy)]
+    struct Showing {
+        shows: Option<u64>,
+        unseen: bool,
+        passes: u32,
+    }
+
+    impl Extend for Showing {
+        fn look(&mut self) -> bool {
+            self.shows.is_some()
+        }
+
+        fn has_unseen(&mut self) -> bool {
+            self.unseen
+        }
+
+        fn admit(&mut self) -> Option<u64> {
+            self.shows.take()
+        }
+
+        fn extend(&mut self, _: Bound) -> bool {
+            let adds = self.passes > 0;
+            self.passes -= u32::from(adds);
+            adds
+        }
+    }
+
+    const EMPTY: Showing = Showing { shows: None, unseen: false, passes: 0 };
+    const SHOWS: Showing = Showing { shows: Some(9), ..EMPTY };
+
+    fn showing_in(passes: u32) -> Showing {
+        Showing { passes, ..EMPTY }
+    }
+
+    /// Adopts these lanes when it is first asked.
+    fn adopting(mut lanes: Vec<Showing>) -> impl FnMut(&mut Vec<Showing>) -> bool {
+        move |all| {
+            let any = !lanes.is_empty();
+            all.append(&mut lanes);
+            any
+        }
+    }
+
+    fn passes(mut lanes: Vec<Showing>, adopted: Vec<Showing>) -> u64 {
+        let passes = until_stable(Bound::OPEN, &mut lanes, adopting(adopted));
+        assert!(
+            lanes.iter().all(|lane| lane.passes == 0),
+            "every lane was looked at until it had nothing more to show"
+        );
+        passes
+    }
+
+    #[test]
+    fn a_cut_ends_with_the_first_pass_in_which_no_lane_adds_anything() {
+        assert_eq!(passes(vec![], vec![]), 1);
+        assert_eq!(passes(vec![EMPTY, EMPTY], vec![]), 1);
+        assert_eq!(passes(vec![showing_in(3), EMPTY], vec![]), 4, "whichever lane it is");
+        assert_eq!(passes(vec![EMPTY, showing_in(3)], vec![]), 4, "whichever lane it is");
+    }
+
+    #[test]
+    fn a_lane_that_was_opened_meanwhile_asks_for_another_pass() {
+        assert_eq!(passes(vec![EMPTY], vec![EMPTY]), 2);
+        assert_eq!(passes(vec![EMPTY], vec![showing_in(2)]), 3);
+    }
+
+    /// The bound and the passes of a cut, and how far it moved the clock.
+    fn cut_of(mut lanes: Vec<Showing>, adopted: Vec<Showing>) -> (Option<(Bound, u64)>, u64) {
+        let clock = Clock::new();
+        let before = clock.read();
+        let cut = cut(&clock, &mut lanes, adopting(adopted)).map(|cut| (cut.bound, cut.passes));
+        let is_all_admitted = lanes.iter().all(|lane| lane.shows.is_none());
+        assert!(is_all_admitted, "what a look showed is in the cut");
+        (cut, clock.read() - before)
+    }
+
+    #[test]
+    fn where_nothing_is_visible_there_is_no_cut_and_the_clock_is_left_alone() {
+        assert_eq!(cut_of(vec![], vec![]), (None, 0));
+        assert_eq!(cut_of(vec![EMPTY, EMPTY], vec![]), (None, 0));
+    }
+
+    #[test]
+    fn only_a_lane_that_is_alone_and_has_shown_everything_leaves_the_clock_alone() {
+        assert_eq!(cut_of(vec![SHOWS], vec![]), (Some((Bound(9), 0)), 0));
+        let (bound, once) = (Bound(3), 1);
+        assert_eq!(cut_of(vec![Showing { unseen: true, ..SHOWS }], vec![]), (Some((bound, 1)), once));
+        assert_eq!(cut_of(vec![SHOWS, EMPTY], vec![]), (Some((bound, 1)), once));
+        assert_eq!(cut_of(vec![EMPTY, SHOWS], vec![]), (Some((bound, 1)), once));
+        assert_eq!(cut_of(vec![SHOWS], vec![EMPTY]), (Some((bound, 1)), once));
+        assert_eq!(cut_of(vec![SHOWS, showing_in(2)], vec![]), (Some((bound, 3)), once));
+    }
+}
