@@ -104,3 +104,126 @@ fn diagnose(
         Finding::Forgotten(operation) => Diagnostic::OperationForgotten { operation },
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Stamp;
+    use crate::event::{Class, Operation, Phase, Sequence};
+    use crate::observe::diagnostic::{Diagnostics, Reporter};
+    use crate::origin::Origin;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    const MODEL: Authority = Authority::new(3, "model");
+    const LAYOUT: Authority = Authority::new(5, "layout");
+    const NOBODY: Authority = Authority::new(4, "nobody");
+    const THORN: Authority = Authority::new(6, "thorn");
+
+    #[derive(Clone, Copy)]
+    struct Step {
+        belongs_to: Authority,
+        operation: Option<Operation>,
+    }
+
+    impl Event for Step {
+        type Key = ();
+        type Facets = ();
+
+        fn class(&self) -> Class<()> {
+            Class::Critical
+        }
+
+        fn authority(&self) -> Authority {
+            self.belongs_to
+        }
+
+        fn kind(&self) -> &'static str {
+            "step"
+        }
+    }
+
+    /// Counts what is the model's, and knows no better of the layout than that it is not.
+    #[derive(Clone, Default)]
+    struct Count(u32);
+
+    impl Reducer for Count {
+        type Event = Step;
+        type Effect = u32;
+
+        const AUTHORITIES: &'static [Authority] = &[MODEL, LAYOUT, THORN];
+
+        fn apply(&mut self, envelope: &Envelope<'_, Step>, effects: &mut Effects<u32>) {
+            effects.push(self.0);
+            if envelope.event.belongs_to != MODEL {
+                effects.misrouted(MODEL);
+                assert!(envelope.event.belongs_to != THORN, "ouch");
+                return;
+            }
+            self.0 += 1;
+        }
+    }
+
+    fn bench() -> (Applying<Count>, Core, Diagnostics) {
+        let (reporter, diagnostics) = Reporter::new();
+        let core = Core::new(crossbeam_utils::sync::Parker::new().unparker().clone(), reporter);
+        (Applying::new(Count(0)), core, diagnostics)
+    }
+
+    fn apply(applying: &mut Applying<Count>, core: &Core, event: Step) -> Applied {
+        let (stamp, lane, sequence, origin) = (Stamp(1), LaneId(2), Sequence(0), Origin::built_in("bench", 0));
+        let Step { operation, .. } = event;
+        applying
+            .apply(core, Envelope { stamp, lane, sequence, origin, operation, parts: 1, facets: &(), event: &event })
+    }
+
+    #[test]
+    fn an_event_is_applied_only_where_it_belongs_and_refused_with_its_effects_elsewhere() {
+        let (mut applying, core, diagnostics) = bench();
+        let applied = [MODEL, NOBODY, LAYOUT, MODEL].map(|belongs_to| {
+            let step = Step { belongs_to, operation: None };
+            apply(&mut applying, &core, step)
+        });
+        assert_eq!(applied, [Applied::Yes, Applied::Refused, Applied::Refused, Applied::Yes]);
+        assert_eq!((applying.state.0, applying.effects.pending), (2, [0, 1].into()));
+        let misrouted = |reached, belongs_to| {
+            let (lane, kind) = (LaneId(2), "step");
+            Diagnostic::Misrouted { lane, kind, reached, belongs_to }
+        };
+        let expected = [misrouted(None, NOBODY), misrouted(Some(MODEL), LAYOUT)];
+        assert_eq!(diagnostics.drain().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn an_operation_is_refused_after_its_end_and_said_to_be() {
+        let (mut applying, core, diagnostics) = bench();
+        let id = OperationId(7);
+        let mut step = |sequence, phase| {
+            let operation = Some(Operation { id, sequence, phase });
+            apply(&mut applying, &core, Step { belongs_to: MODEL, operation })
+        };
+        assert_eq!([step(0, Phase::Started), step(2, Phase::Terminal)], [Applied::Yes; 2]);
+        assert_eq!([step(3, Phase::Progress), step(2, Phase::Terminal)], [Applied::Refused, Applied::Yes]);
+        let expected = [
+            Diagnostic::OperationGap { operation: id, expected: 1, found: 2 },
+            Diagnostic::Sealed { lane: LaneId(2), operation: id, sequence: 3 },
+            Diagnostic::OperationRepeat { operation: id, sequence: 2, phase: Phase::Terminal },
+        ];
+        assert_eq!(diagnostics.drain().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_reducer_that_panics_is_known_and_what_its_event_asked_for_is_forgotten() {
+        let (mut applying, core, _) = bench();
+        let step = |belongs_to| Step { belongs_to, operation: None };
+        apply(&mut applying, &core, step(MODEL));
+        assert!(!applying.is_by_reducer());
+        let unwound = catch_unwind(AssertUnwindSafe(|| apply(&mut applying, &core, step(THORN))));
+        assert!(unwound.is_err() && applying.is_by_reducer());
+        assert_eq!((applying.effects.pending, applying.effects.misrouted_to), ([0].into(), None));
+    }
+
+    #[test]
+    fn the_owners_of_a_state_are_all_of_them_and_no_others() {
+        assert_eq!([owned(&[]), owned(&[MODEL]), owned(&[MODEL, LAYOUT, MODEL])], [0, 8, 8 | 32]);
+    }
+}

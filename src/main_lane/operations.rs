@@ -244,4 +244,20 @@ mod tests {
         }
         assert!(all.opened.len() <= 5 && all.sealed.recent.len() <= 5, "the queues beside the maps are bounded too");
     }
+
+    #[test]
+    fn the_queues_beside_the_maps_are_cleared_when_they_are_twice_as_long() {
+        let (mut all, mut opened_max, mut recent_max) = (Operations::bounded(5, 5), 0, 0);
+        // Upwards each range is joined to the one before it; downwards, the start of the one after it is left behind.
+        for id in (0..1000).chain((0..1000).rev().flat_map(|pair| [10_000 + 2 * pair, 10_001 + 2 * pair])) {
+            for (sequence, phase) in [(0, Phase::Started), (1, Phase::Terminal)] {
+                step(&mut all, id, sequence, 1, phase);
+                opened_max = opened_max.max(all.opened.len());
+                recent_max = recent_max.max(all.sealed.recent.len());
+            }
+            assert!(id >= 1000 || recent_max == 1, "one range has one start");
+        }
+        assert_eq!(all.sealed.ranges, BTreeMap::from([(0, 999), (10_000, 11_999)]));
+        assert_eq!((opened_max, recent_max), (10, 10));
+    }
 }

@@ -132,3 +132,43 @@ impl<E: Event> fmt::Display for TurnError<E> {
 }
 
 impl<E: Event> std::error::Error for TurnError<E> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An event that cannot be printed, and need not be.
+    struct Mute;
+
+    impl Event for Mute {
+        type Key = ();
+        type Facets = ();
+
+        fn class(&self) -> crate::Class<()> {
+            crate::Class::Critical
+        }
+
+        fn kind(&self) -> &'static str {
+            "mute"
+        }
+    }
+
+    #[test]
+    fn an_error_says_what_panicked_and_where_though_the_event_itself_cannot_be_printed() {
+        let says = |message: &str| message.to_owned();
+        let (lane, lane_name, message) = (LaneId(3), Arc::from("pane 1"), says("boom"));
+        let poison = Poison { lane, lane_name, message, facets: (), event: Mute };
+        let errors = [
+            TurnError::ReducerPanicked(Box::new(poison)),
+            TurnError::SnapshotPanicked { message: says("no copy") },
+            TurnError::DropPanicked { message: says("no end") },
+            TurnError::Stopped,
+        ];
+        let parts: [&[&str]; 4] = [&["mute", "pane 1", "boom"], &["no copy"], &["no end"], &["topped"]];
+        for (error, parts) in errors.iter().zip(parts) {
+            for printed in [error.to_string(), format!("{error:?}")] {
+                assert!(parts.iter().all(|part| printed.contains(part)), "{printed}");
+            }
+        }
+    }
+}

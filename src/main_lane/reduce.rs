@@ -73,3 +73,51 @@ impl<F> std::fmt::Debug for Effects<F> {
         f.debug_struct("Effects").field("pending", &self.pending.len()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Class;
+
+    struct Tick;
+
+    impl Event for Tick {
+        type Key = ();
+        type Facets = ();
+
+        fn class(&self) -> Class<()> {
+            Class::Critical
+        }
+    }
+
+    #[derive(Clone)]
+    struct Idle;
+
+    impl Reducer for Idle {
+        type Event = Tick;
+        type Effect = ();
+
+        fn apply(&mut self, _: &Envelope<'_, Tick>, _: &mut Effects<()>) {}
+    }
+
+    #[test]
+    fn a_state_that_says_nothing_of_facets_knows_none() {
+        assert_eq!(Idle.facets_of(Origin::built_in("pane", 1), &Tick), None);
+        assert_eq!(Idle::AUTHORITIES, [Authority::STATE]);
+    }
+
+    #[test]
+    fn effects_are_kept_in_order_and_printed_by_their_number() {
+        let mut effects = Effects::new();
+        effects.push('a');
+        effects.push('b');
+        effects.misrouted(Authority::STATE);
+        assert_eq!(
+            (effects.pending.make_contiguous(), effects.misrouted_to),
+            (&mut ['a', 'b'][..], Some(Authority::STATE))
+        );
+        assert_eq!(format!("{effects:?}"), "Effects { pending: 2 }");
+        effects.take_back(1);
+        assert_eq!((effects.pending.make_contiguous(), effects.misrouted_to), (&mut ['a'][..], None));
+    }
+}

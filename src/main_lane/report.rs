@@ -62,3 +62,18 @@ impl fmt::Display for Fault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_says_what_panicked_and_what_it_said() {
+        let says = |message: &str| message.to_owned();
+        let (lane, lane_name, kind, message) = (LaneId(3), "pane 1".into(), "pane.exited", says("boom"));
+        let reducer = Fault::Reducer { lane, lane_name, kind, message }.to_string();
+        assert!(["pane 1", "pane.exited", "boom"].iter().all(|part| reducer.contains(part)), "{reducer}");
+        assert!(Fault::Snapshot { message: says("no copy") }.to_string().contains("no copy"));
+        assert!(Fault::EventDrop { message: says("no end") }.to_string().contains("no end"));
+    }
+}
