@@ -349,4 +349,138 @@ mod tests {
         let read = read(&Mutex::new(book), &PipelineCounts::default(), Faults::default(), 0);
         assert_eq!((read.events.pushed, read.lanes.len(), read.lanes_closed), (2, 0, 1));
     }
+
+    /// Counts that differ from each other, so that none can stand for another.
+    fn distinct() -> LaneCounts {
+        let counts = LaneCounts::new();
+        let (producer, main_lane) = (&counts.producer, &counts.main_lane);
+        let all = [
+            (&producer.critical, 1000),
+            (&producer.lossy, 500),
+            (&producer.inserted, 200),
+            (&producer.replaced, 3),
+            (&producer.merged, 5),
+            (&producer.shed_unread, 7),
+            (&producer.shed_at_once, 11),
+            (&producer.returned, 13),
+            (&producer.closed, 17),
+            (&producer.waited, 19),
+            (&producer.enricher_panics, 23),
+            (&main_lane.applied, 29),
+            (&main_lane.refused, 31),
+            (&main_lane.left_ring, 400),
+            (&main_lane.taken, 43),
+            (&main_lane.left_hand, 41),
+        ];
+        for (count, value) in all {
+            count.add(value - 1);
+            count.add(1);
+        }
+        counts
+    }
+
+    fn totals(times: u64) -> Totals {
+        let one = Totals {
+            pushed: 1500,
+            applied: 29,
+            replaced: 3,
+            merged: 5,
+            shed: 18,
+            refused: 31,
+            in_flight: 600 + 150 + 2,
+            returned: 13,
+            closed: 17,
+            waited: 19,
+            depth: 600,
+            unread: 150,
+            enricher_panics: 23,
+        };
+        let mut all = Totals::default();
+        (0..times).for_each(|_| all = sum(all, one));
+        all
+    }
+
+    /// Field by field, by another way than `Totals::add`.
+    fn sum(one: Totals, other: Totals) -> Totals {
+        Totals {
+            pushed: one.pushed + other.pushed,
+            applied: one.applied + other.applied,
+            replaced: one.replaced + other.replaced,
+            merged: one.merged + other.merged,
+            shed: one.shed + other.shed,
+            refused: one.refused + other.refused,
+            in_flight: one.in_flight + other.in_flight,
+            returned: one.returned + other.returned,
+            closed: one.closed + other.closed,
+            waited: one.waited + other.waited,
+            depth: one.depth + other.depth,
+            unread: one.unread + other.unread,
+            enricher_panics: one.enricher_panics + other.enricher_panics,
+        }
+    }
+
+    #[test]
+    fn every_count_is_read_into_its_own_place() {
+        assert_eq!(distinct().read(), totals(1));
+    }
+
+    #[test]
+    fn a_lane_that_is_ahead_of_its_producers_counts_has_nothing_in_flight() {
+        let counts = LaneCounts::new();
+        counts.main_lane.left_ring.add(1);
+        counts.main_lane.taken.set(2);
+        counts.main_lane.left_hand.set(3);
+        assert_eq!(counts.read(), Totals::default());
+    }
+
+    #[test]
+    fn each_side_of_the_law_counts() {
+        let balanced =
+            Totals { pushed: 63, applied: 1, replaced: 2, merged: 4, shed: 8, refused: 16, in_flight: 32, ..totals(0) };
+        assert!(balanced.balanced());
+        let Totals { pushed, applied, replaced, merged, shed, refused, in_flight, .. } = balanced;
+        let broken = [
+            Totals { pushed: pushed + 1, ..balanced },
+            Totals { applied: applied - 1, ..balanced },
+            Totals { replaced: replaced - 1, ..balanced },
+            Totals { merged: merged - 1, ..balanced },
+            Totals { shed: shed - 1, ..balanced },
+            Totals { refused: refused - 1, ..balanced },
+            Totals { in_flight: in_flight - 1, ..balanced },
+        ];
+        assert!(!broken.iter().any(Totals::balanced));
+    }
+
+    #[test]
+    fn all_lanes_are_summed_up_the_open_and_the_closed() {
+        let mut book = LaneBook::default();
+        for id in 0..5 {
+            book.opened(LaneId(id), "lane".into(), Arc::new(distinct()));
+        }
+        for id in [1, 3, 3, 9] {
+            book.closed(LaneId(id));
+        }
+        let counts = PipelineCounts::default();
+        let all = [&counts.turns, &counts.cuts, &counts.passes, &counts.snapshots, &counts.snapshots_allocated];
+        let all = all.into_iter().chain([&counts.effects, &counts.effects_unhandled]);
+        all.zip(1..).for_each(|(count, value)| count.set(value));
+        let faults = Faults { misrouted: 8, ..Faults::default() };
+        let lane = |id| LaneCounters { id: LaneId(id), name: "lane".into(), events: totals(1) };
+        let expected = Counters {
+            events: totals(5),
+            lanes: [0, 2, 4].map(lane).into(),
+            lanes_opened: 5,
+            lanes_closed: 2,
+            turns: 1,
+            cuts: 2,
+            passes: 3,
+            snapshots: 4,
+            snapshots_allocated: 5,
+            effects: 6,
+            effects_unhandled: 7,
+            faults,
+            diagnostics_dropped: 9,
+        };
+        assert_eq!(read(&Mutex::new(book), &counts, faults, 9), expected);
+    }
 }

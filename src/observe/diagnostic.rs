@@ -274,3 +274,88 @@ impl Diagnostics {
         self.receiver.try_iter()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LANE: LaneId = LaneId(3);
+
+    fn shed(count: u64) -> Diagnostic {
+        Diagnostic::Shed { lane: LANE, count }
+    }
+
+    fn opened() -> Diagnostic {
+        Diagnostic::LaneOpened { lane: LANE, name: "pane".into() }
+    }
+
+    #[test]
+    fn each_fault_is_counted_by_its_kind_and_everything_is_handed_on() {
+        let (lane, operation, name, message) = (LANE, OperationId(1), Arc::<str>::from("pane"), "boom".to_owned());
+        let (thread, reason) = ("ingest".to_owned(), "no such core".to_owned());
+        let (belongs_to, phase) = (Authority::STATE, Phase::Started);
+        let faults = [
+            Diagnostic::Misrouted { lane, kind: "step", reached: None, belongs_to },
+            Diagnostic::Sealed { lane, operation, sequence: 1 },
+            Diagnostic::OperationGap { operation, expected: 1, found: 2 },
+            Diagnostic::OperationRepeat { operation, sequence: 1, phase },
+            Diagnostic::OperationForgotten { operation },
+            Diagnostic::SourcePanicked { lane, name: name.clone(), message: message.clone() },
+            Diagnostic::SourceFailed { lane, name: name.clone(), message: message.clone() },
+            Diagnostic::SourceRestarted { lane, name, restarts: 1 },
+            Diagnostic::ReconcilerPanicked { message: message.clone() },
+            Diagnostic::WakePanicked { message: message.clone(), detached: false },
+            Diagnostic::Stopped(Fault::Snapshot { message }),
+            Diagnostic::PinRefused { thread, core: 1, reason },
+            shed(1),
+        ];
+        let (reporter, diagnostics) = Reporter::new();
+        for (fault, times) in faults.iter().zip(1..) {
+            (0..times).for_each(|_| reporter.report(fault.clone()));
+        }
+        let counted = Faults {
+            misrouted: 1,
+            sealed: 2,
+            operation_gaps: 3,
+            operation_repeats: 4,
+            operations_forgotten: 5,
+            source_panics: 6,
+            source_errors: 7,
+            source_restarts: 8,
+            reconciler_panics: 9,
+            wake_panics: 10,
+            main_lane_stops: 11,
+            pins_refused: 12,
+        };
+        assert_eq!((reporter.faults(), reporter.dropped()), (counted, 0));
+        assert_eq!(diagnostics.next_waiting().as_ref(), Some(&faults[0]));
+        assert_eq!(diagnostics.wait(Duration::ZERO).as_ref(), Some(&faults[1]));
+        assert_eq!(diagnostics.drain().count(), (1..=13).sum::<usize>() - 2);
+        assert_eq!((diagnostics.next_waiting(), diagnostics.wait(Duration::ZERO)), (None, None));
+    }
+
+    #[test]
+    fn the_everyday_takes_half_of_the_room_and_leaves_the_rest_to_what_is_not() {
+        let (reporter, diagnostics) = Reporter::new();
+        for _ in 0..WAITING_MAX {
+            reporter.report(opened());
+        }
+        assert_eq!(reporter.dropped(), (WAITING_MAX / 2) as u64);
+        for count in 0..WAITING_MAX {
+            reporter.report(shed(count as u64));
+        }
+        assert_eq!(reporter.dropped(), WAITING_MAX as u64, "half of each");
+        let waiting: Vec<_> = diagnostics.drain().collect();
+        let (everyday, rare) = waiting.split_at(WAITING_MAX / 2);
+        assert!(everyday.iter().all(|diagnostic| *diagnostic == opened()));
+        assert_eq!(rare, (0..WAITING_MAX / 2).map(|count| shed(count as u64)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_nobody_will_ever_drain_is_not_a_drop() {
+        let (reporter, diagnostics) = Reporter::new();
+        drop(diagnostics);
+        reporter.report(shed(1));
+        assert_eq!(reporter.dropped(), 0);
+    }
+}
