@@ -95,4 +95,28 @@ mod tests {
             assert_eq!(first_word_exists(command), Ok(()), "{command}");
         }
     }
+
+    #[test]
+    fn a_path_is_judged_by_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for (name, mode) in [("tool", 0o755), ("mine", 0o700), ("note", 0o644)] {
+            std::fs::write(at(name), "").unwrap();
+            std::fs::set_permissions(at(name), std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        std::fs::create_dir(at("folder")).unwrap();
+        let runnable = ["tool", "mine", "note", "folder", "nothing"].map(|name| is_runnable(&at(name)));
+        assert_eq!(runnable, [true, true, false, false, false]);
+        let judged = |name: &str| first_word_exists(&format!("{} -v", at(name).display()));
+        assert_eq!(judged("tool"), Ok(()));
+        assert!(judged("note").unwrap_err().contains("may not be executed"));
+        assert!(judged("folder").unwrap_err().contains("is a folder"));
+        assert!(judged("nothing").unwrap_err().starts_with("command not found"));
+    }
+
+    #[test]
+    fn a_word_is_plain_only_if_all_of_it_is() {
+        assert!(["ls", "g++", "a.b-c_d", "./x", "caf\u{e9}"].into_iter().all(is_plain));
+        assert!(!["-v", "a$b", "\"ls\"", "a=b", "-$"].into_iter().any(is_plain));
+    }
 }

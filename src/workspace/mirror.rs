@@ -356,6 +356,62 @@ mod tests {
         assert_eq!(facts, [removed("d/a"), removed("d")]);
     }
 
+    #[test]
+    fn an_entry_can_have_no_new_name_above_or_below_its_own() {
+        let known = [("d", Folder), ("d/e", Folder), ("f", File)];
+        for (from, to, gone) in [("d", "d/e/x", vec![removed("d/e"), removed("d")]), ("d/e", "d", vec![removed("d/e")])]
+        {
+            let (mut mirror, mut facts) = (mirror(&known), Vec::new());
+            assert_eq!(mirror.renamed(&at(from), &at(to), Folder, &mut facts), Fit::Misfit);
+            assert_eq!(facts, gone);
+        }
+        let (mut mirror, mut facts) = (mirror(&known), Vec::new());
+        assert_eq!(mirror.renamed(&at("d"), &at("d"), Folder, &mut facts), Fit::Fits);
+        assert_eq!((facts, mirror.len()), (vec![], 3), "the same name is no news");
+    }
+
+    #[test]
+    fn a_new_name_of_which_a_comparison_has_seen_one_end_only_counts_once() {
+        let (mut mirror, mut facts) = (mirror(&[("a", File)]), Vec::new());
+        mirror.settle(&[removed("a")]);
+        assert_eq!(mirror.renamed(&at("a"), &at("b"), File, &mut facts), Fit::Fits);
+        assert_eq!(mirror.renamed(&at("c"), &at("b"), File, &mut facts), Fit::Fits);
+        assert_eq!(mirror.renamed(&at("x/c"), &at("d"), File, &mut facts), Fit::Fits);
+        assert_eq!(facts, [created("b", File), renamed("c", "b", 0), created("d", File)]);
+        assert_eq!(mirror.kind(Path::new("b")), Some(File));
+    }
+
+    #[test]
+    fn what_becomes_of_another_kind_was_something_else_before() {
+        let (mut mirror, mut facts) = (mirror(&[("a", Folder), ("a/b", File)]), Vec::new());
+        assert_eq!(mirror.created(&at("a"), File, &mut facts), Fit::Fits);
+        assert_eq!(facts, [removed("a/b"), removed("a"), created("a", File)]);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_read_is_itself_judged() {
+        let known = mirror(&[("a", File), ("d", Folder), ("d/x", File)]);
+        assert_eq!(known.differences(Path::new(""), &Entries::new(), &[at("d")]), [removed("a"), removed("d")]);
+    }
+
+    #[test]
+    fn old_news_that_was_forgotten_is_news_again() {
+        let (mut mirror, mut facts) = (mirror(&[("a", File)]), Vec::new());
+        mirror.found_gone(Path::new("a"), &mut facts);
+        mirror.forget_echoes();
+        assert_eq!(mirror.removed(&at("a"), Some(File), &mut facts), Fit::Fits);
+        assert_eq!(facts, [removed("a"), created("a", File), removed("a")]);
+    }
+
+    #[test]
+    fn only_what_is_known_can_change() {
+        let (mut mirror, mut facts) = (mirror(&[("a", File)]), Vec::new());
+        assert_eq!(mirror.modified(&at("a"), &mut facts), Fit::Fits);
+        assert_eq!(mirror.modified(&at("b"), &mut facts), Fit::Misfit);
+        assert_eq!(facts, [Fact::Modified { path: at("a") }]);
+        assert_eq!((mirror.removed(&at("d"), Some(Folder), &mut facts), facts.len()), (Fit::Fits, 1), "told twice");
+    }
+
     /// A file system of the simplest sort: the slow, obviously right twin.
     #[derive(Clone, Debug, Default)]
     struct Disk(Vec<(String, EntryKind)>);

@@ -286,4 +286,74 @@ mod tests {
         assert!(!matters(&report(EventKind::Access(AccessKind::Read), "a")));
         assert!(!matters(&report(EventKind::Other, "a")));
     }
+
+    fn names(from: &str, to: &str) -> Event {
+        report(EventKind::Modify(ModifyKind::Name(RenameMode::Both)), from).add_path(Path::new("/root").join(to))
+    }
+
+    #[test]
+    fn both_names_in_one_report_are_a_new_name_and_settle_the_old_one() {
+        let renamed = [Change::Renamed { from: at("a"), to: at("b") }];
+        assert_eq!(translated(&[names("a", "b")]), renamed);
+        let waits = name(RenameMode::From, "c", 2);
+        let changes = translated(&[name(RenameMode::From, "a", 1), waits, names("a", "b")]);
+        assert_eq!(changes, [&renamed[..], &[gone("c")]].concat());
+        let left = names("a", "../elsewhere");
+        assert_eq!(translated(&[names("a", "")]), [Change::Unclear { path: at("a") }]);
+        assert_eq!(matters(&left), !cfg!(target_os = "linux"), "there, both parts come on their own");
+    }
+
+    #[test]
+    fn parts_of_different_new_names_are_not_joined() {
+        let changes = translated(&[name(RenameMode::From, "a", 1), name(RenameMode::To, "b", 2)]);
+        assert_eq!(changes, [Change::Created { path: at("b"), kind: None }, gone("a")]);
+    }
+
+    #[test]
+    fn a_new_name_ends_what_had_it_before() {
+        let changes = translated(&[
+            name(RenameMode::From, "b", 1),
+            name(RenameMode::From, "a", 2),
+            name(RenameMode::To, "b", 2),
+            name(RenameMode::From, "c", 3),
+            name(RenameMode::To, "c", 4),
+        ]);
+        let renamed = Change::Renamed { from: at("a"), to: at("b") };
+        assert_eq!(changes, [gone("b"), renamed, gone("c"), Change::Created { path: at("c"), kind: None }]);
+    }
+
+    #[test]
+    fn only_the_roots_own_end_is_the_end_of_the_root() {
+        let remove = |kind, path| report(EventKind::Remove(kind), path);
+        let removed = |kind| [Change::Removed { path: at("a"), kind }];
+        assert_eq!(translated(&[remove(RemoveKind::File, "a")]), removed(Some(EntryKind::File)));
+        assert_eq!(translated(&[remove(RemoveKind::Folder, "a")]), removed(Some(EntryKind::Folder)));
+        assert_eq!(translated(&[remove(RemoveKind::Any, "a")]), removed(None));
+    }
+
+    #[test]
+    fn changes_and_what_is_unclear_are_told_apart() {
+        let data = report(EventKind::Modify(ModifyKind::Data(DataChange::Any)), "a");
+        assert_eq!(translated(&[data]), [Change::Modified { path: at("a") }]);
+        for kind in [EventKind::Any, EventKind::Modify(ModifyKind::Any)] {
+            assert!(matters(&report(kind, "a")));
+            assert_eq!(translated(&[report(kind, "a")]), [Change::Unclear { path: at("a") }]);
+        }
+    }
+
+    #[test]
+    fn a_translator_that_starts_over_has_forgotten_what_waits() {
+        let (mut translator, mut changes, now) = (Translator::new("/root".into()), Vec::new(), Instant::now());
+        translator.translate(&name(RenameMode::From, "a", 1), now, &mut changes);
+        translator.start_over();
+        translator.expire(now, true, &mut changes);
+        assert_eq!(changes, []);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_folder_that_tells_of_its_own_move_is_not_heard_twice() {
+        let own = report(EventKind::Modify(ModifyKind::Name(RenameMode::From)), "d");
+        assert_eq!(translated(&[own]), []);
+    }
 }
