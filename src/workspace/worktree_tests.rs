@@ -3,9 +3,9 @@
 use std::fs;
 
 use super::*;
-use crate::workspace::scan::scan;
+use crate::workspace::scan::{Scan, scan};
 use crate::workspace::state::{Mirror, Worktree};
-use crate::workspace::testing::Bench;
+use crate::workspace::testing::{Bench, outlet};
 
 const WORKTREE: WorktreeId = WorktreeId(1);
 
@@ -354,4 +354,101 @@ fn a_closed_source_is_done() {
     let mut bench = bench(folder.path());
     bench.source.control().close();
     bench.poll_to_the_end();
+}
+
+/// What one call of the source emits.
+fn emitted(
+    bench: &mut Bench<WatchSource>,
+    call: impl FnOnce(&mut WatchSource, &mut Outlet<WorkspaceEvent>),
+) -> Vec<WorktreeEvent> {
+    let mut outlet = outlet();
+    call(&mut bench.source, &mut outlet);
+    let events: Vec<WorkspaceEvent> = outlet.staged.drain(..).map(|(_, event)| event).collect();
+    worktree_events(&events).cloned().collect()
+}
+
+fn ghost(path: &str) -> Fact {
+    Fact::Created { path: Path::new(path).into(), kind: EntryKind::File }
+}
+
+#[test]
+fn a_comparison_tells_how_many_came_and_how_many_went() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = bench(folder.path());
+    bench.source.mirror.settle(&["gone", "lost"].map(ghost));
+    for name in ["a", "b", "c"] {
+        fs::write(folder.path().join(name), "").unwrap();
+    }
+    let events = emitted(&mut bench, |source, outlet| {
+        assert_eq!(source.compare(Path::new(""), outlet).unwrap(), (3, 2));
+        assert_eq!(source.compare(Path::new(""), outlet).unwrap(), (0, 0));
+    });
+    assert_eq!(events.len(), 5);
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_is_told_once_for_as_long_as_that_is_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = bench(folder.path());
+    let mut told = |scope: &str, unreadable: &[&str]| {
+        let denied = |path: &&str| (Path::new(path).into(), std::io::ErrorKind::PermissionDenied.into());
+        let found = Scan { unreadable: unreadable.iter().map(denied).collect(), ..Scan::default() };
+        let events = emitted(&mut bench, |source, outlet| source.note_unreadable(Path::new(scope), found, outlet));
+        let paths = events.into_iter().filter_map(|event| match event {
+            WorktreeEvent::Unreadable { path, .. } => Some(path.to_str().unwrap().to_owned()),
+            _ => None,
+        });
+        paths.collect::<Vec<_>>()
+    };
+    assert_eq!(told("", &["a", "b/c"]), ["a", "b/c"]);
+    assert_eq!(told("b", &["b/c"]), [""; 0], "it still cannot be read");
+    assert_eq!(told("b", &[]), [""; 0], "now it can, and nothing was looked at but b");
+    assert_eq!(told("", &["a", "b/c"]), ["b/c"]);
+}
+
+#[test]
+fn reports_that_were_dropped_since_a_divergence_are_told_before_it_is_reconciled() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = bench(folder.path());
+    let worktree = WORKTREE;
+    let reconciled = WorktreeEvent::Reconciled { worktree, created: 0, removed: 0 };
+    let full = WorktreeEvent::Diverged { worktree, reason: Divergence::QueueFull { dropped: 3 } };
+    for (dropped, expected) in [(0, vec![reconciled.clone()]), (3, vec![full, reconciled])] {
+        bench.source.divergence = Some(OpenDivergence { since: Instant::now(), rewatch: false, dropped });
+        assert_eq!(emitted(&mut bench, |source, outlet| source.reconcile(outlet).unwrap()), expected);
+        assert_eq!(emitted(&mut bench, |source, outlet| source.reconcile(outlet).unwrap()), [], "once");
+    }
+}
+
+#[test]
+fn a_watcher_is_replaced_where_there_is_a_folder_and_given_up_where_there_is_none() {
+    let parent = tempfile::tempdir().unwrap();
+    let root = parent.path().join("root");
+    fs::create_dir(&root).unwrap();
+    let mut bench = bench(&root);
+    bench.source.watching = None;
+    assert_eq!(emitted(&mut bench, |source, outlet| assert!(source.rewatch(outlet).unwrap())), []);
+    assert!(bench.source.watching.is_some());
+    fs::remove_dir(&root).unwrap();
+    let missing = WorktreeEvent::Diverged { worktree: WORKTREE, reason: Divergence::RootMissing };
+    assert_eq!(emitted(&mut bench, |source, outlet| assert!(!source.rewatch(outlet).unwrap())), [missing]);
+    assert!(bench.source.watching.is_none());
+}
+
+#[test]
+fn an_audit_looks_again_before_it_believes_in_a_difference() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut bench, worktree) = (bench(folder.path()), WORKTREE);
+    let audit = |bench: &mut Bench<_>| emitted(bench, |source, outlet| source.audit(outlet).unwrap());
+    let audited = |in_sync| WorktreeEvent::Audited { worktree, in_sync, entries: 0 };
+    assert_eq!(audit(&mut bench), [audited(true)]);
+    bench.source.mirror.settle(&[ghost("ghost")]);
+    let looks = [(); AUDIT_LOOKS as usize].map(|()| audit(&mut bench));
+    let found = [
+        WorktreeEvent::Diverged { worktree, reason: Divergence::Audit { differences: 1 } },
+        WorktreeEvent::Removed { worktree, path: Path::new("ghost").into() },
+        WorktreeEvent::Reconciled { worktree, created: 0, removed: 1 },
+        audited(false),
+    ];
+    assert_eq!(looks, [vec![], vec![], found.to_vec()]);
 }
