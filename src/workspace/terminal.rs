@@ -166,7 +166,7 @@ impl Terminal {
             if string.is_some_and(|length| length > STRING_BYTES) {
                 self.parser = Parser::new();
                 self.mode = Mode::Overlong;
-                return &bytes[index + 1..];
+                return &bytes[index..];
             }
             after_escape = *byte == ESCAPE;
         }

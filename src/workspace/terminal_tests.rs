@@ -226,3 +226,25 @@ fn what_a_carriage_return_overwrites_is_gone_wherever_it_is_cut() {
         assert_eq!(in_pieces(&pieces).1, "20%", "{pieces:?}");
     }
 }
+
+#[test]
+fn a_sequence_that_has_ended_leaves_the_parser_out_of_the_way() {
+    let sequences =
+        [["\x1b[1;3", "1m"], ["\x1b", "7"], ["\x1b]0;title", "\x07"], ["\x1b]0;title\x1b", "\\"], ["\x1b[1", "\x18"]];
+    for [first, second] in sequences {
+        let mut terminal = Terminal::new();
+        terminal.advance(first.as_bytes());
+        assert!(matches!(terminal.mode, Mode::Sequence { .. }), "{first:?}");
+        terminal.advance(second.as_bytes());
+        assert_eq!(terminal.mode, Mode::Text, "{first:?} {second:?}");
+    }
+}
+
+#[test]
+fn a_control_character_of_eight_bits_is_no_part_of_a_line() {
+    let mut screen = Screen::default();
+    for byte in [b'\t', 0x80, 0x9F] {
+        screen.execute(byte);
+    }
+    assert_eq!(screen.line.bytes, b"\t");
+}
