@@ -119,10 +119,11 @@ pub(crate) fn cut(clock: &Clock, lanes: &mut Vec<End>, mailbox: Option<(&Mailbox
         lanes.append(&mut mailbox.collect());
         true
     };
+    let mut bound = Bound::OPEN;
     match cutting {
         Cutting::UntilStable => {
             look(lanes);
-            cut_file::cut(clock, lanes, look);
+            bound = cut_file::cut(clock, lanes, look).map_or(Bound(0), |cut| cut.bound);
         }
         Cutting::OnePass => one_pass(clock.cut(), lanes),
         Cutting::OnePassWithBound => one_pass(Bound(clock.cut().0 + 2), lanes),
@@ -135,6 +136,7 @@ pub(crate) fn cut(clock: &Clock, lanes: &mut Vec<End>, mailbox: Option<(&Mailbox
         let found = &mut lane.found;
         lane.ring.take(u64::MAX, usize::MAX, |key, _, item| found.push((key, *item)));
         lane.ring.settle();
+        assert!(found.iter().all(|(key, _)| *key < bound.0), "what is cut is below its bound");
     }
 }
 

@@ -92,6 +92,7 @@ mod lane {
 }
 
 #[path = "../../src/main_lane"]
+#[allow(dead_code, reason = "the whole files are compiled, the models use a part of them")]
 mod main_lane {
     #[path = "cut.rs"]
     pub(crate) mod cut_file;

@@ -120,6 +120,12 @@ impl<T> RingConsumer<T> {
         self.slots.visible() - self.taken
     }
 
+    /// True when values of the cut are left.
+    #[inline]
+    pub(crate) fn has_cut(&self) -> bool {
+        self.in_cut > self.taken
+    }
+
     /// Looks at what is visible now; true if anything is that is not in the cut.
     #[inline]
     pub(crate) fn look(&mut self) -> bool {

@@ -118,6 +118,12 @@ impl<E: Event> LaneEnd<E> {
         self.hand.sort();
     }
 
+    /// True when some of the cut is left.
+    #[inline]
+    pub(crate) fn has_cut(&self) -> bool {
+        self.ring.has_cut() || !self.hand.is_empty()
+    }
+
     /// The key of the first event of the cut.
     #[inline]
     pub(crate) fn head_key(&mut self) -> Option<u64> {

@@ -84,20 +84,17 @@ impl<S: Clone> Publishing<S> {
         }
     }
 
-    /// Publishes if there is something new and the policy says so. `finished` says that the whole cut is applied.
-    pub(crate) fn publish_by_policy(&mut self, now: &Now<'_, S>, finished: bool) -> Option<Version> {
+    /// True when there is something new and the policy says that it is to be published. `finished` says that the whole cut
+    /// is applied.
+    #[inline]
+    pub(crate) fn is_wanted(&mut self, finished: bool) -> bool {
         let due = match self.policy {
             Publish::EveryTurn => true,
             Publish::AtMostEvery(time) => self.unpublished && self.is_due(time),
             // Once answered, also by what was published before, the request is done with.
             Publish::OnRequest => finished && std::mem::take(&mut self.asked),
         };
-        (due && self.unpublished).then(|| self.publish(now))
-    }
-
-    /// Publishes if there is something new, whatever the policy says.
-    pub(crate) fn publish_last(&mut self, now: &Now<'_, S>) -> Option<Version> {
-        self.unpublished.then(|| self.publish(now))
+        due && self.unpublished
     }
 
     /// When the next publication is due, if one is held back by time.
@@ -122,7 +119,11 @@ impl<S: Clone> Publishing<S> {
         self.last.is_none_or(|last| last.elapsed() >= time)
     }
 
-    fn publish(&mut self, now: &Now<'_, S>) -> Version {
+    /// Publishes if there is something new, whatever the policy says.
+    pub(crate) fn publish(&mut self, now: &Now<'_, S>) -> Option<Version> {
+        if !self.unpublished {
+            return None;
+        }
         let Now { state, stamp, turn, core } = *now;
         let allocated = self.publisher.publish(state, stamp, turn);
         self.unpublished = false;
@@ -133,7 +134,7 @@ impl<S: Clone> Publishing<S> {
         core.counts.snapshots_allocated.add(u64::from(allocated));
         self.published.changes.notify(usize::MAX);
         self.hooks.retain_mut(|hook| hook.call(core));
-        self.publisher.version()
+        Some(self.publisher.version())
     }
 
     /// There will be no more publications: whoever waits for one is let go, and whoever sleeps on a hook is called.

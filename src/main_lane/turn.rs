@@ -131,17 +131,7 @@ impl<S: Reducer> MainLane<S> {
             }
             self.publishing.take_request();
         }
-        self.cut();
-        let applied = contain(|| {
-            let applied = self.apply_batch(&mut pace);
-            self.settle();
-            applied
-        });
-        self.count();
-        let (events, finished) = match applied {
-            Ok(applied) => applied,
-            Err(message) => return Err(self.stop(message)),
-        };
+        let (events, finished) = if self.cut() { self.apply(&mut pace)? } else { (0, true) };
         self.last = events;
         if events > 0 {
             self.turns += 1;
@@ -151,7 +141,10 @@ impl<S: Reducer> MainLane<S> {
         if !self.reconcile(&pace) {
             return Ok(self.summary(events, None, Left::More));
         }
-        let published = self.publish(|publishing, now| publishing.publish_by_policy(now, finished))?;
+        let published = match self.publishing.is_wanted(finished) {
+            true => self.publish(Publishing::publish)?,
+            false => None,
+        };
         self.report_counts(events == 0);
         if !finished {
             return Ok(self.summary(events, published, Left::More));
@@ -262,8 +255,9 @@ impl<S: Reducer> MainLane<S> {
         }
     }
 
-    /// Takes a new cut if the last one is applied and there is anything to cut; looks at unclocked lanes every time.
-    fn cut(&mut self) {
+    /// Takes a new cut if the last one is applied and there is anything to cut; looks at unclocked lanes every time. True
+    /// if there is anything to apply.
+    fn cut(&mut self) -> bool {
         let Self { hub, letters, phase, publishing, lanes, .. } = self;
         let Lanes { unclocked, clocked, .. } = lanes;
         if !self.open_batch {
@@ -276,13 +270,29 @@ impl<S: Reducer> MainLane<S> {
                 self.open_batch = true;
             }
         }
+        let mut any = self.open_batch;
         for lane in unclocked {
             // Not before what was taken is applied: what waits in the table goes on coalescing meanwhile.
-            if lane.head_key().is_none() && lane.look() {
+            if lane.has_cut() {
+                any = true;
+            } else if lane.look() {
+                any = true;
                 lane.extend(Bound::OPEN);
                 lane.arrange();
             }
         }
+        any
+    }
+
+    /// Applies what was cut. Returns how many events there were and whether that was all.
+    fn apply(&mut self, pace: &mut Pace) -> Result<(usize, bool), TurnError<S::Event>> {
+        let applied = contain(|| {
+            let applied = self.apply_batch(pace);
+            self.settle();
+            applied
+        });
+        self.count();
+        applied.map_err(|message| self.stop(message))
     }
 
     /// Applies unclocked lanes first, by rank, then the cut in the order of its keys. Returns how many events there were
@@ -436,6 +446,10 @@ impl<S: Reducer> MainLane<S> {
     }
 
     fn close_lanes_that_were_left(&mut self) {
+        let Lanes { unclocked, clocked, .. } = &self.lanes;
+        if !unclocked.iter().chain(clocked).any(|lane| lane.shared.gate.is_left()) {
+            return;
+        }
         let core = &self.hub.core;
         let stays = |lane: &mut LaneEnd<S::Event>| {
             // P5: what is visible after the first of these is all there will be.
@@ -453,7 +467,7 @@ impl<S: Reducer> MainLane<S> {
 
     fn what_is_left(&mut self) -> Result<Left, TurnError<S::Event>> {
         if self.phase == Phase::Closing && self.is_drained_for_good() && self.hub.mailbox.close_if_empty() {
-            self.publish(Publishing::publish_last)?;
+            self.publish(Publishing::publish)?;
             self.report_counts(true);
             self.phase = Phase::Ended;
             self.finish();

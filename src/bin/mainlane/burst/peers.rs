@@ -129,9 +129,10 @@ impl<T: Payload> Queue<T> for DisruptorSingle {
 
     #[inline]
     fn drain(receiver: &mut Self::Receiver, mut take: impl FnMut(&T)) -> usize {
-        let Ok(mut events) = receiver.poll() else { return 0 };
-        let count = (&mut events).len();
-        (&mut events).for_each(&mut take);
+        let Ok(mut guard) = receiver.poll() else { return 0 };
+        let events = &mut guard;
+        let count = events.len();
+        events.for_each(&mut take);
         count
     }
 }
@@ -165,9 +166,10 @@ impl<T: Payload> Queue<T> for DisruptorMulti {
 
     #[inline]
     fn drain(receiver: &mut Self::Receiver, mut take: impl FnMut(&T)) -> usize {
-        let Ok(mut events) = receiver.poll() else { return 0 };
-        let count = (&mut events).len();
-        (&mut events).for_each(&mut take);
+        let Ok(mut guard) = receiver.poll() else { return 0 };
+        let events = &mut guard;
+        let count = events.len();
+        events.for_each(&mut take);
         count
     }
 }
