@@ -24,35 +24,38 @@ use crate::sync::{
 };
 
 /// Rung by a producer after each publication; wakes the sleeper if it is armed.
-pub(crate) struct Bell {
-    armed: CachePadded<AtomicBool>,
+pub(crate) struct Bell(CachePadded<Arming>);
+
+/// On one line, which changes only when somebody sleeps.
+struct Arming {
+    armed: AtomicBool,
     store_load: StoreLoad,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Bell {
     pub(crate) fn new(store_load: StoreLoad, wake: impl Fn() + Send + Sync + 'static) -> Self {
-        Self { armed: CachePadded::new(AtomicBool::new(false)), store_load, wake: Box::new(wake) }
+        Self(CachePadded::new(Arming { armed: AtomicBool::new(false), store_load, wake: Box::new(wake) }))
     }
 
     /// The sleeper's first step. After it the sleeper must look once more, and sleep only if there is nothing.
     pub(crate) fn arm(&self) {
-        self.armed.store(true, Relaxed);
+        self.0.armed.store(true, Relaxed);
         // B1: the look that follows is ordered behind this store.
-        self.store_load.heavy();
+        self.0.store_load.heavy();
     }
 
     /// The sleeper is up, whoever woke it.
     pub(crate) fn disarm(&self) {
-        self.armed.store(false, Relaxed);
+        self.0.armed.store(false, Relaxed);
     }
 
     /// The ringer's last step, after it published.
     #[inline]
     pub(crate) fn ring(&self) {
         // B1: this load is ordered behind the publication.
-        self.store_load.light();
-        if self.armed.load(Relaxed) {
+        self.0.store_load.light();
+        if self.0.armed.load(Relaxed) {
             self.answer();
         }
     }
@@ -60,8 +63,8 @@ impl Bell {
     #[cold]
     fn answer(&self) {
         // W2: of several ringers one takes the arming away.
-        if self.armed.swap(false, Relaxed) {
-            (self.wake)();
+        if self.0.armed.swap(false, Relaxed) {
+            (self.0.wake)();
         }
     }
 }

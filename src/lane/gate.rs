@@ -26,7 +26,6 @@ use crate::sync::{
 pub(crate) struct Gate {
     busy: CachePadded<AtomicBool>,
     ending: CachePadded<Ending>,
-    store_load: StoreLoad,
 }
 
 struct Ending {
@@ -34,14 +33,18 @@ struct Ending {
     shut: AtomicBool,
     /// Set by the producer.
     gone: AtomicBool,
+    store_load: StoreLoad,
 }
 
 impl Gate {
     pub(crate) fn new(store_load: StoreLoad) -> Self {
         Self {
             busy: CachePadded::new(AtomicBool::new(false)),
-            ending: CachePadded::new(Ending { shut: AtomicBool::new(false), gone: AtomicBool::new(false) }),
-            store_load,
+            ending: CachePadded::new(Ending {
+                shut: AtomicBool::new(false),
+                gone: AtomicBool::new(false),
+                store_load,
+            }),
         }
     }
 
@@ -55,7 +58,7 @@ impl Gate {
         self.busy.store(true, Relaxed);
         let entered = Entered { gate: self };
         // B1: the load that follows is ordered behind the store before it.
-        self.store_load.light();
+        self.ending.store_load.light();
         (!self.is_shut()).then_some(entered)
     }
 
