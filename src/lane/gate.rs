@@ -40,11 +40,7 @@ impl Gate {
     pub(crate) fn new(store_load: StoreLoad) -> Self {
         Self {
             busy: CachePadded::new(AtomicBool::new(false)),
-            ending: CachePadded::new(Ending {
-                shut: AtomicBool::new(false),
-                gone: AtomicBool::new(false),
-                store_load,
-            }),
+            ending: CachePadded::new(Ending { shut: AtomicBool::new(false), gone: AtomicBool::new(false), store_load }),
         }
     }
 

@@ -34,6 +34,8 @@ pub(crate) fn ring<T>(capacity: usize, jumps: bool) -> (RingProducer<T>, RingCon
             visible: 0,
             in_cut: 0,
             taken: 0,
+            next_key: 0,
+            run_end: 0,
             stride: (capacity / 4).max(1),
         },
     )
@@ -103,6 +105,9 @@ pub(crate) struct RingConsumer<T> {
     visible: usize,
     in_cut: usize,
     taken: usize,
+    /// The key of the first value that is not taken, and where its run ends, from the head on. Only while it is in the cut.
+    next_key: u64,
+    run_end: usize,
     /// How many slots are given back together at most: a quarter of them.
     stride: usize,
 }
@@ -130,20 +135,20 @@ impl<T> RingConsumer<T> {
     #[inline]
     pub(crate) fn look(&mut self) -> bool {
         // P1: the values counted here were written by `RingProducer::push` or `fill`.
-        self.visible = self.slots.visible();
+        self.visible = self.slots.look();
         self.visible > self.in_cut
     }
 
     /// Extends the cut over everything that the last look saw. Before it was taken (K3): their keys are below its bound.
     #[inline]
     pub(crate) fn admit(&mut self) {
-        self.in_cut = self.visible;
+        self.extend_to(self.visible);
     }
 
     /// The key after that of the last value in the cut.
     #[inline]
     pub(crate) fn end_key(&mut self) -> Option<u64> {
-        (self.in_cut > self.taken).then(|| self.newest_key(self.in_cut - 1) + 1)
+        self.has_cut().then(|| self.newest_key(self.in_cut - 1) + 1)
     }
 
     /// Extends the cut over the visible values with keys below `bound`; true if that added any. Looks anew only when
@@ -155,41 +160,49 @@ impl<T> RingConsumer<T> {
             return false;
         }
         let before = self.in_cut;
-        if self.newest_key(self.visible - 1) < bound.0 {
-            self.in_cut = self.visible;
-        } else {
-            self.in_cut += self.below(bound);
-        }
+        let all = bound == Bound::OPEN || self.newest_key(self.visible - 1) < bound.0;
+        self.extend_to(if all { self.visible } else { self.below(bound) });
         self.in_cut > before
     }
 
-    /// How many of the visible values behind the cut have keys below `bound`.
+    #[inline]
+    fn extend_to(&mut self, end: usize) {
+        let had_cut = self.has_cut();
+        self.in_cut = end;
+        if !had_cut && self.has_cut() {
+            self.seek();
+        }
+    }
+
+    /// How many of the visible values, those in the cut among them, have keys below `bound`.
     #[cold]
     fn below(&self, bound: Bound) -> usize {
         let (mut low, mut high) = (self.in_cut, self.visible);
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.key_at(middle) < bound.0 { low = middle + 1 } else { high = middle }
+            let key = self.runs.look_at(self.head + middle as u64, self.head + self.visible as u64);
+            if key < bound.0 { low = middle + 1 } else { high = middle }
         }
-        low - self.in_cut
+        low
     }
 
+    #[inline]
     fn newest_key(&mut self, at: usize) -> u64 {
         self.runs.newest(self.head + at as u64, self.head + self.visible as u64)
     }
 
-    /// The key of the value at this place from the head on.
-    fn key_at(&self, at: usize) -> u64 {
-        self.runs.look_at(self.head + at as u64, self.head + self.visible as u64)
+    /// Goes to the run of the first value that is not taken.
+    #[inline]
+    fn seek(&mut self) {
+        let (key, end) = self.runs.at(self.position(), self.head + self.visible as u64);
+        self.next_key = key;
+        self.run_end = (end - self.head) as usize;
     }
 
     /// The key of the first value in the cut.
     #[inline]
-    pub(crate) fn head_key(&mut self) -> Option<u64> {
-        if self.in_cut == self.taken {
-            return None;
-        }
-        Some(self.runs.at(self.position(), self.head + self.visible as u64).0)
+    pub(crate) fn head_key(&self) -> Option<u64> {
+        self.has_cut().then_some(self.next_key)
     }
 
     /// The position of the first value that was not taken: how many ever were.
@@ -199,33 +212,38 @@ impl<T> RingConsumer<T> {
     }
 
     /// Gives the values of the cut with keys below `limit` to `read`, in place, at most `count`, each with its key and its
-    /// position. Returns how many. A value
-    /// whose `read` unwinds is not taken. Slots are given back by [`settle`](RingConsumer::settle).
+    /// position. Returns how many. A value whose `read` unwinds is not taken. Slots are given back by
+    /// [`settle`](RingConsumer::settle).
     #[inline]
     pub(crate) fn take(&mut self, limit: u64, count: usize, mut read: impl FnMut(u64, u64, &T)) -> usize {
-        let Self { slots, runs, head, visible, in_cut, taken, .. } = self;
-        let count = count.min(*in_cut - *taken);
-        if count == 0 {
-            return 0;
+        let count = count.min(self.in_cut - self.taken);
+        let mut done = 0;
+        while done < count && self.next_key < limit {
+            if self.run_end <= self.taken {
+                // What was seen of the run is taken, and more of the cut came in since.
+                self.seek();
+            }
+            let below = usize::try_from((limit - self.next_key).div_ceil(STEP)).unwrap_or(usize::MAX);
+            let part = (self.run_end - self.taken).min(count - done).min(below);
+            done += self.take_part(part, &mut read);
+            if self.taken == self.run_end && self.has_cut() {
+                self.seek();
+            }
         }
-        let first = *head + *taken as u64;
-        let visible = *head + *visible as u64;
-        let chunk = slots.chunk(*taken + count);
-        let values = chunk.values(*taken);
-        let mut taking = Taking { taken, done: 0 };
-        while taking.done < count {
-            let (mut key, end) = runs.at(first + taking.done as u64, visible);
-            if key >= limit {
-                break;
-            }
-            let run = (end - first) as usize - taking.done;
-            let below = usize::try_from((limit - key).div_ceil(STEP)).unwrap_or(usize::MAX);
-            let part = run.min(below).min(count - taking.done);
-            for value in values.part(taking.done, part) {
-                read(key, first + taking.done as u64, value);
-                key += STEP;
-                taking.done += 1;
-            }
+        done
+    }
+
+    /// Takes up to `part` values of the run that the first one is in, one at least.
+    #[inline]
+    fn take_part(&mut self, part: usize, read: &mut impl FnMut(u64, u64, &T)) -> usize {
+        let position = self.position();
+        let Self { slots, taken, next_key, .. } = self;
+        let values = slots.part(*taken, part);
+        let first_key = *next_key;
+        let mut taking = Taking { taken, next_key, done: 0 };
+        for value in values {
+            read(first_key + STEP * taking.done as u64, position + taking.done as u64, value);
+            taking.done += 1;
         }
         taking.done
     }
@@ -251,27 +269,29 @@ impl<T> RingConsumer<T> {
         self.head += count as u64;
         self.visible -= count;
         self.in_cut -= count;
+        self.run_end = self.run_end.saturating_sub(count);
         // P2: hands the slots back to `RingProducer::room`.
         self.slots.commit(count);
         true
     }
 
-    /// Removes the first value of the cut, by value: the one that a reducer could not apply.
+    /// Removes the first value of the cut, by value: the one that a reducer could not apply. The last thing that is done to
+    /// a ring.
     pub(crate) fn pop(&mut self) -> Option<T> {
         self.settle();
         if self.in_cut == 0 {
             return None;
         }
         self.head += 1;
-        self.visible -= 1;
-        self.in_cut -= 1;
+        (self.visible, self.in_cut) = (0, 0);
         self.slots.pop()
     }
 }
 
-/// Counts values as taken, also when the reader unwinds.
+/// Counts values of a run as taken, also when the reader unwinds.
 struct Taking<'a> {
     taken: &'a mut usize,
+    next_key: &'a mut u64,
     done: usize,
 }
 
@@ -279,6 +299,7 @@ impl Drop for Taking<'_> {
     #[inline]
     fn drop(&mut self) {
         *self.taken += self.done;
+        *self.next_key += STEP * self.done as u64;
     }
 }
 

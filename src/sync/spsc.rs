@@ -3,13 +3,17 @@
 //! The pair that this file stands for is the ring's own: the producer's release of `tail` hands written slots to the
 //! consumer's acquire, the consumer's release of `head` hands emptied slots back.
 
-#![expect(unsafe_code, reason = "committing slots that were written in place, also when the writer unwinds")]
+#![expect(
+    unsafe_code,
+    reason = "committing slots that were written in place, also when the writer unwinds; reading them without asking the \
+              ring for each"
+)]
 
-use rtrb::chunks::{ReadChunk, WriteChunkUninit};
+use rtrb::chunks::WriteChunkUninit;
 
 pub(crate) fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
     let (producer, consumer) = rtrb::RingBuffer::new(capacity);
-    (Producer(producer), Consumer(consumer))
+    (Producer(producer), Consumer { ring: consumer, before: Window::EMPTY, behind: Window::EMPTY })
 }
 
 pub(crate) struct Producer<T>(rtrb::Producer<T>);
@@ -85,74 +89,96 @@ impl<T, B: FnOnce(usize)> Drop for Filling<'_, T, B> {
     }
 }
 
-pub(crate) struct Consumer<T>(rtrb::Consumer<T>);
+/// The consumer's end, with a window on what it has looked at.
+pub(crate) struct Consumer<T> {
+    ring: rtrb::Consumer<T>,
+    /// The values that were looked at and not committed: those before the ring wraps, and those behind.
+    before: Window<T>,
+    behind: Window<T>,
+}
+
+/// A slice of the ring's slots.
+struct Window<T> {
+    start: *const T,
+    len: usize,
+}
+
+// SAFETY: a window is a part of the consumer that it stands in, and gives out no more than that may: shared references to
+// values that are the consumer's own.
+unsafe impl<T: Send> Send for Window<T> {}
+
+impl<T> Window<T> {
+    const EMPTY: Window<T> = Window { start: std::ptr::null(), len: 0 };
+
+    fn on(slots: &[T]) -> Self {
+        Window { start: slots.as_ptr(), len: slots.len() }
+    }
+
+    /// Without the first `count`, which must not be more than there are.
+    fn narrow(&mut self, count: usize) {
+        // Stays inside the slice, or at its end.
+        self.start = self.start.wrapping_add(count);
+        self.len -= count;
+    }
+}
 
 impl<T> Consumer<T> {
     /// How many values are visible now.
     #[inline]
     pub(crate) fn visible(&self) -> usize {
-        self.0.slots()
+        self.ring.slots()
     }
 
-    /// The first `count` values, in place. `count` must not exceed what was visible.
+    /// Looks at all values that are visible now. Returns how many.
     #[inline]
-    pub(crate) fn chunk(&mut self, count: usize) -> Chunk<'_, T> {
-        match self.0.read_chunk(count) {
-            Ok(chunk) => Chunk(chunk),
+    pub(crate) fn look(&mut self) -> usize {
+        let count = self.ring.slots();
+        match self.ring.read_chunk(count) {
+            Ok(chunk) => {
+                let (before, behind) = chunk.as_slices();
+                (self.before, self.behind) = (Window::on(before), Window::on(behind));
+            }
+            Err(_) => unreachable!("a consumer asks for no more than it saw"),
+        }
+        count
+    }
+
+    /// Up to `count` of the values looked at, one at least, from `from` on, which must be less than there are. In one
+    /// slice: those before the ring wraps, or those behind.
+    #[inline]
+    pub(crate) fn part(&self, from: usize, count: usize) -> &[T] {
+        let (window, from) =
+            if from < self.before.len { (&self.before, from) } else { (&self.behind, from - self.before.len) };
+        assert!(from < window.len, "a consumer asks for no more than it saw");
+        let count = count.min(window.len - from);
+        // SAFETY: the window was on a slice of visible values, whose slots are the consumer's until `commit` or `pop`,
+        // which narrow it and need `self` for themselves; the ring never moves its slots.
+        unsafe { std::slice::from_raw_parts(window.start.add(from), count) }
+    }
+
+    /// Drops the first `count` of the values looked at and gives their slots back, with one store. When a value unwinds
+    /// as it is dropped, those behind it stay in the ring; they are not looked at any more.
+    #[inline]
+    pub(crate) fn commit(&mut self, count: usize) {
+        let wrapped = count.saturating_sub(self.before.len);
+        self.before.narrow(count - wrapped);
+        self.behind.narrow(wrapped);
+        match self.ring.read_chunk(count) {
+            Ok(chunk) => chunk.commit(count),
             Err(_) => unreachable!("a consumer asks for no more than it saw"),
         }
     }
 
-    /// Drops the first `count` values and gives their slots back, with one store. `count` must not exceed what was visible.
-    /// When a value unwinds as it is dropped, those behind it stay.
-    #[inline]
-    pub(crate) fn commit(&mut self, count: usize) {
-        self.chunk(count).0.commit(count);
-    }
-
     /// True when the producer is gone. What is visible after a `true` is all there will be.
     pub(crate) fn is_abandoned(&self) -> bool {
-        self.0.is_abandoned()
+        self.ring.is_abandoned()
     }
 
+    /// Removes the first value. What was looked at has to be looked at anew.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<T> {
-        self.0.pop().ok()
-    }
-}
-
-/// Values being read in place.
-pub(crate) struct Chunk<'a, T>(ReadChunk<'a, T>);
-
-impl<T> Chunk<'_, T> {
-    /// The values, without the first `skip`.
-    #[inline]
-    pub(crate) fn values(&self, skip: usize) -> Values<'_, T> {
-        let (first, second) = self.0.as_slices();
-        match first.get(skip..) {
-            Some(first) => Values { first, second },
-            None => Values { first: &[], second: &second[skip - first.len()..] },
-        }
-    }
-}
-
-/// Values in their order, in two slices: the ring wraps.
-pub(crate) struct Values<'a, T> {
-    first: &'a [T],
-    second: &'a [T],
-}
-
-impl<'a, T> Values<'a, T> {
-    /// Up to `count` values from `from` on, in one slice: those before the ring wraps, or those behind.
-    #[inline]
-    pub(crate) fn part(&self, from: usize, count: usize) -> &'a [T] {
-        let split = self.first.len();
-        if from < split {
-            let end = (from + count).min(split);
-            &self.first[from..end]
-        } else {
-            &self.second[from - split..from - split + count]
-        }
+        (self.before, self.behind) = (Window::EMPTY, Window::EMPTY);
+        self.ring.pop().ok()
     }
 }
 
@@ -181,22 +207,39 @@ mod tests {
     #[test]
     fn values_are_read_where_the_ring_wraps() {
         for start in 0..4 {
-            let (mut producer, mut consumer) = ring::<usize>(4);
+            let (mut producer, mut consumer) = ring::<String>(4);
             for n in 0..start {
-                producer.push(n).unwrap();
+                producer.push(n.to_string()).unwrap();
+                consumer.look();
                 consumer.commit(1);
             }
-            (0..4).for_each(|n| producer.push(n).unwrap());
-            for skip in 0..4 {
-                let chunk = consumer.chunk(4);
-                let values = chunk.values(skip);
-                let (mut seen, count) = (Vec::new(), 4 - skip);
+            (0..4).for_each(|n| producer.push(n.to_string()).unwrap());
+            assert_eq!(consumer.look(), 4);
+            for done in 0..4 {
+                let (mut seen, count) = (Vec::new(), 4 - done);
                 while seen.len() < count {
-                    seen.extend_from_slice(values.part(seen.len(), count - seen.len()));
+                    seen.extend_from_slice(consumer.part(seen.len(), count - seen.len()));
                 }
-                assert_eq!(seen, (skip..4).collect::<Vec<_>>(), "wrapped at {start}");
+                assert_eq!(seen, (done..4).map(|n| n.to_string()).collect::<Vec<_>>(), "wrapped at {start}");
+                consumer.commit(1);
             }
         }
+    }
+
+    #[test]
+    fn only_what_was_looked_at_is_read() {
+        let (mut producer, mut consumer) = ring::<u32>(4);
+        producer.push(1).unwrap();
+        assert_eq!(consumer.look(), 1);
+        producer.push(2).unwrap();
+        assert_eq!(consumer.part(0, 4), [1], "the second came later");
+        assert_eq!(consumer.look(), 2);
+        assert_eq!(consumer.part(0, 4), [1, 2]);
+        assert_eq!(consumer.pop(), Some(1));
+        let read = |consumer: &Consumer<u32>| catch_unwind(AssertUnwindSafe(|| consumer.part(0, 1).to_vec()));
+        assert!(read(&consumer).is_err(), "it has to look anew");
+        assert_eq!(consumer.look(), 1);
+        assert_eq!(read(&consumer).unwrap(), [2]);
     }
 
     #[test]
@@ -211,6 +254,7 @@ mod tests {
         for thorn in [false, true, false] {
             assert!(producer.push(Thorn(thorn)).is_ok());
         }
+        assert_eq!(consumer.look(), 3);
         assert!(catch_unwind(AssertUnwindSafe(|| consumer.commit(3))).is_err());
         assert_eq!(consumer.visible(), 1, "it, and the one before it");
         assert!(consumer.pop().is_some());

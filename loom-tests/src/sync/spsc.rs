@@ -7,7 +7,7 @@
 use std::cell::{Cell, UnsafeCell};
 use std::mem::MaybeUninit;
 
-use loom::cell::{self, ConstPtr};
+use loom::cell;
 
 use super::weak::{self, Weak};
 use super::{Arc, AtomicU64, Ordering::Acquire};
@@ -30,7 +30,10 @@ pub(crate) fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
         slots: (0..capacity).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect(),
         watched: (0..capacity).map(|_| cell::UnsafeCell::new(())).collect(),
     });
-    (Producer { ring: ring.clone(), tail: 0, head: Cell::new(0) }, Consumer { ring, head: 0, tail: Cell::new(0) })
+    (
+        Producer { ring: ring.clone(), tail: 0, head: Cell::new(0) },
+        Consumer { ring, head: 0, tail: Cell::new(0), seen: 0 },
+    )
 }
 
 impl<T> Ring<T> {
@@ -101,8 +104,10 @@ impl<T> Producer<T> {
 pub(crate) struct Consumer<T> {
     ring: Arc<Ring<T>>,
     head: u64,
-    /// The last `tail` that was seen, as the real ring keeps it.
+    /// The last `tail` that was seen.
     tail: Cell<u64>,
+    /// How many values were looked at.
+    seen: usize,
 }
 
 impl<T> Consumer<T> {
@@ -111,19 +116,35 @@ impl<T> Consumer<T> {
         (self.tail.get() - self.head) as usize
     }
 
-    pub(crate) fn chunk(&mut self, count: usize) -> Chunk<'_, T> {
-        assert!(self.head + count as u64 <= self.tail.get(), "a consumer asks for no more than it saw");
-        let positions = self.head..self.head + count as u64;
-        let watching = positions.map(|at| self.ring.watched[self.ring.place(at)].get()).collect();
-        Chunk { ring: &self.ring, head: self.head, count, _watching: watching }
+    pub(crate) fn look(&mut self) -> usize {
+        self.seen = self.visible();
+        self.seen
+    }
+
+    pub(crate) fn part(&self, from: usize, count: usize) -> &[T] {
+        assert!(from < self.seen, "a consumer asks for no more than it saw");
+        let start = self.ring.place(self.head + from as u64);
+        let count = count.min(self.seen - from).min(self.ring.slots.len() - start);
+        for at in start..start + count {
+            self.ring.watched[at].with(|_| ());
+        }
+        let slots = self.ring.slots.as_ptr().cast::<T>();
+        // SAFETY: visible slots are written, and nobody writes them before they are committed.
+        unsafe { std::slice::from_raw_parts(slots.add(start), count) }
     }
 
     pub(crate) fn commit(&mut self, count: usize) {
-        drop(self.chunk(count));
+        assert!(count <= self.seen);
+        self.seen -= count;
+        for at in 0..count as u64 {
+            // Dropping a value writes its slot.
+            self.ring.watched[self.ring.place(self.head + at)].with_mut(|_| ());
+        }
         self.leave(count);
     }
 
     pub(crate) fn pop(&mut self) -> Option<T> {
+        self.seen = 0;
         if self.head == self.tail.get() && self.visible() == 0 {
             return None;
         }
@@ -138,44 +159,5 @@ impl<T> Consumer<T> {
     fn leave(&mut self, count: usize) {
         self.head += count as u64;
         self.ring.head.store(self.head, weak::release(Weak::Head));
-    }
-}
-
-pub(crate) struct Chunk<'a, T> {
-    ring: &'a Ring<T>,
-    head: u64,
-    count: usize,
-    _watching: Vec<ConstPtr<()>>,
-}
-
-impl<T> Chunk<'_, T> {
-    pub(crate) fn values(&self, skip: usize) -> Values<'_, T> {
-        let start = self.ring.place(self.head + skip as u64);
-        let count = self.count - skip;
-        let first = count.min(self.ring.slots.len() - start);
-        let slots = self.ring.slots.as_ptr().cast::<T>();
-        // SAFETY: visible slots are written, and nobody writes them while they are watched as read.
-        unsafe {
-            Values {
-                first: std::slice::from_raw_parts(slots.add(start), first),
-                second: std::slice::from_raw_parts(slots, count - first),
-            }
-        }
-    }
-}
-
-pub(crate) struct Values<'a, T> {
-    first: &'a [T],
-    second: &'a [T],
-}
-
-impl<'a, T> Values<'a, T> {
-    pub(crate) fn part(&self, from: usize, count: usize) -> &'a [T] {
-        let split = self.first.len();
-        if from < split {
-            &self.first[from..(from + count).min(split)]
-        } else {
-            &self.second[from - split..from - split + count]
-        }
     }
 }

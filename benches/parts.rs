@@ -1,0 +1,232 @@
+//! What each part of the engine costs on one thread: pushing, cutting and merging, applying, publishing, loading, coalescing.
+//!
+//! Each bench asserts its result before it is timed. What two threads cost each other is measured by `mainlane burst`.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use mainlane::{Budget, Class, Coalesced, Effects, Envelope, Event, Lane, MainLane, Pipeline, Publish, Reducer, Tier};
+
+/// Events of 24 bytes, critical or of a key.
+#[derive(Clone, Copy)]
+enum Load {
+    Critical(u64, u64),
+    Keyed(u32, u64),
+}
+
+impl Event for Load {
+    type Key = u32;
+    type Facets = ();
+
+    fn class(&self) -> Class<u32> {
+        match self {
+            Load::Critical(..) => Class::Critical,
+            Load::Keyed(key, _) => Class::lossy(*key, Tier::NORMAL),
+        }
+    }
+
+    fn coalesce(&mut self, newer: Self) -> Coalesced {
+        *self = newer;
+        Coalesced::Replaced
+    }
+}
+
+#[derive(Clone, Default)]
+struct Sum {
+    events: u64,
+    sum: u64,
+}
+
+impl Reducer for Sum {
+    type Event = Load;
+    type Effect = ();
+
+    fn apply(&mut self, envelope: &Envelope<'_, Load>, _: &mut Effects<()>) {
+        self.events += 1;
+        self.sum = match envelope.event {
+            Load::Critical(number, value) => self.sum.wrapping_add(number ^ value),
+            Load::Keyed(_, value) => self.sum.wrapping_add(*value),
+        };
+    }
+}
+
+const RING: usize = 1024;
+
+fn pipeline(lanes: usize, clocked: bool, keys: usize, publish: Publish) -> (Vec<Lane<Load>>, MainLane<Sum>) {
+    let builder = Pipeline::builder(Sum::default()).publish(publish);
+    let lanes = (0..lanes)
+        .map(|at| {
+            let lane = builder.lane(format!("lane {at}")).capacity(RING).keys(keys);
+            if clocked { lane } else { lane.unclocked() }.open().expect("not built yet")
+        })
+        .collect();
+    (lanes, builder.build().expect("settings are in range").0)
+}
+
+fn drain(main_lane: &mut MainLane<Sum>) -> usize {
+    main_lane.turn(Budget::UNLIMITED).expect("the reducer does not panic").events
+}
+
+/// Times `work`, of `events` events a call, without `clear` after each.
+fn time(iterations: u64, mut work: impl FnMut(), mut clear: impl FnMut()) -> Duration {
+    let mut total = Duration::ZERO;
+    for _ in 0..iterations {
+        let start = Instant::now();
+        work();
+        total += start.elapsed();
+        clear();
+    }
+    total
+}
+
+/// 512 events into an empty ring, one by one and in batches, in causal order and without.
+fn push(criterion: &mut Criterion) {
+    const EVENTS: u64 = 512;
+    let mut group = criterion.benchmark_group("push");
+    group.throughput(Throughput::Elements(EVENTS));
+    for (clocked, kind) in [(true, "clocked"), (false, "unclocked")] {
+        for batch in [1, 16, 128] {
+            let (mut lanes, mut main_lane) = pipeline(1, clocked, 1, Publish::OnRequest);
+            let lane = &mut lanes[0];
+            let mut work = || {
+                for from in (0..EVENTS).step_by(batch as usize) {
+                    if batch == 1 {
+                        assert!(lane.push(Load::Critical(from, 1)).is_ok());
+                    } else {
+                        assert!(lane.push_batch((from..from + batch).map(|n| Load::Critical(n, 1))).is_ok());
+                    }
+                }
+            };
+            work();
+            assert_eq!(drain(&mut main_lane), EVENTS as usize);
+            group.bench_function(BenchmarkId::new(kind, batch), |bencher| {
+                bencher.iter_custom(|iterations| {
+                    time(iterations, &mut work, || {
+                        drain(&mut main_lane);
+                    })
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+/// A turn over lanes whose events come in runs: 256 events over all lanes, single ones in turn and runs of sixteen.
+fn merge(criterion: &mut Criterion) {
+    const EVENTS: usize = 256;
+    let mut group = criterion.benchmark_group("cut, merge and apply");
+    group.throughput(Throughput::Elements(EVENTS as u64));
+    for lanes in [1, 4, 16, 64] {
+        for run in [1, 16] {
+            let (mut ends, mut main_lane) = pipeline(lanes, true, 1, Publish::OnRequest);
+            let mut fill = || {
+                for at in 0..EVENTS / run {
+                    let lane = &mut ends[at % lanes];
+                    assert!(lane.push_batch((0..run as u64).map(|n| Load::Critical(n, 1))).is_ok());
+                }
+            };
+            fill();
+            assert_eq!(drain(&mut main_lane), EVENTS);
+            fill();
+            group.bench_function(BenchmarkId::new(format!("runs of {run}"), lanes), |bencher| {
+                bencher.iter_custom(|iterations| {
+                    time(
+                        iterations,
+                        || {
+                            assert_eq!(drain(&mut main_lane), EVENTS);
+                        },
+                        &mut fill,
+                    )
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+/// A turn that finds nothing, by the number of lanes.
+fn idle(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("idle turn");
+    for lanes in [0, 1, 4, 16, 64] {
+        let (_ends, mut main_lane) = pipeline(lanes, true, 1, Publish::EveryTurn);
+        assert_eq!(drain(&mut main_lane), 0);
+        group.bench_function(BenchmarkId::from_parameter(lanes), |bencher| {
+            bencher.iter(|| drain(black_box(&mut main_lane)));
+        });
+    }
+    group.finish();
+}
+
+/// One event, applied and published, against applied only.
+fn publish(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("one event a turn");
+    for (kind, policy) in [("published", Publish::EveryTurn), ("applied", Publish::OnRequest)] {
+        let (mut lanes, mut main_lane) = pipeline(1, true, 1, policy);
+        let mut turn = || {
+            assert!(lanes[0].push(Load::Critical(0, 1)).is_ok());
+            drain(&mut main_lane)
+        };
+        assert_eq!(turn(), 1);
+        group.bench_function(kind, |bencher| bencher.iter(&mut turn));
+    }
+    group.finish();
+}
+
+fn load(criterion: &mut Criterion) {
+    let builder = Pipeline::builder(Sum::default());
+    let mut lane = builder.lane("a").open().expect("not built yet");
+    let (mut main_lane, handle) = builder.build().expect("settings are in range");
+    assert!(lane.push(Load::Critical(0, 7)).is_ok());
+    drain(&mut main_lane);
+    let (reader, mut cached) = (handle.reader(), handle.reader().cached());
+    assert_eq!((reader.load().sum, cached.load().sum), (7, 7));
+    let mut group = criterion.benchmark_group("load");
+    group.bench_function("cached", |bencher| bencher.iter(|| black_box(cached.load().sum)));
+    group.bench_function("full", |bencher| bencher.iter(|| black_box(reader.load().sum)));
+    group.finish();
+}
+
+/// Keyed events into the coalescing table, and the turn that takes them: every key twice, so half of them are replaced.
+fn coalesce(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("coalesce");
+    for keys in [10u32, 1_000, 100_000] {
+        let (mut lanes, mut main_lane) = pipeline(1, true, keys as usize, Publish::OnRequest);
+        let lane = &mut lanes[0];
+        let mut work = || {
+            for n in 0..2 * keys {
+                assert!(lane.push(Load::Keyed(n % keys, u64::from(n))).is_ok());
+            }
+        };
+        work();
+        assert_eq!(drain(&mut main_lane), keys as usize, "half of them were replaced");
+        group.throughput(Throughput::Elements(2 * u64::from(keys)));
+        group.bench_function(BenchmarkId::new("push", keys), |bencher| {
+            bencher.iter_custom(|iterations| {
+                time(iterations, &mut work, || {
+                    drain(&mut main_lane);
+                })
+            });
+        });
+        group.throughput(Throughput::Elements(u64::from(keys)));
+        group.bench_function(BenchmarkId::new("take", keys), |bencher| {
+            bencher.iter_custom(|iterations| {
+                time(
+                    iterations,
+                    || {
+                        drain(&mut main_lane);
+                    },
+                    &mut work,
+                )
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group! {
+    name = parts;
+    config = Criterion::default().sample_size(30).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+    targets = push, merge, idle, publish, load, coalesce
+}
+criterion_main!(parts);
