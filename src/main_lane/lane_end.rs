@@ -126,7 +126,7 @@ impl<E: Event> LaneEnd<E> {
 
     /// The key of the first event of the cut.
     #[inline]
-    pub(crate) fn head_key(&mut self) -> Option<u64> {
+    pub(crate) fn head_key(&self) -> Option<u64> {
         match (self.ring.head_key(), self.hand.head_key()) {
             (Some(ring), Some(hand)) => Some(ring.min(hand)),
             (ring, hand) => ring.or(hand),
@@ -143,6 +143,9 @@ impl<E: Event> LaneEnd<E> {
         count: usize,
         mut apply: impl FnMut(Envelope<'_, E>) -> Applied,
     ) -> usize {
+        if self.hand.is_empty() {
+            return if self.ring.has_cut() { self.take_from_ring(limit, count, &mut apply) } else { 0 };
+        }
         let mut done = 0;
         while done < count {
             let ring = self.ring.head_key();
