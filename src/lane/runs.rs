@@ -13,7 +13,8 @@
 //! The accesses are `Relaxed`: a record is handed over by P1 with the slots it stands for, and its place is handed back by
 //! P2 with them. The consumer never uses a record whose slots it has not seen.
 //!
-//! Model: `loom-tests/src/cut.rs`, as a part of the ring; using a record before its slots are seen makes it fail.
+//! Model: `loom-tests/src/cut.rs`, as a part of the ring; a record written after its slot, or one place fewer than there are
+//! slots, makes it fail.
 
 use crate::sync::{Arc, AtomicU64, Ordering::Relaxed};
 
@@ -25,7 +26,7 @@ const FIRST: u64 = 1;
 
 /// A run: the position after its first slot, and that slot's key.
 struct Record {
-    /// Zero where nothing was written yet. Positions rise, so that of an older record in the same place is below.
+    /// Zero where nothing was written yet. Positions rise, so that of an older record in the same place is lower.
     after: AtomicU64,
     key: AtomicU64,
 }
