@@ -1,5 +1,7 @@
 //! Everything that needs more than one part of the engine, as a table of contents.
 
+#[cfg(feature = "burst")]
+mod burst;
 mod closing;
 mod cost;
 mod domain;

@@ -45,6 +45,10 @@ pub(crate) struct BurstArgs {
     #[arg(long, value_name = "N", default_value_t = 500_000)]
     pub(crate) events: u64,
 
+    /// How long a slice takes in W15, such as `20ms`; 50 milliseconds by default.
+    #[arg(long, value_name = "DURATION", value_parser = some_time)]
+    pub(crate) slice: Option<Duration>,
+
     /// The seed of the order in which contenders have their turn.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
@@ -52,6 +56,16 @@ pub(crate) struct BurstArgs {
     /// Prints one JSON object instead of tables.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// A duration that is not zero.
+#[cfg(feature = "burst")]
+fn some_time(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("it must take some time".to_owned()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 const EXAMPLES: &str = "\
@@ -125,6 +139,15 @@ mod tests {
         ] {
             assert!(CommandLine::try_parse_from(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[cfg(feature = "burst")]
+    #[test]
+    fn a_slice_takes_some_time() {
+        let burst = |slice| CommandLine::try_parse_from(["mainlane", "burst", "--slice", slice]);
+        assert!(burst("0s").is_err() && burst("soon").is_err());
+        let Some(Command::Burst(args)) = burst("2ms").unwrap().command else { unreachable!() };
+        assert_eq!(args.slice, Some(Duration::from_millis(2)));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! mind from minute to minute.
 
 mod bursts;
+mod coalescing;
 mod machine;
 mod openloop;
 mod ours;
@@ -31,6 +32,7 @@ const WORKLOADS: &[Workload] = &[
     Workload { name: "W1", about: "bursts with a pause before each", tables: bursts::tables },
     Workload { name: "W2", about: "a steady rate, and the time from the intended moment", tables: openloop::tables },
     Workload { name: "W5", about: "three producers, flat out", tables: stream::three_producers },
+    Workload { name: "W15", about: "newest values of keys, for a busy consumer", tables: coalescing::tables },
 ];
 
 pub(crate) fn run(args: &BurstArgs) -> Result<ExitCode, String> {

@@ -1,0 +1,48 @@
+//! `mainlane burst`, run briefly: that each workload ends, with its contents checked, and what it prints.
+
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// The tables of a workload, in one round of slices of a few milliseconds.
+fn tables(workload: &str) -> Vec<Value> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mainlane"));
+    command.args(["burst", workload, "--rounds", "1", "--slice", "2ms", "--json"]).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["rounds"], 1);
+    report["tables"].as_array().unwrap().clone()
+}
+
+fn contenders(table: &Value) -> Vec<&str> {
+    table["rows"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect()
+}
+
+fn notes(table: &Value) -> String {
+    table["notes"].as_array().unwrap().iter().map(|note| note.as_str().unwrap()).collect::<Vec<_>>().join("\n")
+}
+
+fn assert_measured(table: &Value) {
+    for row in table["rows"].as_array().unwrap() {
+        assert!(row["spread"]["median"].as_f64().unwrap() > 0.0, "{row:#}");
+        assert_eq!(row["figures"].as_array().unwrap().len(), 1, "{row:#}");
+    }
+}
+
+#[test]
+fn coalescing_names_its_contenders_and_what_became_of_the_updates() {
+    let tables = tables("W15");
+    assert_eq!(tables.len(), 10, "five mixes of keys, two lengths of turns");
+    for table in &tables {
+        let expected = [
+            "mainlane, in causal order",
+            "mainlane, unclocked",
+            "a locked IndexMap, swapped",
+            "crossbeam-channel, the consumer keeps the newest",
+        ];
+        assert_eq!(contenders(table), expected);
+        assert_measured(table);
+        assert!(notes(table).contains("pushed for each applied, 0 shed"), "{table:#}");
+    }
+}
