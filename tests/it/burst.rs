@@ -46,3 +46,13 @@ fn coalescing_names_its_contenders_and_what_became_of_the_updates() {
         assert!(notes(table).contains("pushed for each applied, 0 shed"), "{table:#}");
     }
 }
+
+#[test]
+fn snapshots_are_loaded_beside_others_and_written_beside_a_reader() {
+    let tables = tables("w16");
+    assert_eq!(tables.len(), 10, "one to three readers, none to two others; and the writer");
+    tables.iter().for_each(assert_measured);
+    assert_eq!(contenders(&tables[0])[..2], ["mainlane, load", "mainlane, cached load"]);
+    assert_eq!(contenders(&tables[9])[0], "mainlane, the writer alone");
+    assert!(notes(&tables[9]).contains("% slower than alone"), "{:#}", tables[9]);
+}

@@ -12,6 +12,7 @@ mod ours;
 mod peers;
 mod report;
 mod rounds;
+mod snapshots;
 mod stream;
 mod transport;
 
@@ -33,6 +34,7 @@ const WORKLOADS: &[Workload] = &[
     Workload { name: "W2", about: "a steady rate, and the time from the intended moment", tables: openloop::tables },
     Workload { name: "W5", about: "three producers, flat out", tables: stream::three_producers },
     Workload { name: "W15", about: "newest values of keys, for a busy consumer", tables: coalescing::tables },
+    Workload { name: "W16", about: "reading the newest state", tables: snapshots::tables },
 ];
 
 pub(crate) fn run(args: &BurstArgs) -> Result<ExitCode, String> {
