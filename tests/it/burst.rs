@@ -56,3 +56,14 @@ fn snapshots_are_loaded_beside_others_and_written_beside_a_reader() {
     assert_eq!(contenders(&tables[9])[0], "mainlane, the writer alone");
     assert!(notes(&tables[9]).contains("% slower than alone"), "{:#}", tables[9]);
 }
+
+#[test]
+fn a_host_loses_nothing_at_any_rate() {
+    let tables = tables("W20");
+    assert_eq!(tables.len(), 4, "three rates, and fixed steps");
+    for table in &tables {
+        assert_eq!(contenders(table)[0], "mainlane, a turn of 2 ms at most");
+        assert_measured(table);
+        assert!(table["rows"][0]["latency_ns"]["p99"].as_u64().unwrap() > 0, "{table:#}");
+    }
+}

@@ -6,6 +6,7 @@
 
 mod bursts;
 mod coalescing;
+mod hostloop;
 mod machine;
 mod openloop;
 mod ours;
@@ -35,6 +36,7 @@ const WORKLOADS: &[Workload] = &[
     Workload { name: "W5", about: "three producers, flat out", tables: stream::three_producers },
     Workload { name: "W15", about: "newest values of keys, for a busy consumer", tables: coalescing::tables },
     Workload { name: "W16", about: "reading the newest state", tables: snapshots::tables },
+    Workload { name: "W20", about: "frames of a host, and bursts that fall into them", tables: hostloop::tables },
 ];
 
 pub(crate) fn run(args: &BurstArgs) -> Result<ExitCode, String> {
