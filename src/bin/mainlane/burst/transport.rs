@@ -163,7 +163,11 @@ impl<const PRODUCERS: usize> Checked<PRODUCERS> {
     /// # Panics
     /// When an event was lost, doubled, damaged or out of its producer's order.
     pub(crate) fn assert(&self, expected: u64) {
-        assert_eq!((self.next.iter().sum(), self.wrong), (expected, 0), "events taken, and those out of order or damaged");
+        assert_eq!(
+            (self.next.iter().sum(), self.wrong),
+            (expected, 0),
+            "events taken, and those out of order or damaged"
+        );
     }
 }
 
