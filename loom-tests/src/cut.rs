@@ -55,6 +55,7 @@ impl Extend for End {
 
     fn admit(&mut self) -> Option<u64> {
         self.ring.admit();
+        self.table.collect(Bound::OPEN, |value| self.found.push((value.key, value.item)));
         self.ring.end_key()
     }
 

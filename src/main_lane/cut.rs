@@ -11,8 +11,8 @@
 //! B began, then A's publication happens before B's, hence before the last pass's look at A's lane, which therefore sees
 //! A. A's key is not above B's, so it is below the bound: A is in. A lane opened on the way is seen the same way (M1).
 //!
-//! What was seen before the bound was taken is below it without a look at its key (K3). That makes the first pass shorter,
-//! and leaves the argument as it is, which is about the last.
+//! What was seen before the bound was taken is below it without a look at its key (K3). That makes the first pass shorter, takes
+//! keys that are always being written when they are fresh, and leaves the argument as it is, which is about the last pass.
 //!
 //! # What would break it
 //! One pass instead of until-stable; admitting the bound itself; stamps from a clock that is not ordered with the
@@ -29,7 +29,8 @@ pub(crate) trait Extend {
     /// True if there is anything visible that the last look did not show: what may have been pushed before it.
     fn has_unseen(&mut self) -> bool;
 
-    /// Extends the cut over what the last look showed. Returns the key after that of the last value.
+    /// Extends the cut over what the last look showed, and over what is in the table. Returns the key after that of the last
+    /// value of the ring.
     fn admit(&mut self) -> Option<u64>;
 
     /// Extends the cut over what is visible below `bound`; true if that added anything.
@@ -66,12 +67,12 @@ pub(crate) fn cut<L: Extend>(
     {
         return Some(Cut { bound: Bound(end), passes: 0 });
     }
-    // K2: once per cut, never in an idle poll.
-    let bound = clock.cut();
     for lane in &mut *lanes {
-        // K3: seen before the bound was taken.
+        // K3: seen before the bound is taken.
         lane.admit();
     }
+    // K2: once per cut, never in an idle poll.
+    let bound = clock.cut();
     Some(Cut { bound, passes: until_stable(bound, lanes, adopt) })
 }
 

@@ -93,24 +93,31 @@ impl<E: Event> LaneEnd<E> {
         self.table.has_visible()
     }
 
-    /// Extends the cut over what the last look saw in the ring. Returns the key after that of the last of it.
+    /// Extends the cut over what the last look saw in the ring, and over what is in the table. Returns the key after that of
+    /// the last in the ring.
     #[inline]
     pub(crate) fn admit(&mut self) -> Option<u64> {
         self.ring.admit();
+        if self.table.has_visible() {
+            self.collect(Bound::OPEN);
+        }
         self.ring.end_key()
     }
 
     /// Extends the cut to what is visible below `bound`; true if that added anything.
     #[inline]
     pub(crate) fn extend(&mut self, bound: Bound) -> bool {
-        let ring = self.ring.extend(bound);
+        self.ring.extend(bound) | self.collect(bound)
+    }
+
+    /// Takes what is in the table below `bound`; true if there was any.
+    fn collect(&mut self, bound: Bound) -> bool {
         let Self { table, hand, tally, .. } = self;
-        let table = table.collect(bound, |value| {
+        table.collect(bound, |value| {
             tally.taken += 1;
             tally.changed = true;
             hand.add(value);
-        });
-        ring | table
+        })
     }
 
     /// Puts what was taken from the table in order. After the last `extend` of a cut.

@@ -60,6 +60,8 @@ pub struct MainLane<S: Reducer> {
     turns: u64,
     /// How many events the last turn applied.
     last: usize,
+    /// The last look found what an earlier turn had left, and may not have seen what came since.
+    went_on: bool,
     until_report: u32,
     /// The lane whose event is being applied.
     current: Place,
@@ -92,6 +94,7 @@ impl<S: Reducer> MainLane<S> {
             settled: Stamp(0),
             turns: 0,
             last: 0,
+            went_on: false,
             until_report: REPORT_EVERY,
             current: Place { clocked: false, at: 0 },
         }
@@ -146,7 +149,7 @@ impl<S: Reducer> MainLane<S> {
             false => None,
         };
         self.report_counts(events == 0);
-        if !finished {
+        if !finished || self.went_on && self.has_visible() {
             return Ok(self.summary(events, published, Left::More));
         }
         self.close_lanes_that_were_left();
@@ -204,7 +207,14 @@ impl<S: Reducer> MainLane<S> {
                 Phase::Closing => self.is_drained_for_good(),
                 Phase::Ended | Phase::Stopped => false,
             }
-            || unclocked.iter().chain(clocked).any(|lane| lane.has_visible() || lane.shared.gate.is_left())
+            || self.has_visible()
+            || unclocked.iter().chain(clocked).any(|lane| lane.shared.gate.is_left())
+    }
+
+    /// True when a lane shows something that is not applied.
+    fn has_visible(&self) -> bool {
+        let Lanes { unclocked, clocked, .. } = &self.lanes;
+        unclocked.iter().chain(clocked).any(LaneEnd::has_visible)
     }
 
     /// When a publication is due that no event will bring about.
@@ -260,6 +270,7 @@ impl<S: Reducer> MainLane<S> {
     fn cut(&mut self) -> bool {
         let Self { hub, letters, phase, publishing, lanes, .. } = self;
         let Lanes { unclocked, clocked, .. } = lanes;
+        self.went_on = self.open_batch;
         if !self.open_batch {
             let adopt = |clocked: &mut Vec<_>| adopt(hub, letters, *phase, publishing, unclocked, clocked);
             if let Some(Cut { bound, passes }) = cut::cut(&hub.core.clock, clocked, adopt) {
@@ -275,6 +286,7 @@ impl<S: Reducer> MainLane<S> {
             // Not before what was taken is applied: what waits in the table goes on coalescing meanwhile.
             if lane.has_cut() {
                 any = true;
+                self.went_on = true;
             } else if lane.look() {
                 any = true;
                 lane.extend(Bound::OPEN);

@@ -276,3 +276,21 @@ fn an_unclocked_lane_goes_on_coalescing_while_its_events_wait_for_a_budget() {
     drain(&mut main_lane);
     settled(&handle);
 }
+
+/// A turn that finishes what an earlier one began has not looked at what came since: it says so.
+#[test]
+fn a_turn_that_went_on_says_when_there_is_more() {
+    for clocked in [true, false] {
+        let builder = Pipeline::builder(Ledger::default());
+        let lane = builder.lane("a");
+        let mut lane = if clocked { lane } else { lane.unclocked() }.open().unwrap();
+        let (mut main_lane, _) = builder.build().unwrap();
+        lane.push_batch((0..10).map(Note::Item)).unwrap();
+        assert_eq!(main_lane.turn(Budget::events(5)).unwrap().left, Left::More);
+        lane.push_batch((10..20).map(Note::Item)).unwrap();
+        let turn = main_lane.turn(Budget::UNLIMITED).unwrap();
+        assert_eq!((turn.events, turn.left), (5, Left::More), "clocked: {clocked}");
+        let turn = main_lane.turn(Budget::UNLIMITED).unwrap();
+        assert_eq!((turn.events, turn.left), (10, Left::Nothing), "clocked: {clocked}");
+    }
+}
