@@ -7,6 +7,8 @@
 
 pub(crate) mod builder;
 pub(crate) mod coalesce;
+#[cfg(test)]
+mod coalesce_twin;
 pub(crate) mod gate;
 pub(crate) mod idle;
 pub(crate) mod ingest;

@@ -238,9 +238,9 @@ impl<T, F: FnOnce()> Drop for Unwinding<'_, T, F> {
 mod tests {
     use super::*;
     use crate::clock::Bound;
+    use crate::lane::coalesce_twin::{Twin, Value};
     use crate::lane::table::{TableConsumer, table};
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
 
     fn coalescer(capacity: usize) -> (Coalescer<u32, u64>, TableConsumer<u64>) {
         let (producer, consumer) = table(capacity);
@@ -326,32 +326,22 @@ mod tests {
     }
 
     proptest! {
-        /// Against an obvious twin: an ordered list of unread values.
         #[test]
         fn behaves_as_the_slow_twin(
             steps in proptest::collection::vec((0u32..6, 0u8..3, proptest::bool::weighted(0.2)), 1..200)
         ) {
             let (mut lane, mut main) = coalescer(3);
-            let mut twin: Vec<(u32, Tier, u64)> = Vec::new();
+            let mut twin = Twin::new(3);
             for (n, (key, tier, taking)) in steps.into_iter().enumerate() {
                 let (n, tier) = (n as u64, Tier::new(tier));
-                let expected = match twin.iter().position(|(other, ..)| *other == key) {
-                    Some(at) => { twin.remove(at); twin.push((key, tier, n)); Pushed::Coalesced(Coalesced::Replaced) }
-                    None if twin.len() < 3 => { twin.push((key, tier, n)); Pushed::Inserted }
-                    None => {
-                        let lowest = twin.iter().map(|(_, tier, _)| *tier).min().unwrap();
-                        if lowest > tier { Pushed::Shed } else {
-                            let at = twin.iter().position(|(_, tier, _)| *tier == lowest).unwrap();
-                            twin.remove(at);
-                            twin.push((key, tier, n));
-                            Pushed::InsteadOf
-                        }
-                    }
-                };
-                prop_assert_eq!(push(&mut lane, key, tier, n), expected);
+                let expected = twin.push(key, tier, Value { key: 2, sequence: n, parts: 1, item: n }, |older, newer| {
+                    *older = newer;
+                    Some(Coalesced::Replaced)
+                });
+                prop_assert_eq!(Some(push(&mut lane, key, tier, n)), expected);
                 if taking {
-                    let values: BTreeMap<u64, ()> = twin.drain(..).map(|(_, _, n)| (n, ())).collect();
-                    prop_assert_eq!(take(&mut main), values.into_keys().collect::<Vec<_>>());
+                    let values = twin.collect(Bound::OPEN.0).into_iter().map(|value| value.item);
+                    prop_assert_eq!(take(&mut main), values.collect::<Vec<_>>());
                 }
             }
         }

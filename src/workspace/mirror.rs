@@ -237,6 +237,7 @@ impl EntryMirror {
 
 #[cfg(test)]
 mod tests {
+    use super::super::mirror_twin::{Disk, Step, follow, tell};
     use super::*;
     use EntryKind::{File, Folder};
     use proptest::prelude::*;
@@ -412,69 +413,6 @@ mod tests {
         assert_eq!((mirror.removed(&at("d"), Some(Folder), &mut facts), facts.len()), (Fit::Fits, 1), "told twice");
     }
 
-    /// A file system of the simplest sort: the slow, obviously right twin.
-    #[derive(Clone, Debug, Default)]
-    struct Disk(Vec<(String, EntryKind)>);
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Create(String, EntryKind),
-        Remove(String),
-        Rename(String, String),
-    }
-
-    impl Disk {
-        fn kind(&self, path: &str) -> Option<EntryKind> {
-            self.0.iter().find(|(known, _)| known == path).map(|(_, kind)| *kind)
-        }
-
-        fn has_place(&self, path: &str) -> bool {
-            path.rsplit_once('/').is_none_or(|(parent, _)| self.kind(parent) == Some(Folder))
-        }
-
-        fn remove(&mut self, path: &str) {
-            self.0.retain(|(known, _)| known != path && !known.starts_with(&format!("{path}/")));
-        }
-
-        /// Does what a file system would do; false when it would refuse.
-        fn run(&mut self, step: &Step) -> bool {
-            match step {
-                Step::Create(path, kind) => {
-                    let possible = self.kind(path).is_none() && self.has_place(path);
-                    if possible {
-                        self.0.push((path.clone(), *kind));
-                    }
-                    possible
-                }
-                Step::Remove(path) => {
-                    let possible = self.kind(path).is_some();
-                    self.remove(path);
-                    possible
-                }
-                Step::Rename(from, to) => {
-                    let below = format!("{from}/");
-                    if self.kind(from).is_none() || !self.has_place(to) || from == to || to.starts_with(&below) {
-                        return false;
-                    }
-                    if from.starts_with(&format!("{to}/")) {
-                        return false;
-                    }
-                    self.remove(to);
-                    for (path, _) in &mut self.0 {
-                        if path == from || path.starts_with(&below) {
-                            *path = format!("{to}{}", &path[from.len()..]);
-                        }
-                    }
-                    true
-                }
-            }
-        }
-
-        fn entries(&self) -> Entries {
-            self.0.iter().map(|(path, kind)| (at(path), *kind)).collect()
-        }
-    }
-
     fn any_path() -> impl Strategy<Value = String> {
         prop::collection::vec(prop::sample::select(vec!["a", "b", "a.", "c"]), 1..4).prop_map(|parts| parts.join("/"))
     }
@@ -488,41 +426,6 @@ mod tests {
         ]
     }
 
-    fn tell(mirror: &mut EntryMirror, step: &Step, kind: Option<EntryKind>, facts: &mut Vec<Fact>) -> Fit {
-        match step {
-            Step::Create(path, kind) => mirror.created(&at(path), *kind, facts),
-            Step::Remove(path) => mirror.removed(&at(path), kind, facts),
-            Step::Rename(from, to) => mirror.renamed(&at(from), &at(to), kind.unwrap_or(File), facts),
-        }
-    }
-
-    /// Applies facts the way a reader of the events does.
-    fn follow(entries: &mut Entries, facts: &[Fact]) {
-        for fact in facts {
-            match fact {
-                Fact::Created { path, kind } => {
-                    assert_eq!(entries.insert(Arc::clone(path), *kind), None, "created twice: {fact:?}");
-                }
-                Fact::Removed { path } => {
-                    assert!(entries.remove(path).is_some(), "removed twice: {fact:?}");
-                }
-                // Counts, but changes nothing.
-                Fact::Renamed { from, .. } if !entries.contains_key(from) => {}
-                Fact::Renamed { from, to, .. } => {
-                    let mut mirror = EntryMirror::new(std::mem::take(entries));
-                    mirror.take(to);
-                    for (path, kind) in mirror.take(from) {
-                        let below = path.strip_prefix(from).unwrap();
-                        let moved = if below.as_os_str().is_empty() { Arc::clone(to) } else { to.join(below).into() };
-                        mirror.entries.insert(moved, kind);
-                    }
-                    *entries = mirror.entries;
-                }
-                Fact::Modified { .. } => {}
-            }
-        }
-    }
-
     proptest! {
         #[test]
         fn told_of_everything_it_equals_the_disk_and_its_facts_are_what_happened(
@@ -530,9 +433,7 @@ mod tests {
         ) {
             let (mut disk, mut mirror, mut followed) = (Disk::default(), EntryMirror::default(), Entries::new());
             for step in steps {
-                let kind = match &step {
-                    Step::Create(path, _) | Step::Remove(path) | Step::Rename(path, _) => disk.kind(path),
-                };
+                let kind = disk.kind(step.path());
                 if disk.run(&step) {
                     let mut facts = Vec::new();
                     prop_assert_eq!(tell(&mut mirror, &step, kind, &mut facts), Fit::Fits);

@@ -41,6 +41,8 @@ mod system;
 mod state;
 
 #[cfg(test)]
+mod mirror_twin;
+#[cfg(test)]
 mod testing;
 
 pub use class::classify_in;

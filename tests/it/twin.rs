@@ -1,12 +1,11 @@
 //! A slow, obviously right twin of the whole pipeline: one list, one thread, no tricks. Random scenarios run through both
 //! must come out the same: every event in the same order with the same parts, every count equal.
 //!
-//! A scenario that fails is printed, shrunk, and kept by proptest to be run again.
+//! A scenario that fails is printed, shrunk, and kept by proptest to be run again. The package `fuzz` makes scenarios too.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use mainlane::{Budget, Handle, Lane, MainLane, Operation, OperationId, Overflow, Phase, Pipeline};
-use proptest::prelude::*;
+use mainlane::{Budget, Handle, Lane, MainLane, Operation, Overflow, Phase, Pipeline};
 
 use crate::domain::{Ledger, Note};
 
@@ -15,43 +14,12 @@ const KEYS: usize = 3;
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
-enum Step {
+pub(crate) enum Step {
     Open { clocked: bool, rank: u16 },
     Close { lane: usize },
     Push { lane: usize, note: Note },
     Batch { lane: usize, notes: Vec<Note> },
     Turn { events: usize },
-}
-
-fn note() -> impl Strategy<Value = Note> {
-    let operation = (0u64..3, 0u64..4, 0u8..6).prop_map(|(id, sequence, phase)| {
-        let phase = match phase {
-            0 => Phase::Terminal,
-            1 => Phase::Started,
-            _ => Phase::Progress,
-        };
-        Note::Step(Operation { id: OperationId(id), sequence, phase })
-    });
-    prop_oneof![
-        6 => (0u64..1000).prop_map(Note::Item),
-        4 => (0u32..5, 0u64..1000).prop_map(|(key, value)| Note::Level { key: 100 + key, value }),
-        4 => (0u32..2, 1u64..10).prop_map(|(key, value)| Note::Sum { key: 200 + key, value }),
-        3 => (0u32..4, 0u8..4).prop_map(|(key, tier)| Note::Tiered { key: 300 + key, tier }),
-        3 => operation,
-        1 => Just(Note::Foreign),
-        1 => Just(Note::Stray),
-    ]
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let lane = 0usize..5;
-    prop_oneof![
-        1 => (any::<bool>(), 0u16..3).prop_map(|(clocked, rank)| Step::Open { clocked, rank }),
-        1 => lane.clone().prop_map(|lane| Step::Close { lane }),
-        12 => (lane.clone(), note()).prop_map(|(lane, note)| Step::Push { lane, note }),
-        4 => (lane, proptest::collection::vec(note(), 0..8)).prop_map(|(lane, notes)| Step::Batch { lane, notes }),
-        5 => prop_oneof![Just(usize::MAX), 0usize..6].prop_map(|events| Step::Turn { events }),
-    ]
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -265,7 +233,7 @@ struct Real {
 }
 
 /// Runs a scenario through both.
-fn run(steps: &[Step]) {
+pub(crate) fn run(steps: &[Step]) {
     let (main_lane, handle) = Pipeline::builder(Ledger::default()).build().unwrap();
     let mut real = Real { main_lane, handle, lanes: Vec::new() };
     let mut twin = Twin::default();
@@ -358,11 +326,49 @@ fn take(real: &mut Real, twin: &mut Twin, step: &Step) {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mainlane::OperationId;
+    use proptest::prelude::*;
 
-    #[test]
-    fn the_pipeline_does_what_its_slow_twin_does(steps in proptest::collection::vec(step(), 0..80)) {
-        run(&steps);
+    fn note() -> impl Strategy<Value = Note> {
+        let operation = (0u64..3, 0u64..4, 0u8..6).prop_map(|(id, sequence, phase)| {
+            let phase = match phase {
+                0 => Phase::Terminal,
+                1 => Phase::Started,
+                _ => Phase::Progress,
+            };
+            Note::Step(Operation { id: OperationId(id), sequence, phase })
+        });
+        prop_oneof![
+            6 => (0u64..1000).prop_map(Note::Item),
+            4 => (0u32..5, 0u64..1000).prop_map(|(key, value)| Note::Level { key: 100 + key, value }),
+            4 => (0u32..2, 1u64..10).prop_map(|(key, value)| Note::Sum { key: 200 + key, value }),
+            3 => (0u32..4, 0u8..4).prop_map(|(key, tier)| Note::Tiered { key: 300 + key, tier }),
+            3 => operation,
+            1 => Just(Note::Foreign),
+            1 => Just(Note::Stray),
+        ]
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let lane = 0usize..5;
+        prop_oneof![
+            1 => (any::<bool>(), 0u16..3).prop_map(|(clocked, rank)| Step::Open { clocked, rank }),
+            1 => lane.clone().prop_map(|lane| Step::Close { lane }),
+            12 => (lane.clone(), note()).prop_map(|(lane, note)| Step::Push { lane, note }),
+            4 => (lane, proptest::collection::vec(note(), 0..8)).prop_map(|(lane, notes)| Step::Batch { lane, notes }),
+            5 => prop_oneof![Just(usize::MAX), 0usize..6].prop_map(|events| Step::Turn { events }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_pipeline_does_what_its_slow_twin_does(steps in proptest::collection::vec(step(), 0..80)) {
+            run(&steps);
+        }
     }
 }
