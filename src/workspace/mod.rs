@@ -43,6 +43,8 @@ mod state;
 #[cfg(test)]
 mod mirror_twin;
 #[cfg(test)]
+mod terminal_twin;
+#[cfg(test)]
 mod testing;
 
 pub use class::classify_in;

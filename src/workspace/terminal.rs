@@ -22,6 +22,8 @@ use vte::{Params, Parser, Perform};
 const LINE_BYTES: usize = 512;
 /// The longest operating system command (a title, a folder) that is read.
 const STRING_BYTES: usize = 16 * 1024;
+/// The most parts that the parser gives of such a command; what comes after them it drops.
+const PARTS_MAX: usize = 16;
 /// The longest title that is kept.
 const TITLE_CHARACTERS: usize = 256;
 
@@ -87,7 +89,7 @@ enum Mode {
     Text,
     /// The parser.
     Sequence {
-        /// Whether the byte before was an escape.
+        /// Whether the bytes before were an escape and nothing that ends it: control characters may stand within it.
         after_escape: bool,
         /// How long the operating system command is by now; `None` outside of one.
         string: Option<usize>,
@@ -128,10 +130,13 @@ impl Terminal {
         mem::take(&mut self.screen.reading)
     }
 
-    /// The newest line that is not blank, without control characters; empty when there is none.
+    /// The newest line that is not blank, without control characters, cut to 512 bytes; empty when there is none.
     pub fn last_line(&self) -> String {
         let line = &self.screen.line.bytes;
-        readable(if line.is_empty() { &self.screen.finished } else { line })
+        let mut line = readable(if line.is_empty() { &self.screen.finished } else { line });
+        // What stands in the place of a byte that is no text is longer than that byte.
+        line.truncate(line.floor_char_boundary(LINE_BYTES));
+        line
     }
 
     /// Reads up to the next escape and gives back the rest, which begins with it.
@@ -168,7 +173,11 @@ impl Terminal {
                 self.mode = Mode::Overlong;
                 return &bytes[index..];
             }
-            after_escape = *byte == ESCAPE;
+            after_escape = match *byte {
+                ESCAPE => true,
+                0x00..=0x1F | 0x7F..=0xFF => after_escape,
+                0x20..=0x7E => false,
+            };
         }
         self.mode = Mode::Sequence { after_escape, string };
         &[]
@@ -284,6 +293,8 @@ impl Perform for Screen {
         self.settled = bell_terminated;
         match params {
             [b"0" | b"2", title @ ..] => self.title(title),
+            // The rest of a folder's name may be missing, and what is left would name another folder.
+            [b"7", ..] if params.len() == PARTS_MAX => {}
             [b"7", url @ ..] => {
                 if let Some(folder) = local_folder(&url.join(&b';'), &self.host) {
                     self.reading.folder = Some(folder.into());
@@ -341,12 +352,16 @@ impl Line {
     }
 }
 
-/// The length of the control sequence at the beginning of `bytes`, if it is there in full and nothing else is mixed
-/// into it. Colours and cursor movements are of this kind; none of them says anything that is kept.
+/// The length of the control sequence at the beginning of `bytes`, if it is there in full, well-formed, and nothing
+/// else is mixed into it. Colours and cursor movements are of this kind; none of them says anything that is kept. A
+/// malformed one is the parser's, which does not tell when it ends, so what follows is not read as text at once (T1).
 fn control_sequence(bytes: &[u8]) -> Option<usize> {
-    let parameters = bytes.strip_prefix(b"\x1b[")?;
-    let end = parameters.iter().position(|byte| !matches!(byte, 0x20..=0x3F))?;
-    matches!(parameters[end], 0x40..=0x7E).then_some(end + 3)
+    let rest = bytes.strip_prefix(b"\x1b[")?;
+    let marker = usize::from(matches!(rest.first(), Some(0x3C..=0x3F)));
+    let parameters = rest[marker..].iter().take_while(|byte| matches!(byte, 0x30..=0x3B)).count();
+    let intermediates = rest[marker + parameters..].iter().take_while(|byte| matches!(byte, 0x20..=0x2F)).count();
+    let end = marker + parameters + intermediates;
+    matches!(rest.get(end), Some(0x40..=0x7E)).then_some(end + 3)
 }
 
 fn is_text(bytes: &[u8]) -> bool {

@@ -1,18 +1,9 @@
 //! Tests of the reader of terminals.
 
-use super::*;
 use proptest::prelude::*;
 
-/// The slow, obviously right twin: everything through the parser, at once, with the same meaning of each action.
-fn slowly(bytes: &[u8]) -> (TerminalReading, String) {
-    let mut parser = Parser::new();
-    let mut screen = Screen::default();
-    parser.advance(&mut screen, bytes);
-    let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
-    let reading = TerminalReading { bytes: bytes.len() as u64, lines, ..screen.reading };
-    let line = if screen.line.bytes.is_empty() { &screen.finished } else { &screen.line.bytes };
-    (reading, readable(line))
-}
+use super::*;
+use crate::workspace::terminal_twin::slowly;
 
 fn in_pieces(pieces: &[&[u8]]) -> (TerminalReading, String) {
     let mut terminal = Terminal::new();
@@ -101,7 +92,7 @@ fn fragment() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn agrees_with_the_parser_alone_wherever_it_is_cut(
+    fn agrees_with_its_slow_twin_wherever_it_is_cut(
         fragments in prop::collection::vec(fragment(), 0..40),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
     ) {
@@ -115,7 +106,10 @@ proptest! {
             pieces.push(&bytes[start..cut]);
             start = cut;
         }
-        prop_assert_eq!(in_pieces(&pieces), slowly(&bytes));
+        let (reading, line) = in_pieces(&pieces);
+        let (slow_reading, slow_line) = slowly(&bytes, &Terminal::new().screen.host);
+        prop_assert_eq!(reading, slow_reading);
+        prop_assert!(slow_line.is_none_or(|slow_line| slow_line == line), "{}", line);
     }
 
     #[test]
@@ -163,6 +157,34 @@ fn a_command_string_without_end_is_given_up_and_its_end_is_found() {
         let reading = terminal.take();
         assert_eq!((reading.title.as_deref(), reading.bells), (Some("title"), 0));
     }
+}
+
+#[test]
+fn a_string_may_begin_with_control_characters() {
+    let mut terminal = Terminal::new();
+    terminal.advance(b"\x1b\0\n]0;");
+    terminal.advance(&[b'x'; 100_000]);
+    assert_eq!(terminal.mode, Mode::Overlong, "memory is bounded");
+}
+
+#[test]
+fn a_malformed_sequence_is_the_same_in_pieces() {
+    for end in [&b"\xA3"[..], b"\x9F", b"\xC2\x85", b"\xFFx"] {
+        let bytes = [b"\x1b[:=]", end].concat();
+        assert_eq!(in_pieces(&[&bytes[..3], &bytes[3..]]), read(&bytes), "{end:?}");
+    }
+}
+
+#[test]
+fn what_is_no_text_is_not_shown_longer_than_a_line() {
+    assert_eq!(read(&[0xFF; 1000]).1.len(), LINE_BYTES - LINE_BYTES % char::REPLACEMENT_CHARACTER.len_utf8());
+}
+
+#[test]
+fn a_folder_that_may_have_been_cut_is_not_taken() {
+    let folder = |parts: usize| read(&[b"\x1b]7;file:///a", &*b";b".repeat(parts), b"\x07"].concat()).0.folder;
+    assert_eq!(folder(2).as_deref(), Some(Path::new("/a;b;b")));
+    assert_eq!(folder(20), None);
 }
 
 #[test]
