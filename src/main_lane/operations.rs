@@ -26,23 +26,29 @@ pub(crate) enum Finding {
 /// The state of every operation that matters.
 pub(crate) struct Operations {
     open: HashMap<OperationId, Open, foldhash::fast::RandomState>,
-    opened: VecDeque<OperationId>,
+    /// Operations in the order in which they were opened; some have ended since, and may have been opened again.
+    opened: VecDeque<(OperationId, Age)>,
     sealed: Sealed,
     open_max: usize,
+    next_age: Age,
 }
 
 struct Open {
     last: u64,
+    age: Age,
 }
+
+/// Tells what is known by a number from what was known by it before.
+type Age = u64;
 
 impl Operations {
     pub(crate) fn new() -> Self {
         Self::bounded(OPEN_MAX, SEALED_RANGES_MAX)
     }
 
-    fn bounded(open_max: usize, ranges_max: usize) -> Self {
-        let sealed = Sealed { ranges: BTreeMap::new(), recent: VecDeque::new(), ranges_max };
-        Self { open: HashMap::default(), opened: VecDeque::new(), sealed, open_max }
+    pub(crate) fn bounded(open_max: usize, ranges_max: usize) -> Self {
+        let sealed = Sealed { ranges: BTreeMap::new(), recent: VecDeque::new(), ranges_max, next_age: 0 };
+        Self { open: HashMap::default(), opened: VecDeque::new(), sealed, open_max, next_age: 0 }
     }
 
     /// Takes note of an event of an operation that stands for `parts` pushes. True if it is to be applied; whatever is
@@ -92,15 +98,19 @@ impl Operations {
     }
 
     fn open(&mut self, id: OperationId, sequence: u64, find: &mut impl FnMut(Finding)) {
-        self.open.insert(id, Open { last: sequence });
-        self.opened.push_back(id);
+        let age = self.next_age;
+        self.next_age += 1;
+        self.open.insert(id, Open { last: sequence, age });
+        self.opened.push_back((id, age));
+        let open = &mut self.open;
+        let is_open = |open: &HashMap<_, Open, _>, id, age| open.get(&id).is_some_and(|open| open.age == age);
         if self.opened.len() > 2 * self.open_max {
-            let open = &self.open;
-            self.opened.retain(|id| open.contains_key(id));
+            self.opened.retain(|(id, age)| is_open(open, *id, *age));
         }
-        while self.open.len() > self.open_max {
-            let Some(oldest) = self.opened.pop_front() else { break };
-            if self.open.remove(&oldest).is_some() {
+        while open.len() > self.open_max {
+            let Some((oldest, age)) = self.opened.pop_front() else { break };
+            if is_open(open, oldest, age) {
+                open.remove(&oldest);
                 find(Finding::Forgotten(oldest));
             }
         }
@@ -121,47 +131,53 @@ impl Open {
 
 /// Sealed operations as ranges of their numbers.
 struct Sealed {
-    /// First to last, both included.
-    ranges: BTreeMap<u64, u64>,
-    /// Range starts, in the order they came up; some have been joined to others since.
-    recent: VecDeque<u64>,
+    /// By their first.
+    ranges: BTreeMap<u64, Range>,
+    /// Range starts, in the order they came up; some have been joined to others since, and may have come up again.
+    recent: VecDeque<(u64, Age)>,
     ranges_max: usize,
+    next_age: Age,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Range {
+    /// Included.
+    last: u64,
+    age: Age,
 }
 
 impl Sealed {
     fn contains(&self, id: OperationId) -> bool {
-        self.ranges.range(..=id.0).next_back().is_some_and(|(_, last)| id.0 <= *last)
+        self.ranges.range(..=id.0).next_back().is_some_and(|(_, range)| id.0 <= range.last)
     }
 
     /// Adds an operation; returns one that had to be forgotten for it.
     fn insert(&mut self, id: OperationId) -> Option<OperationId> {
-        let (mut first, mut last) = (id.0, id.0);
-        if let Some((&before, &end)) = self.ranges.range(..id.0).next_back()
-            && end.checked_add(1) == Some(id.0)
-        {
-            self.ranges.remove(&before);
-            first = before;
-        }
-        if let Some(after) = id.0.checked_add(1)
-            && let Some(end) = self.ranges.remove(&after)
-        {
-            last = end;
-        }
-        self.ranges.insert(first, last);
-        if first == id.0 {
-            self.recent.push_back(first);
+        let after = id.0.checked_add(1).and_then(|after| self.ranges.remove(&after));
+        let last = after.map_or(id.0, |range| range.last);
+        match self.ranges.range_mut(..id.0).next_back() {
+            Some((_, before)) if before.last.checked_add(1) == Some(id.0) => before.last = last,
+            Some(_) | None => {
+                let age = self.next_age;
+                self.next_age += 1;
+                self.ranges.insert(id.0, Range { last, age });
+                self.recent.push_back((id.0, age));
+            }
         }
         self.bound()
     }
 
     fn bound(&mut self) -> Option<OperationId> {
+        let ranges = &mut self.ranges;
+        let is_there =
+            |ranges: &BTreeMap<u64, Range>, first, age| ranges.get(&first).is_some_and(|range| range.age == age);
         if self.recent.len() > 2 * self.ranges_max {
-            let ranges = &self.ranges;
-            self.recent.retain(|first| ranges.contains_key(first));
+            self.recent.retain(|(first, age)| is_there(ranges, *first, *age));
         }
-        while self.ranges.len() > self.ranges_max {
-            let oldest = self.recent.pop_front()?;
-            if self.ranges.remove(&oldest).is_some() {
+        while ranges.len() > self.ranges_max {
+            let (oldest, age) = self.recent.pop_front()?;
+            if is_there(ranges, oldest, age) {
+                ranges.remove(&oldest);
                 return Some(OperationId(oldest));
             }
         }
@@ -215,7 +231,7 @@ mod tests {
         for id in (0..1000).step_by(2).chain((1..1000).step_by(2)) {
             step(&mut all, id, 0, 1, Phase::Terminal);
         }
-        assert_eq!(all.sealed.ranges, BTreeMap::from([(0, 999)]));
+        assert_eq!(all.sealed.ranges, BTreeMap::from([(0, Range { last: 999, age: 0 })]));
         assert!((0..1000).all(|id| !step(&mut all, id, 1, 1, Phase::Progress).0));
         assert!(step(&mut all, 1000, 1, 1, Phase::Progress).0);
     }
@@ -257,7 +273,28 @@ mod tests {
             }
             assert!(id >= 1000 || recent_max == 1, "one range has one start");
         }
-        assert_eq!(all.sealed.ranges, BTreeMap::from([(0, 999), (10_000, 11_999)]));
+        let ranges: Vec<_> = all.sealed.ranges.iter().map(|(first, range)| (*first, range.last)).collect();
+        assert_eq!(ranges, [(0, 999), (10_000, 11_999)]);
         assert_eq!((opened_max, recent_max), (10, 10));
+    }
+
+    #[test]
+    fn an_operation_that_comes_up_again_is_not_as_old_as_it_was() {
+        let mut all = Operations::bounded(2, 1);
+        for (id, phase) in [(1, Phase::Started), (2, Phase::Started), (1, Phase::Terminal), (7, Phase::Terminal)] {
+            step(&mut all, id, 0, 1, phase);
+        }
+        assert_eq!(step(&mut all, 1, 0, 1, Phase::Started).1, [], "that it had ended is forgotten");
+        let forgotten = |id| vec![Finding::Forgotten(OperationId(id))];
+        assert_eq!(step(&mut all, 3, 0, 1, Phase::Started).1, forgotten(2), "it was opened before 1 was opened again");
+
+        let mut all = Operations::bounded(8, 2);
+        // 5 is joined to 4, forgotten with it, and ends again.
+        for id in [5, 4, 9] {
+            step(&mut all, id, 0, 1, Phase::Terminal);
+        }
+        assert_eq!(step(&mut all, 20, 0, 1, Phase::Terminal).1, forgotten(4));
+        assert_eq!(step(&mut all, 5, 0, 1, Phase::Terminal).1, forgotten(9), "20 and 5 are newer");
+        assert_eq!(step(&mut all, 30, 0, 1, Phase::Terminal).1, forgotten(20), "5 is newer");
     }
 }
