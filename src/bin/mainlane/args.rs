@@ -88,7 +88,7 @@ pub(crate) struct RunArgs {
     pub(crate) watches: Vec<PathBuf>,
 
     /// Ends after this time, such as `30s` or `5m`.
-    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub(crate) duration: Option<Duration>,
 
     /// Frames per second.
@@ -105,6 +105,23 @@ pub(crate) struct RunArgs {
 }
 
 const FPS: u32 = 30;
+/// Digits that a number of a duration may have, and bytes that all of it may.
+const DIGITS_MAX: usize = 9;
+const DURATION_BYTES: usize = 100;
+
+/// A duration, such as `1m 30s`. A number that nobody means is refused before it is added to others: at the end of all
+/// seconds there are, `humantime` panics. Within these bounds no sum comes near it.
+fn duration(text: &str) -> Result<Duration, String> {
+    if text.len() > DURATION_BYTES {
+        return Err("it is too long".to_owned());
+    }
+    // White space may stand between the digits of one number.
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit() && !c.is_whitespace());
+    if numbers.any(|number| number.chars().filter(char::is_ascii_digit).count() > DIGITS_MAX) {
+        return Err(format!("a number has more than {DIGITS_MAX} digits; use a larger unit"));
+    }
+    humantime::parse_duration(text).map_err(|error| error.to_string())
+}
 
 impl Default for RunArgs {
     fn default() -> Self {
@@ -135,6 +152,8 @@ mod tests {
             ["mainlane", "run", "--fps", "0"],
             ["mainlane", "run", "--fps", "fast"],
             ["mainlane", "run", "--for", "soon"],
+            ["mainlane", "run", "--for", "18446744073709551615s 1000ms"],
+            ["mainlane", "run", "--for", "184467440 73709551615s 1000ms"],
             ["mainlane", "run", "--frames", "3"],
         ] {
             assert!(CommandLine::try_parse_from(wrong).is_err(), "{wrong:?}");
