@@ -262,7 +262,7 @@ impl Copy {
         copy_folder(&root.join("src"), &copy.folder.join("src"))?;
         copy_folder(&root.join("loom-tests"), &copy.folder.join("loom-tests"))?;
         fs::copy(root.join("Cargo.lock"), copy.folder.join("Cargo.lock"))?;
-        // The workspace, its lints and profiles, without the engine's own package.
+        // The workspace, its lints and profiles, without the engine's own package and members that are not copied.
         let manifest = fs::read_to_string(root.join("Cargo.toml"))?;
         let mut kept = false;
         let workspace: Vec<_> = manifest
@@ -273,6 +273,7 @@ impl Copy {
                 }
                 kept
             })
+            .map(|line| if line.starts_with("members = ") { "members = [\"loom-tests\"]" } else { line })
             .collect();
         fs::write(copy.folder.join("Cargo.toml"), workspace.join("\n"))?;
         Ok(copy)
