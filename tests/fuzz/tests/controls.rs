@@ -1,0 +1,157 @@
+//! Control arms: bugs that are put in on purpose, one at a time, each of which the replay of what is kept must find.
+//!
+//! `cargo test -p fuzz --test controls -- --ignored --nocapture`
+//!
+//! A copy of the sources is changed and built in a folder of its own, which takes some minutes. A control whose place is no
+//! longer there is an error, and so is one that does not compile. Each has to end: nobody waits with a clock.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+/// One bug: which target must fail, and what is replaced by what in which file.
+struct Control {
+    target: &'static str,
+    file: &'static str,
+    place: &'static str,
+    bug: &'static str,
+}
+
+const TERMINAL: &str = "src/workspace/terminal.rs";
+const TRANSLATE: &str = "src/workspace/translate.rs";
+const MIRROR: &str = "src/workspace/mirror.rs";
+const ARGUMENTS: &str = "src/bin/mainlane/args.rs";
+const COMMAND: &str = "src/workspace/command.rs";
+const RING: &str = "src/lane/ring.rs";
+const RUNS: &str = "src/lane/runs.rs";
+const SPSC: &str = "src/sync/spsc.rs";
+const COALESCE: &str = "src/lane/coalesce.rs";
+const TABLE: &str = "src/lane/table.rs";
+const OPERATIONS: &str = "src/main_lane/operations.rs";
+
+#[rustfmt::skip]
+const CONTROLS: &[Control] = &[
+    // Once real.
+    Control { target: "terminal", file: TERMINAL, place: "line.truncate(line.floor_char_boundary(LINE_BYTES));", bug: "" },
+    Control { target: "terminal", file: TERMINAL, place: "0x00..=0x1F | 0x7F..=0xFF => after_escape,", bug: "0x00..=0x1F | 0x7F..=0xFF => false," },
+    Control { target: "terminal", file: TERMINAL, place: "take_while(|byte| matches!(byte, 0x30..=0x3B))", bug: "take_while(|byte| matches!(byte, 0x30..=0x3F))" },
+    Control { target: "terminal", file: TERMINAL, place: "[b\"7\", ..] if params.len() == PARTS_MAX => {}", bug: "" },
+    Control { target: "arguments", file: ARGUMENTS, place: "const DIGITS_MAX: usize = 9;", bug: "const DIGITS_MAX: usize = 20;" },
+    Control { target: "operations", file: OPERATIONS, place: "open.get(&id).is_some_and(|open| open.age == age)", bug: "open.get(&id).is_some_and(|open| open.age | age < u64::MAX)" },
+    // Never so far.
+    Control { target: "terminal", file: TERMINAL, place: "self.returned |= returned;", bug: "self.returned = returned;" },
+    Control { target: "terminal", file: TERMINAL, place: "self.settled = bell_terminated;", bug: "self.settled = true;" },
+    Control { target: "terminal", file: TERMINAL, place: "length > STRING_BYTES)", bug: "length > 2 * STRING_BYTES)" },
+    Control { target: "translate", file: TRANSLATE, place: "position(|old| old.tracker == tracker)", bug: "position(|old| old.tracker.is_some())" },
+    Control { target: "translate", file: TRANSLATE, place: "self.waiting.len() == WAITING_MAX", bug: "self.waiting.len() > WAITING_MAX" },
+    Control { target: "mirror", file: MIRROR, place: "Some(_) => self.remove_all(path, facts),", bug: "Some(_) => {}" },
+    Control { target: "mirror", file: MIRROR, place: "if self.echoes.remove(path) {", bug: "if self.echoes.contains(path) {" },
+    Control { target: "translate", file: TRANSLATE, place: "tracker.is_none() && cfg!(target_os = \"linux\")", bug: "tracker.is_none() && cfg!(target_os = \"none\")" },
+    Control { target: "worktree", file: TRANSLATE, place: "Change::Created { path: to, kind: None }", bug: "Change::Created { path: to, kind: Some(EntryKind::File) }" },
+    Control { target: "worktree", file: MIRROR, place: "if kind == Some(EntryKind::File) {", bug: "if kind == Some(EntryKind::Folder) {" },
+    Control { target: "arguments", file: ARGUMENTS, place: "self.panes.is_empty() && self", bug: "self.panes.is_empty() || self" },
+    Control { target: "command", file: COMMAND, place: "if !is_plain(word) || SHELL_WORDS", bug: "if SHELL_WORDS" },
+    Control { target: "command", file: COMMAND, place: "Err(format!(\"not a command: {word} is a folder\"))", bug: "Ok(())" },
+    Control { target: "ring", file: RING, place: "(limit - self.next_key).div_ceil(STEP)", bug: "((limit - self.next_key) / STEP + 1)" },
+    Control { target: "ring", file: RING, place: "self.run_end = self.run_end.saturating_sub(count);", bug: "" },
+    Control { target: "ring", file: RUNS, place: "if offset != self.offset {", bug: "if offset > self.offset + STEP {" },
+    Control { target: "ring", file: RING, place: "if all { self.visible } else { self.below(bound) }", bug: "if all { self.visible } else { self.in_cut.max(self.below(bound).saturating_sub(1)) }" },
+    Control { target: "ring", file: SPSC, place: "self.behind.narrow(wrapped);", bug: "" },
+    Control { target: "ring", file: SPSC, place: "before(self.written);", bug: "let _ = before;" },
+    Control { target: "coalesce", file: COALESCE, place: "parts: unread.parts.saturating_add(value.parts),", bug: "" },
+    Control { target: "coalesce", file: COALESCE, place: "self.move_to(entry, tier.number() as usize);", bug: "if self.entries[entry].list as usize == IDLE { self.move_to(entry, tier.number() as usize); }" },
+    Control { target: "coalesce", file: TABLE, place: "if !below && (left_at == 0 || left_at == bound.0) {", bug: "if !below {" },
+    Control { target: "coalesce", file: TABLE, place: "bound == Bound::OPEN || (distance as i64) < 0", bug: "bound == Bound::OPEN || (word & !SLOT_MASK) < (bound.0 << SLOT_BITS)" },
+    Control { target: "operations", file: OPERATIONS, place: "if sequence <= self.last ||", bug: "if sequence < self.last ||" },
+    Control { target: "pipeline", file: "src/main_lane/merge.rs", place: "if lane < runner_up {", bug: "if lane != runner_up {" },
+    Control { target: "pipeline", file: "src/main_lane/apply.rs", place: "self.operations.applied(operation, find);", bug: "let _ = find;" },
+    Control { target: "workspace", file: "src/workspace/class.rs", place: "*lines += older_lines;", bug: "let _ = older_lines;" },
+    Control { target: "workspace", file: "src/workspace/class.rs", place: "Some(WorkspaceKey::System(event.reading()))", bug: "Some(WorkspaceKey::System(Reading::Memory))" },
+];
+
+#[test]
+#[ignore = "builds the sources once for each bug; takes some minutes"]
+fn every_bug_that_is_put_in_is_found() {
+    let copy = Copy::new().unwrap();
+    assert!(copy.replays("").unwrap(), "nothing is found before anything is changed");
+    let mut missed = Vec::new();
+    for Control { target, file, place, bug } in CONTROLS {
+        let start = Instant::now();
+        let path = copy.folder.join(file);
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text.matches(place).count(), 1, "`{place}` stands once in {file}");
+        fs::write(&path, text.replace(place, bug)).unwrap();
+        let is_missed = copy.replays(target).unwrap();
+        fs::write(&path, text).unwrap();
+        let outcome = if is_missed { "MISSED" } else { "found" };
+        println!("{target:<10} {outcome:<6} {:>3} s  {file}: {place}", start.elapsed().as_secs());
+        if is_missed {
+            missed.push(place);
+        }
+    }
+    assert!(copy.replays("").unwrap(), "nothing is found once everything is as it was");
+    assert!(missed.is_empty(), "not found: {missed:#?}");
+}
+
+/// The sources in a folder of their own, which goes with it.
+struct Copy {
+    folder: PathBuf,
+}
+
+impl Copy {
+    fn new() -> io::Result<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let copy = Self { folder: std::env::temp_dir().join(format!("mainlane-controls-{}", std::process::id())) };
+        fs::create_dir(&copy.folder)?;
+        for file in ["Cargo.toml", "Cargo.lock"] {
+            fs::copy(root.join(file), copy.folder.join(file))?;
+        }
+        // All that the manifest names.
+        for folder in ["src", "tests", "loom-tests", "benches", "examples"] {
+            copy_folder(&root.join(folder), &copy.folder.join(folder))?;
+        }
+        Ok(copy)
+    }
+
+    /// Whether what is kept for a target, or for all, breaks no promise. An error if it could not be replayed.
+    fn replays(&self, target: &str) -> io::Result<bool> {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let output = Command::new(cargo)
+            .args(["test", "--offline", "--package", "fuzz", "--test", "replay", "--", target])
+            .current_dir(&self.folder)
+            .env("CARGO_TARGET_DIR", self.folder.join("target"))
+            .env("RUSTFLAGS", "--cap-lints=warn")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        if !said.contains("test result:") {
+            return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()));
+        }
+        if !output.status.success() && !said.contains("breaks a promise") {
+            return Err(io::Error::other(said.into_owned()));
+        }
+        Ok(output.status.success())
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &to)?;
+        } else {
+            fs::copy(entry.path(), &to)?;
+        }
+    }
+    Ok(())
+}
