@@ -22,8 +22,9 @@ pub(crate) struct Latch(AtomicBool);
 
 impl Latch {
     pub(crate) fn set(&self) {
-        // P13: hands what was done before it to `is_set` and `take`.
-        self.0.store(true, Release);
+        // P13: hands what was done before it to `is_set` and `take`. A read-modify-write, so that it goes on with the release
+        // of whoever set it before: both are heard.
+        self.0.swap(true, Release);
     }
 
     #[inline]

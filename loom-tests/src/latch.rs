@@ -3,9 +3,9 @@
 //! Modelled: a main lane that publishes its last snapshot and ends, and a reader that finds it ended; a producer that
 //! pushes and asks for a snapshot, and a main lane that takes the request before its cut.
 //!
-//! Bounds: two threads, explored in full. A second.
+//! Bounds: two threads beside the main lane, explored in full. A second.
 //!
-//! Must make it fail: weakening either end of P13; a main lane that takes the request after its cut, which is a control
+//! Must make it fail: weakening either end of P13; setting by a store, which forgets who set it before; a main lane that takes the request after its cut, which is a control
 //! arm.
 
 use crate::clock::{Clock, Stamp};
@@ -41,6 +41,31 @@ pub enum Taking {
     BeforeTheCut,
     /// What was pushed in between is not in the answer, and the request is gone.
     AfterTheCut,
+}
+
+/// Two ask at once: what either pushed before is in the answer, if its request is gone.
+pub fn two_requests() {
+    let clock = Arc::new(Clock::new());
+    let wanted = Arc::new(Latch::default());
+    let (mut lanes, mut threads) = (Vec::new(), Vec::new());
+    for item in 1..=2 {
+        let (mut start, end) = lane(&clock);
+        lanes.push(end);
+        let wanted = wanted.clone();
+        threads.push(thread::spawn(move || {
+            start.critical(item);
+            wanted.set();
+        }));
+    }
+    let answered = wanted.take();
+    cut(&clock, &mut lanes, None, Cutting::UntilStable);
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    if answered && !wanted.take() {
+        assert!(
+            lanes.iter().all(|lane| !lane.found.is_empty()),
+            "a request is gone, and its push is not in the answer"
+        );
+    }
 }
 
 /// A request is answered with what was pushed before it, also by another thread than asks; and it is not lost.

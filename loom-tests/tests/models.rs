@@ -312,6 +312,11 @@ mod latch {
     }
 
     #[test]
+    fn two_requests_at_once() {
+        holds("two requests", All, two_requests);
+    }
+
+    #[test]
     fn control_a_request_taken_after_the_cut() {
         fails("request after the cut", All, None, || a_request_is_answered(false, Taking::AfterTheCut));
     }

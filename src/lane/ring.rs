@@ -145,6 +145,12 @@ impl<T> RingConsumer<T> {
         self.extend_to(self.visible);
     }
 
+    /// The position after the last value in the cut.
+    #[inline]
+    pub(crate) fn cut_end(&self) -> u64 {
+        self.head + self.in_cut as u64
+    }
+
     /// The key after that of the last value in the cut.
     #[inline]
     pub(crate) fn end_key(&mut self) -> Option<u64> {

@@ -1,6 +1,6 @@
 //! A lane as the main lane sees it: what its ring shows, and what was taken from its table.
 
-use crate::clock::{Bound, Stamp};
+use crate::clock::{Bound, Stamp, critical_key};
 use crate::event::{Envelope, Event, LaneId, Sequence};
 use crate::lane::ring::RingConsumer;
 use crate::lane::table::{TableConsumer, Unread};
@@ -108,6 +108,15 @@ impl<E: Event> LaneEnd<E> {
     #[inline]
     pub(crate) fn extend(&mut self, bound: Bound) -> bool {
         self.ring.extend(bound) | self.collect(bound)
+    }
+
+    /// Takes what is visible on an unclocked lane, which is in nobody's order but its own.
+    pub(crate) fn extend_alone(&mut self) {
+        self.ring.extend(Bound::OPEN);
+        // C2: what was pushed after a critical event that is not in yet waits for it. What was pushed before one that is, is
+        // visible (P1).
+        self.collect(Bound(critical_key(self.ring.cut_end())));
+        self.arrange();
     }
 
     /// Takes what is in the table below `bound`; true if there was any.

@@ -60,6 +60,8 @@ pub struct MainLane<S: Reducer> {
     turns: u64,
     /// How many events the last turn applied.
     last: usize,
+    /// The last turn had no time left for its publication; whether all of its cut was applied.
+    owed: Option<bool>,
     /// The last look found what an earlier turn had left, and may not have seen what came since.
     went_on: bool,
     until_report: u32,
@@ -94,6 +96,7 @@ impl<S: Reducer> MainLane<S> {
             settled: Stamp(0),
             turns: 0,
             last: 0,
+            owed: None,
             went_on: false,
             until_report: REPORT_EVERY,
             current: Place { clocked: false, at: 0 },
@@ -132,8 +135,16 @@ impl<S: Reducer> MainLane<S> {
             if self.last >= DENSE {
                 self.keep_distance();
             }
-            self.publishing.take_request();
+            // What an earlier turn left on an unclocked lane keeps this one from looking there.
+            if !self.lanes.unclocked.iter().any(LaneEnd::has_cut) {
+                self.publishing.take_request();
+            }
         }
+        // What the last turn had no time left to publish.
+        let owed = match self.owed.take() {
+            Some(finished) if self.publishing.is_wanted(finished) => self.publish(Publishing::publish)?,
+            _ => None,
+        };
         let (events, finished) = if self.cut() { self.apply(&mut pace)? } else { (0, true) };
         self.last = events;
         if events > 0 {
@@ -142,11 +153,12 @@ impl<S: Reducer> MainLane<S> {
             self.publishing.changed();
         }
         if !self.reconcile(&pace) {
-            return Ok(self.summary(events, None, Left::More));
+            self.owed = Some(finished);
+            return Ok(self.summary(events, owed, Left::More));
         }
         let published = match self.publishing.is_wanted(finished) {
             true => self.publish(Publishing::publish)?,
-            false => None,
+            false => owed,
         };
         self.report_counts(events == 0);
         if !finished || self.went_on && self.has_visible() {
@@ -242,7 +254,7 @@ impl<S: Reducer> MainLane<S> {
     ///
     /// A main lane at the heels of a producer takes each line of its ring from it half-written, and both wait for it to
     /// come back: in bulk the same events take a fraction of the time. So when the last turn was dense, this waits as long
-    /// as more keeps coming, up to about a microsecond in all. It looks in growing intervals, for each look takes a line
+    /// as more keeps coming, up to about a hundred pauses of the processor in all, a microsecond or a few. It looks in growing intervals, for each look takes a line
     /// from the producer too. Events that come one by one are never waited for.
     #[cold]
     fn keep_distance(&self) {
@@ -289,8 +301,7 @@ impl<S: Reducer> MainLane<S> {
                 self.went_on = true;
             } else if lane.look() {
                 any = true;
-                lane.extend(Bound::OPEN);
-                lane.arrange();
+                lane.extend_alone();
             }
         }
         any

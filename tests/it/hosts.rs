@@ -308,6 +308,42 @@ fn a_request_is_answered_when_its_cut_is_applied() {
     main_lane.shutdown(PATIENCE);
 }
 
+/// So is one that comes while an unclocked lane has something left of an earlier turn, which is not looked at meanwhile.
+#[test]
+fn a_request_is_not_answered_by_what_was_left() {
+    let builder = Pipeline::builder(Ledger::default()).publish(Publish::OnRequest);
+    let mut lane = builder.lane("keys").unclocked().open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    lane.push_batch((0..10).map(Note::Item)).unwrap();
+    main_lane.turn(Budget::events(5)).unwrap();
+    lane.push(Note::Item(10)).unwrap();
+    let reader = handle.reader();
+    reader.request();
+    assert_eq!(main_lane.turn(Budget::UNLIMITED).unwrap().published, None);
+    assert!(main_lane.turn(Budget::UNLIMITED).unwrap().published.is_some());
+    assert_eq!(reader.load().seen.len(), 11);
+}
+
+/// Effects that take a turn's whole time do not keep its state from being published.
+#[test]
+fn effects_do_not_starve_publication() {
+    let slow = |_: u64, _: &Ledger| {
+        let until = Instant::now() + Duration::from_micros(300);
+        while Instant::now() < until {}
+    };
+    let builder = Pipeline::builder(Ledger::default()).reconciler(slow);
+    let mut lane = builder.lane("a").capacity(1 << 12).open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    let mut batches = 0;
+    for n in 0..100 {
+        lane.push_batch((0..4).map(|at| Note::Ask(4 * n + at))).unwrap();
+        batches += u64::from(main_lane.turn(Budget::millis(1)).unwrap().events > 0);
+    }
+    main_lane.turn(Budget::UNLIMITED).unwrap();
+    let snapshots = handle.counters().snapshots;
+    assert!(snapshots + 1 >= batches, "{snapshots} snapshots of {batches} batches");
+}
+
 #[test]
 fn a_turn_that_holds_a_publication_back_says_until_when() {
     let builder = Pipeline::builder(Ledger::default()).publish(Publish::AtMostEvery(Duration::from_secs(3600)));

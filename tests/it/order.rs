@@ -294,3 +294,32 @@ fn a_turn_that_went_on_says_when_there_is_more() {
         assert_eq!((turn.events, turn.left), (10, Left::Nothing), "clocked: {clocked}");
     }
 }
+
+/// C2 on an unclocked lane, whose ring and table are looked at one after the other while its producer goes on.
+#[test]
+fn an_unclocked_lane_keeps_its_order_between_ring_and_table() {
+    let builder = Pipeline::builder(Ledger::default());
+    let mut lane = builder.lane("keys").unclocked().capacity(8192).keys(4096).open().unwrap();
+    let (mut main_lane, _) = builder.build().unwrap();
+    let pushing = std::thread::spawn(move || {
+        for n in 0..200_000 {
+            lane.push(Note::Item(n)).unwrap();
+            lane.push(Note::Level { key: (n % 4096) as u32, value: n }).unwrap();
+        }
+    });
+    until("all is applied", || {
+        let ended = pushing.is_finished();
+        main_lane.turn(Budget::UNLIMITED).unwrap().events == 0 && ended
+    });
+    pushing.join().unwrap();
+    let mut items = 0;
+    for seen in &main_lane.state().seen {
+        match seen.note {
+            Note::Item(_) => items += 1,
+            // The item of the same number was pushed before it.
+            Note::Level { value, .. } => assert!(value < items, "level {value} after {items} items"),
+            _ => {}
+        }
+    }
+    assert_eq!(items, 200_000);
+}
