@@ -225,10 +225,7 @@ impl<T> RingConsumer<T> {
         let count = count.min(self.in_cut - self.taken);
         let mut done = 0;
         while done < count && self.next_key < limit {
-            if self.run_end <= self.taken {
-                // What was seen of the run is taken, and more of the cut came in since.
-                self.seek();
-            }
+            debug_assert!(self.run_end > self.taken, "the run of a value that is in the cut is known");
             let below = usize::try_from((limit - self.next_key).div_ceil(STEP)).unwrap_or(usize::MAX);
             let part = (self.run_end - self.taken).min(count - done).min(below);
             done += self.take_part(part, &mut read);

@@ -1,6 +1,6 @@
 //! What happens to one event when its turn has come.
 
-use crate::core::Core;
+use crate::core::{Core, contain};
 use crate::event::{Authority, Envelope, Event, LaneId, OperationId};
 use crate::main_lane::lane_end::Applied;
 use crate::main_lane::operations::{Finding, Operations};
@@ -12,15 +12,15 @@ pub(crate) struct Applying<S: Reducer> {
     pub(crate) state: S,
     pub(crate) effects: Effects<S::Effect>,
     pub(crate) operations: Operations,
-    /// The reducer panicked.
-    by_reducer: bool,
+    /// The reducer panicked, and so many effects were asked for before its event.
+    by_reducer: Option<usize>,
 }
 
 impl<S: Reducer> Applying<S> {
     const OWNED: u64 = owned(S::AUTHORITIES);
 
     pub(crate) fn new(state: S) -> Self {
-        Self { state, effects: Effects::new(), operations: Operations::new(), by_reducer: false }
+        Self { state, effects: Effects::new(), operations: Operations::new(), by_reducer: None }
     }
 
     #[inline]
@@ -37,8 +37,8 @@ impl<S: Reducer> Applying<S> {
             }
         }
         let asked_before = self.effects.pending.len();
-        let reducing = Reducing { effects: &mut self.effects, asked_before, by_reducer: &mut self.by_reducer };
-        self.state.apply(&envelope, reducing.effects);
+        let reducing = Reducing { asked_before, by_reducer: &mut self.by_reducer };
+        self.state.apply(&envelope, &mut self.effects);
         // Only a panic drops it.
         std::mem::forget(reducing);
         if let Some(reached) = self.effects.misrouted_to {
@@ -54,23 +54,24 @@ impl<S: Reducer> Applying<S> {
     }
 
     /// True if it was the reducer that panicked. What its event asked for is forgotten then.
-    pub(crate) fn is_by_reducer(&self) -> bool {
-        self.by_reducer
+    pub(crate) fn forget_event(&mut self) -> bool {
+        let Some(asked_before) = self.by_reducer.take() else { return false };
+        let _ = contain(|| self.effects.take_back(asked_before));
+        true
     }
 }
 
 /// A reducer at work. Dropped when it panics.
-struct Reducing<'a, F> {
-    effects: &'a mut Effects<F>,
+struct Reducing<'a> {
     asked_before: usize,
-    by_reducer: &'a mut bool,
+    by_reducer: &'a mut Option<usize>,
 }
 
-impl<F> Drop for Reducing<'_, F> {
+impl Drop for Reducing<'_> {
     #[cold]
     fn drop(&mut self) {
-        *self.by_reducer = true;
-        self.effects.take_back(self.asked_before);
+        // No more than that: effects are the host's, and may panic as they are dropped, which must not happen while unwinding.
+        *self.by_reducer = Some(self.asked_before);
     }
 }
 
@@ -216,9 +217,9 @@ mod tests {
         let (mut applying, core, _) = bench();
         let step = |belongs_to| Step { belongs_to, operation: None };
         apply(&mut applying, &core, step(MODEL));
-        assert!(!applying.is_by_reducer());
+        assert!(!applying.forget_event());
         let unwound = catch_unwind(AssertUnwindSafe(|| apply(&mut applying, &core, step(THORN))));
-        assert!(unwound.is_err() && applying.is_by_reducer());
+        assert!(unwound.is_err() && applying.forget_event());
         assert_eq!((applying.effects.pending, applying.effects.misrouted_to), ([0].into(), None));
     }
 

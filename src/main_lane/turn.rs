@@ -385,7 +385,7 @@ impl<S: Reducer> MainLane<S> {
     /// The reducer panicked on the event at the head of the current lane.
     #[cold]
     fn stop(&mut self, message: String) -> TurnError<S::Event> {
-        let by_reducer = self.applying.is_by_reducer();
+        let by_reducer = self.applying.forget_event();
         // The effects of the events before it; there will be no other turn to run them in.
         self.reconcile(&Pace::new(Budget::UNLIMITED));
         if !by_reducer {
