@@ -2,71 +2,15 @@
 //!
 //! Each bench asserts its result before it is timed. What two threads cost each other is measured by `mainlane burst`.
 
+mod host;
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use mainlane::{Budget, Class, Coalesced, Effects, Envelope, Event, Lane, MainLane, Pipeline, Publish, Reducer, Tier};
+use mainlane::{Pipeline, Publish};
 
-/// Events of 24 bytes, critical or of a key.
-#[derive(Clone, Copy)]
-enum Load {
-    Critical(u64, u64),
-    Keyed(u32, u64),
-}
-
-impl Event for Load {
-    type Key = u32;
-    type Facets = ();
-
-    fn class(&self) -> Class<u32> {
-        match self {
-            Load::Critical(..) => Class::Critical,
-            Load::Keyed(key, _) => Class::lossy(*key, Tier::NORMAL),
-        }
-    }
-
-    fn coalesce(&mut self, newer: Self) -> Coalesced {
-        *self = newer;
-        Coalesced::Replaced
-    }
-}
-
-#[derive(Clone, Default)]
-struct Sum {
-    events: u64,
-    sum: u64,
-}
-
-impl Reducer for Sum {
-    type Event = Load;
-    type Effect = ();
-
-    fn apply(&mut self, envelope: &Envelope<'_, Load>, _: &mut Effects<()>) {
-        self.events += 1;
-        self.sum = match envelope.event {
-            Load::Critical(number, value) => self.sum.wrapping_add(number ^ value),
-            Load::Keyed(_, value) => self.sum.wrapping_add(*value),
-        };
-    }
-}
-
-const RING: usize = 1024;
-
-fn pipeline(lanes: usize, clocked: bool, keys: usize, publish: Publish) -> (Vec<Lane<Load>>, MainLane<Sum>) {
-    let builder = Pipeline::builder(Sum::default()).publish(publish);
-    let lanes = (0..lanes)
-        .map(|at| {
-            let lane = builder.lane(format!("lane {at}")).capacity(RING).keys(keys);
-            if clocked { lane } else { lane.unclocked() }.open().expect("not built yet")
-        })
-        .collect();
-    (lanes, builder.build().expect("settings are in range").0)
-}
-
-fn drain(main_lane: &mut MainLane<Sum>) -> usize {
-    main_lane.turn(Budget::UNLIMITED).expect("the reducer does not panic").events
-}
+use host::{Load, Sum, drain, pipeline};
 
 /// Times `work`, of `events` events a call, without `clear` after each.
 fn time(iterations: u64, mut work: impl FnMut(), mut clear: impl FnMut()) -> Duration {
