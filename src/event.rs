@@ -103,7 +103,7 @@ impl<K> Class<K> {
 }
 
 /// How much a lossy event matters when a coalescing table is full of other keys: the lowest tier is shed first, and
-/// within a tier the value that has waited longest.
+/// within a tier the value of the key that has been unread longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tier(u8);
 

@@ -341,10 +341,8 @@ impl<E: Event> Lane<E> {
             parts: 1,
             item,
         };
-        let lost = || counts.shed_unread.add(1);
-        let pushed = self.table.push(key, tier, unread, combine, lost);
         self.lossy_sequence += 1;
-        count_lossy(counts, pushed);
+        self.table.push(key, tier, unread, combine, |pushed| count_lossy(counts, pushed));
         Ok(())
     }
 
@@ -426,10 +424,15 @@ impl<E: Event> Lane<E> {
         }
     }
 
-    #[cold]
+    #[inline]
     fn closed(&self, item: Item<E>) -> Refused<Item<E>> {
-        self.shared.counts.producer.closed.add(1);
+        self.count_closed();
         Refused::Closed(item)
+    }
+
+    #[cold]
+    fn count_closed(&self) {
+        self.shared.counts.producer.closed.add(1);
     }
 
     #[cold]
@@ -549,6 +552,7 @@ fn count_lossy(counts: &ProducerCounts, pushed: Pushed) {
         Pushed::Coalesced(Coalesced::Replaced) => counts.replaced.add(1),
         Pushed::Coalesced(Coalesced::Merged) => counts.merged.add(1),
         Pushed::Shed => counts.shed_at_once.add(1),
+        Pushed::Lost => return counts.shed_unread.add(1),
     }
     counts.lossy.add(1);
 }

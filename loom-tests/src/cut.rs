@@ -88,14 +88,14 @@ impl Start {
 
     pub(crate) fn lossy(&mut self, item: u32) {
         let key = lossy_key(self.clock.read());
-        let slot = match self.table.take_back(0) {
-            Some(slot) => {
-                self.table.take_value(&slot);
-                slot
-            }
-            None => self.table.free_slot(|_| ()),
-        };
-        self.table.put(0, slot, Unread { key, sequence: 0, parts: 1, item });
+        let is_next = self.table.filled() == 0;
+        let mut writing = self.table.begin(Some(0));
+        let value = Unread { key, sequence: 0, parts: 1, item };
+        if is_next || writing.is_first() {
+            writing.fill(value);
+        } else {
+            writing.with_place(|place| *place = Some(value));
+        }
     }
 }
 

@@ -58,14 +58,14 @@ pub fn shut_while_pushing_lossy() {
         let mut accepted = 0;
         for item in 1..=2 {
             let Some(_entered) = entered.enter() else { break };
-            let slot = match putting.take_back(0) {
-                Some(slot) => {
-                    putting.take_value(&slot);
-                    slot
-                }
-                None => putting.free_slot(|_| ()),
-            };
-            putting.put(0, slot, Unread { key: 0, sequence: item, parts: 1, item });
+            let is_next = putting.filled() == 0;
+            let mut writing = putting.begin(Some(0));
+            let value = Unread { key: 0, sequence: item, parts: 1, item };
+            if is_next || writing.is_first() {
+                writing.fill(value);
+            } else {
+                writing.with_place(|place| *place = Some(value));
+            }
             accepted = item;
         }
         accepted

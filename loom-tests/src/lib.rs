@@ -10,9 +10,8 @@
 //! to fail for each.
 //!
 //! # What loom cannot show
-//! It has no load buffering: it cannot move a read-modify-write of one atomic past one of another, so it does not need
-//! P8 as the language does. It lets an atomic be read at most seven stores back, and knows neither compiler fences nor
-//! the system's barriers: `StoreLoad` is modelled with sequentially consistent fences on both sides. `rtrb` and
+//! It has no load buffering: it cannot move a load past an earlier one of another atomic. It lets an atomic be read at
+//! most seven stores back, and knows neither compiler fences nor the system's barriers: `StoreLoad` is modelled with sequentially consistent fences on both sides. `rtrb` and
 //! `arc_swap` are invisible to it; in their place stand a ring and a cell with the same orderings.
 //!
 //! It remembers only the last access to an atomic. A thread that loads one and then writes it hides the loads of others

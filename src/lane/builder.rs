@@ -14,7 +14,7 @@ use crate::lane::idle::IdleStrategy;
 use crate::lane::ingest::{self, Ingest, Restart};
 use crate::lane::ring;
 use crate::lane::source::{Source, SourceError};
-use crate::lane::table::{self, ENTRIES_MAX};
+use crate::lane::table::{self, KEYS_MAX};
 use crate::lane::{Classifier, Dresser, Lane, LaneShared, Order, Overflow, Preparing};
 use crate::main_lane::lane_end::LaneEnd;
 use crate::main_lane::reduce::Reducer;
@@ -212,8 +212,8 @@ impl<S: Reducer> LaneBuilder<S> {
         if !(1..=CAPACITY_MAX).contains(&capacity) {
             return Err(Error::Capacity { lane: lane(), capacity, most: CAPACITY_MAX });
         }
-        if !(1..=ENTRIES_MAX).contains(&keys) {
-            return Err(Error::Keys { lane: lane(), keys, most: ENTRIES_MAX });
+        if !(1..=KEYS_MAX).contains(&keys) {
+            return Err(Error::Keys { lane: lane(), keys, most: KEYS_MAX });
         }
         Ok(())
     }

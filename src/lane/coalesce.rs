@@ -1,16 +1,17 @@
-//! Which entry of the table a key has, and what is shed when there are more keys than entries.
+//! Which place of the table's page a key has, what is coalesced there, and what is shed when there are more keys than
+//! places.
 //!
 //! Everything here is the lane's own: no other thread sees it. The hand-over is in `lane/table.rs`.
 //!
-//! An entry is *fresh* (never used), *waiting* (it may hold an unread value) or *idle* (its value was taken). A key that
-//! has no entry gets a fresh one, else the entry that has been idle longest, else the entry of the value to shed: of the
-//! lowest tier, the one that has waited longest, the newcomer included.
+//! A key has an *entry*, which remembers the place where its value was put. When the main lane takes the page, all entries
+//! are idle at once: no place is filled. A key that has no entry gets a fresh one, else one that is idle. When all places of the page are filled, the value to shed is of the lowest tier the one that has been
+//! unread longest, the newcomer included.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
 use crate::event::{Coalesced, Tier};
-use crate::lane::table::{SlotIndex, TableProducer, Unread};
+use crate::lane::table::{TableProducer, Unread};
 
 /// What became of a lossy push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,29 +24,219 @@ pub(crate) enum Pushed {
     InsteadOf,
     /// It was itself the one to shed.
     Shed,
+    /// Coalescing unwound: it is gone, and so is the value that it met.
+    Lost,
 }
 
 /// The lane's end of the table, by key.
 pub(crate) struct Coalescer<K, T> {
     table: TableProducer<T>,
-    entry_of: HashMap<K, u32, foldhash::fast::RandomState>,
-    entries: Vec<Entry<K>>,
-    /// Which entry a slot was last put into.
-    entry_of_slot: Vec<u32>,
-    lists: [List; Tier::COUNT + 1],
+    entries: Entries<K>,
+    page: Page,
+}
+
+impl<K: Clone + Eq + Hash, T> Coalescer<K, T> {
+    pub(crate) fn new(table: TableProducer<T>, capacity: usize) -> Self {
+        Self { table, entries: Entries::new(capacity), page: Page::new(capacity) }
+    }
+
+    /// Puts `value` where the main lane finds it, coalesced with the unread value of its key if there is one.
+    ///
+    /// `count` is told what became of it, once; after that nothing runs of the host's but what drops values and keys. If
+    /// `combine` unwinds, both values are gone.
+    #[inline]
+    pub(crate) fn push(
+        &mut self,
+        key: &K,
+        tier: Tier,
+        value: Unread<T>,
+        combine: impl FnOnce(&mut T, T) -> Coalesced,
+        count: impl FnOnce(Pushed),
+    ) {
+        match self.entries.of_key.get_mut(key) {
+            Some(spot) if self.page.holds(*spot) => {
+                let place = spot.place;
+                let mut writing = self.table.begin(Some(place as usize));
+                if !writing.is_first() {
+                    self.page.move_to(place, tier);
+                    return writing.with_place(|place| Coalescing { place, count: Some(count) }.run(value, combine));
+                }
+                drop(writing);
+                self.page.clear();
+            }
+            Some(_) => {}
+            None => {
+                // Taken apart, so that what is seldom moved through memory is not built there every time.
+                let Unread { key: its_key, sequence, parts, item } = value;
+                return self.insert(key, tier, Unread { key: its_key, sequence, parts, item }, count);
+            }
+        }
+        self.fill(key, tier, value, count);
+    }
+
+    /// For a key that has an entry and is not on the page. There is room: of as many entries as places, each that is on the
+    /// page has one.
+    #[inline]
+    fn fill(&mut self, key: &K, tier: Tier, value: Unread<T>, count: impl FnOnce(Pushed)) {
+        let Self { table, entries, page } = self;
+        let Some(spot) = entries.of_key.get_mut(key) else { unreachable!("the key was given an entry") };
+        let mut writing = table.begin(Some(table.filled()));
+        if writing.is_first() {
+            page.clear();
+        }
+        spot.place = page.fill(spot.entry, tier);
+        entries.all[spot.entry as usize].place = spot.place;
+        writing.fill(value);
+        count(Pushed::Inserted);
+    }
+
+    /// For a key that has no entry.
+    #[cold]
+    fn insert(&mut self, key: &K, tier: Tier, value: Unread<T>, count: impl FnOnce(Pushed)) {
+        if self.table.filled() < self.page.places.len() {
+            let _forgotten = self.entries.assign(key, &self.page);
+            return self.fill(key, tier, value, count);
+        }
+        let victim = self.page.first_to_shed(tier);
+        let mut writing = self.table.begin(victim.map(|place| place as usize));
+        if writing.is_first() {
+            // There is room now.
+            drop(writing);
+            self.page.clear();
+            return self.insert(key, tier, value, count);
+        }
+        let Some(place) = victim else { return count(Pushed::Shed) };
+        let _forgotten = self.entries.rename(self.page.places[place as usize].entry, place, key);
+        self.page.refill(place, tier);
+        let shed = writing.with_place(|place| place.replace(value));
+        count(if shed.is_some() { Pushed::InsteadOf } else { Pushed::Inserted });
+        // Dropped last, when everything is in its place: the host's `drop` may panic.
+        drop(writing);
+        drop(shed);
+    }
+}
+
+/// Coalescing under way: if the rule unwinds, the place is emptied.
+struct Coalescing<'a, T, C: FnOnce(Pushed)> {
+    place: &'a mut Option<Unread<T>>,
+    count: Option<C>,
+}
+
+impl<T, C: FnOnce(Pushed)> Coalescing<'_, T, C> {
+    #[inline]
+    fn run(mut self, value: Unread<T>, combine: impl FnOnce(&mut T, T) -> Coalesced) {
+        let pushed = match &mut self.place {
+            Some(unread) => {
+                let Unread { key, sequence, parts, item } = value;
+                let coalesced = combine(&mut unread.item, item);
+                (unread.key, unread.sequence, unread.parts) = (key, sequence, unread.parts.saturating_add(parts));
+                Pushed::Coalesced(coalesced)
+            }
+            // An earlier rule unwound.
+            empty => {
+                **empty = Some(value);
+                Pushed::Inserted
+            }
+        };
+        if let Some(count) = self.count.take() {
+            count(pushed);
+        }
+    }
+}
+
+impl<T, C: FnOnce(Pushed)> Drop for Coalescing<'_, T, C> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(count) = self.count.take() {
+            count(Pushed::Lost);
+            *self.place = None;
+        }
+    }
+}
+
+/// The keys that are remembered.
+struct Entries<K> {
+    of_key: HashMap<K, Spot, foldhash::fast::RandomState>,
+    all: Vec<Entry<K>>,
     capacity: usize,
+    /// Where to look for an idle one next.
+    next: usize,
+}
+
+/// The entry of a key, and the place that its value was put in last.
+#[derive(Clone, Copy)]
+struct Spot {
+    entry: u32,
+    place: u32,
 }
 
 struct Entry<K> {
     key: K,
-    /// The slot put last; an entry whose last slot has come back is idle.
-    slot: u32,
-    list: u8,
+    /// As in the map.
+    place: u32,
+}
+
+/// A key that has lost its entry: the entry's copy, and the map's.
+type Forgotten<K> = (K, Option<K>);
+
+impl<K: Clone + Eq + Hash> Entries<K> {
+    fn new(capacity: usize) -> Self {
+        Self {
+            // Twice the room: a map that is at most half full cleans up after removals in place, without allocating.
+            of_key: HashMap::with_capacity_and_hasher(2 * capacity, Default::default()),
+            all: Vec::with_capacity(capacity),
+            capacity,
+            next: 0,
+        }
+    }
+
+    /// Gives a key that has none an entry: a fresh one, else one that is not on `page`, of which there must be one. Returns
+    /// the key that had it.
+    fn assign(&mut self, key: &K, page: &Page) -> Option<Forgotten<K>> {
+        if self.all.len() < self.capacity {
+            let spot = Spot { entry: self.all.len() as u32, place: END };
+            // Both copies first: a key whose `clone` panics leaves everything as it was.
+            let (key, mapped) = (key.clone(), key.clone());
+            self.all.push(Entry { key, place: END });
+            self.of_key.insert(mapped, spot);
+            return None;
+        }
+        // Each step but the last passes an entry that is on the page, so there are no more of them than pushes.
+        loop {
+            let spot = Spot { entry: self.next as u32, place: self.all[self.next].place };
+            if !page.holds(spot) {
+                return Some(self.rename(spot.entry, END, key));
+            }
+            self.next = (self.next + 1) % self.capacity;
+        }
+    }
+
+    /// Gives an entry to another key.
+    fn rename(&mut self, entry: u32, place: u32, key: &K) -> Forgotten<K> {
+        let (key, mapped) = (key.clone(), key.clone());
+        let old = std::mem::replace(&mut self.all[entry as usize], Entry { key, place }).key;
+        let unmapped = self.of_key.remove_entry(&old).map(|(key, _)| key);
+        self.of_key.insert(mapped, Spot { entry, place });
+        (old, unmapped)
+    }
+}
+
+/// The places of the lane's page that are filled, in the order in which their values became unread, by tier.
+struct Page {
+    filled: u32,
+    places: Box<[Place]>,
+    lists: [List; Tier::COUNT],
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    entry: u32,
+    tier: u8,
     before: u32,
     after: u32,
 }
 
-/// Entries in the order in which they were put; `END` for none.
+/// The first and the last place; `END` for none.
 #[derive(Clone, Copy)]
 struct List {
     first: u32,
@@ -53,183 +244,78 @@ struct List {
 }
 
 const END: u32 = u32::MAX;
-const IDLE: usize = Tier::COUNT;
+const NOTHING: List = List { first: END, last: END };
 
-impl<K: Clone + Eq + Hash, T> Coalescer<K, T> {
-    pub(crate) fn new(table: TableProducer<T>, capacity: usize) -> Self {
-        Self {
-            table,
-            // Twice the room: a map that is at most half full cleans up after removals in place, without allocating.
-            entry_of: HashMap::with_capacity_and_hasher(2 * capacity, Default::default()),
-            entries: Vec::with_capacity(capacity),
-            entry_of_slot: vec![END; capacity + 1],
-            lists: [List { first: END, last: END }; Tier::COUNT + 1],
-            capacity,
+impl Page {
+    fn new(capacity: usize) -> Self {
+        let place = Place { entry: END, tier: 0, before: END, after: END };
+        Self { filled: 0, places: vec![place; capacity].into(), lists: [NOTHING; Tier::COUNT] }
+    }
+
+    /// True when the entry's value is where it was put last. Told from the place, which remembers its entry, so that
+    /// all entries are idle when a page begins.
+    #[inline]
+    fn holds(&self, spot: Spot) -> bool {
+        spot.place < self.filled && self.places[spot.place as usize].entry == spot.entry
+    }
+
+    /// The lane has a page on which nothing is.
+    #[inline]
+    fn clear(&mut self) {
+        (self.filled, self.lists) = (0, [NOTHING; Tier::COUNT]);
+    }
+
+    /// Fills the next place.
+    #[inline]
+    fn fill(&mut self, entry: u32, tier: Tier) -> u32 {
+        let place = self.filled;
+        self.filled += 1;
+        self.places[place as usize].entry = entry;
+        self.link(place, tier);
+        place
+    }
+
+    /// The place is filled with another value.
+    fn refill(&mut self, place: u32, tier: Tier) {
+        self.unlink(place);
+        self.link(place, tier);
+    }
+
+    /// The place whose value is shed for one of this tier; none if that one is itself the first to shed.
+    fn first_to_shed(&self, tier: Tier) -> Option<u32> {
+        self.lists[..=tier.number() as usize].iter().map(|list| list.first).find(|first| *first != END)
+    }
+
+    #[inline]
+    fn move_to(&mut self, place: u32, tier: Tier) {
+        if self.places[place as usize].tier != tier.number() {
+            self.unlink(place);
+            self.link(place, tier);
         }
     }
 
-    /// Puts `value` where the main lane finds it, coalesced with the unread value of its key if there is one.
-    ///
-    /// `combine` runs on the thread that pushes; if it unwinds, both values are gone, which `lost` is told.
-    pub(crate) fn push(
-        &mut self,
-        key: &K,
-        tier: Tier,
-        mut value: Unread<T>,
-        combine: impl FnOnce(&mut T, T) -> Coalesced,
-        lost: impl FnOnce(),
-    ) -> Pushed {
-        let (entry, shed) = match self.entry_of.get(key) {
-            Some(entry) => (*entry as usize, false),
-            None => match self.assign(key, tier) {
-                Some(assigned) => assigned,
-                None => return Pushed::Shed,
-            },
-        };
-        let mut outcome = if shed { Pushed::InsteadOf } else { Pushed::Inserted };
-        let slot = match self.table.take_back(entry) {
-            Some(slot) => {
-                if let Some(mut unread) = self.table.take_value(&slot) {
-                    let mut guard = Unwinding { table: &mut self.table, slot: Some(slot), lost: Some(lost) };
-                    let coalesced = combine(&mut unread.item, value.item);
-                    let slot = guard.disarm();
-                    value = Unread { item: unread.item, parts: unread.parts.saturating_add(value.parts), ..value };
-                    outcome = Pushed::Coalesced(coalesced);
-                    slot
-                } else {
-                    slot
-                }
-            }
-            None => self.free_slot(),
-        };
-        self.move_to(entry, tier.number() as usize);
-        self.entries[entry].slot = slot.number() as u32;
-        self.entry_of_slot[slot.number()] = entry as u32;
-        self.table.put(entry, slot, value);
-        outcome
-    }
-
-    /// An entry for a key that has none, and whether a value was shed for it.
-    fn assign(&mut self, key: &K, tier: Tier) -> Option<(usize, bool)> {
-        if self.entries.len() < self.capacity {
-            let entry = self.entries.len();
-            // Both copies first: a key whose `clone` panics leaves everything as it was.
-            let (key, mapped) = (key.clone(), key.clone());
-            self.entries.push(Entry { key, slot: END, list: IDLE as u8, before: END, after: END });
-            self.link(entry, IDLE);
-            self.entry_of.insert(mapped, entry as u32);
-            return Some((entry, false));
+    fn unlink(&mut self, place: u32) {
+        let Place { before, after, tier, .. } = self.places[place as usize];
+        let list = &mut self.lists[tier as usize];
+        match before {
+            END => list.first = after,
+            before => self.places[before as usize].after = after,
         }
-        if self.lists[IDLE].first == END {
-            self.reclaim();
-        }
-        let (key, mapped) = (key.clone(), key.clone());
-        let mut shed = None;
-        let entry = match self.lists[IDLE].first {
-            END => {
-                let victim =
-                    self.lists[..=tier.number() as usize].iter().find(|list| list.first != END)?.first as usize;
-                // The main lane may have taken the value just now: then nothing is lost.
-                if let Some(slot) = self.table.take_back(victim) {
-                    shed = Some(self.table.take_value(&slot));
-                    self.table.release(slot);
-                }
-                victim
-            }
-            idle => idle as usize,
-        };
-        self.entry_of.remove(&self.entries[entry].key);
-        let before = std::mem::replace(&mut self.entries[entry].key, key);
-        self.entry_of.insert(mapped, entry as u32);
-        let is_shed = shed.is_some();
-        // Dropped last, when everything is in its place: the host's `drop` may panic.
-        drop((before, shed));
-        Some((entry, is_shed))
-    }
-
-    fn free_slot(&mut self) -> SlotIndex {
-        let Self { table, entries, entry_of_slot, lists, .. } = self;
-        table.free_slot(|slot| settle(entries, entry_of_slot, lists, slot))
-    }
-
-    fn reclaim(&mut self) {
-        let Self { table, entries, entry_of_slot, lists, .. } = self;
-        table.reclaim(|slot| settle(entries, entry_of_slot, lists, slot));
-    }
-
-    fn move_to(&mut self, entry: usize, list: usize) {
-        move_to(&mut self.entries, &mut self.lists, entry, list);
-    }
-
-    fn link(&mut self, entry: usize, list: usize) {
-        link(&mut self.entries, &mut self.lists, entry, list);
-    }
-}
-
-/// A slot has come back: if it was the last one put into its entry, that entry is idle.
-fn settle<K>(entries: &mut [Entry<K>], entry_of_slot: &[u32], lists: &mut [List], slot: usize) {
-    let entry = entry_of_slot[slot] as usize;
-    if entries.get(entry).is_some_and(|entry| entry.slot as usize == slot) {
-        move_to(entries, lists, entry, IDLE);
-    }
-}
-
-fn move_to<K>(entries: &mut [Entry<K>], lists: &mut [List], entry: usize, list: usize) {
-    if lists[list].last == entry as u32 {
-        return;
-    }
-    unlink(entries, lists, entry);
-    link(entries, lists, entry, list);
-}
-
-fn unlink<K>(entries: &mut [Entry<K>], lists: &mut [List], entry: usize) {
-    let Entry { before, after, list, .. } = entries[entry];
-    match before {
-        END => lists[list as usize].first = after,
-        before => entries[before as usize].after = after,
-    }
-    match after {
-        END => lists[list as usize].last = before,
-        after => entries[after as usize].before = before,
-    }
-}
-
-fn link<K>(entries: &mut [Entry<K>], lists: &mut [List], entry: usize, list: usize) {
-    let last = lists[list].last;
-    entries[entry].list = list as u8;
-    entries[entry].before = last;
-    entries[entry].after = END;
-    match last {
-        END => lists[list].first = entry as u32,
-        last => entries[last as usize].after = entry as u32,
-    }
-    lists[list].last = entry as u32;
-}
-
-/// Gives the slot back if coalescing unwinds.
-struct Unwinding<'a, T, F: FnOnce()> {
-    table: &'a mut TableProducer<T>,
-    slot: Option<SlotIndex>,
-    lost: Option<F>,
-}
-
-impl<T, F: FnOnce()> Unwinding<'_, T, F> {
-    fn disarm(&mut self) -> SlotIndex {
-        self.lost = None;
-        match self.slot.take() {
-            Some(slot) => slot,
-            None => unreachable!("armed with a slot, disarmed once"),
+        match after {
+            END => list.last = before,
+            after => self.places[after as usize].before = before,
         }
     }
-}
 
-impl<T, F: FnOnce()> Drop for Unwinding<'_, T, F> {
-    fn drop(&mut self) {
-        if let Some(slot) = self.slot.take() {
-            self.table.release(slot);
-        }
-        if let Some(lost) = self.lost.take() {
-            lost();
+    #[inline]
+    fn link(&mut self, place: u32, tier: Tier) {
+        let list = &mut self.lists[tier.number() as usize];
+        let last = std::mem::replace(&mut list.last, place);
+        let linked = &mut self.places[place as usize];
+        (linked.tier, linked.before, linked.after) = (tier.number(), last, END);
+        match last {
+            END => list.first = place,
+            last => self.places[last as usize].after = place,
         }
     }
 }
@@ -253,7 +339,9 @@ mod tests {
             *old = newer;
             Coalesced::Replaced
         };
-        lane.push(&key, tier, unread, replace, || ())
+        let mut became = None;
+        lane.push(&key, tier, unread, replace, |pushed| became = Some(pushed));
+        became.expect("each push is counted")
     }
 
     fn take(consumer: &mut TableConsumer<u64>) -> Vec<u64> {
@@ -269,10 +357,10 @@ mod tests {
         push(&mut lane, 1, Tier::NORMAL, 1);
         push(&mut lane, 2, Tier::BACKGROUND, 2);
         push(&mut lane, 3, Tier::BACKGROUND, 3);
-        // Key 2 is written again, so key 3 has now waited longest.
+        // Key 2 is written again, and has been unread longest all the same.
         push(&mut lane, 2, Tier::BACKGROUND, 4);
         assert_eq!(push(&mut lane, 4, Tier::NORMAL, 5), Pushed::InsteadOf);
-        assert_eq!(take(&mut main), [1, 4, 5]);
+        assert_eq!(take(&mut main), [1, 3, 5]);
     }
 
     #[test]
@@ -304,7 +392,7 @@ mod tests {
                 *sum += newer;
                 Coalesced::Merged
             };
-            lane.push(&1, Tier::NORMAL, unread, add, || ());
+            lane.push(&1, Tier::NORMAL, unread, add, |_| ());
         }
         let mut taken = Vec::new();
         main.collect(Bound::OPEN, |value| taken.push((value.key, value.sequence, value.parts, value.item)));
@@ -318,7 +406,7 @@ mod tests {
         let mut lost = false;
         let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let unread = Unread { key: 2, sequence: 2, parts: 1, item: 2 };
-            lane.push(&1, Tier::NORMAL, unread, |_, _| panic!("rule"), || lost = true)
+            lane.push(&1, Tier::NORMAL, unread, |_, _| panic!("rule"), |pushed| lost = pushed == Pushed::Lost)
         }));
         assert!(unwound.is_err() && lost);
         assert_eq!(push(&mut lane, 1, Tier::NORMAL, 3), Pushed::Inserted);
@@ -338,7 +426,7 @@ mod tests {
                     *older = newer;
                     Some(Coalesced::Replaced)
                 });
-                prop_assert_eq!(Some(push(&mut lane, key, tier, n)), expected);
+                prop_assert_eq!(push(&mut lane, key, tier, n), expected);
                 if taking {
                     let values = twin.collect(Bound::OPEN.0).into_iter().map(|value| value.item);
                     prop_assert_eq!(take(&mut main), values.collect::<Vec<_>>());

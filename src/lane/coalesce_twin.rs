@@ -1,5 +1,5 @@
 //! The slow, obviously right twin of the coalescing table, of both ends of it: one list of what is unread, in the order in
-//! which it was put.
+//! which it became so.
 
 use std::mem;
 
@@ -15,26 +15,25 @@ pub(crate) struct Value {
     pub(crate) parts: u32,
 }
 
-/// One entry that is not idle.
+/// One key with an unread value.
 struct Waiting {
     key: u32,
     tier: Tier,
-    /// `None` once coalescing has unwound: the value is lost, the entry is not idle.
+    /// `None` once coalescing has unwound: the value is lost, its place is not.
     value: Option<Value>,
-    /// The bound that a value in this entry was beyond; zero if there was none since one was taken.
-    left_at: u64,
 }
 
 pub(crate) struct Twin {
     capacity: usize,
     waiting: Vec<Waiting>,
+    /// The key of the value that was put first since all were taken.
+    first_key: u64,
     held: Vec<Value>,
-    bound: u64,
 }
 
 impl Twin {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity, waiting: Vec::new(), held: Vec::new(), bound: 0 }
+        Self { capacity, waiting: Vec::new(), first_key: 0, held: Vec::new() }
     }
 
     /// How many values are waiting, or held for the next cut.
@@ -43,53 +42,61 @@ impl Twin {
         self.waiting.iter().filter(|waiting| waiting.value.is_some()).count() + self.held.len()
     }
 
-    /// What becomes of a push; `None` if `combine` returns `None`, for a rule that unwinds: both values are lost.
+    /// What becomes of a push; if `combine` returns `None`, for a rule that unwinds, both values are lost.
     pub(crate) fn push(
         &mut self,
         key: u32,
         tier: Tier,
-        mut value: Value,
+        value: Value,
         combine: impl FnOnce(&mut u64, u64) -> Option<Coalesced>,
-    ) -> Option<Pushed> {
-        let mut left_at = 0;
+    ) -> Pushed {
+        if self.waiting.is_empty() {
+            self.first_key = value.key;
+        }
         let mut pushed = Pushed::Inserted;
         if let Some(at) = self.waiting.iter().position(|waiting| waiting.key == key) {
-            if let Some(older) = self.waiting[at].value.take() {
+            let mut known = self.waiting.remove(at);
+            // It keeps its place, unless its tier changes.
+            let at = if known.tier == tier { at } else { self.waiting.len() };
+            known.tier = tier;
+            let older = known.value.take();
+            if let Some(older) = older {
                 let mut item = older.item;
-                let coalesced = combine(&mut item, value.item)?;
-                value = Value { item, parts: older.parts + value.parts, ..value };
-                pushed = Pushed::Coalesced(coalesced);
+                match combine(&mut item, value.item) {
+                    Some(coalesced) => {
+                        known.value = Some(Value { item, parts: older.parts + value.parts, ..value });
+                        pushed = Pushed::Coalesced(coalesced);
+                    }
+                    None => pushed = Pushed::Lost,
+                }
+            } else {
+                known.value = Some(value);
             }
-            left_at = self.waiting.remove(at).left_at;
-        } else if self.waiting.len() == self.capacity {
-            let lowest = self.waiting.iter().map(|waiting| waiting.tier).min()?;
-            if lowest > tier {
-                return Some(Pushed::Shed);
+            self.waiting.insert(at, known);
+            return pushed;
+        }
+        if self.waiting.len() == self.capacity {
+            let lowest = self.waiting.iter().map(|waiting| waiting.tier).min();
+            if lowest > Some(tier) {
+                return Pushed::Shed;
             }
-            let at = self.waiting.iter().position(|waiting| waiting.tier == lowest)?;
-            let shed = self.waiting.remove(at);
-            left_at = shed.left_at;
-            if shed.value.is_some() {
+            let at = self.waiting.iter().position(|waiting| Some(waiting.tier) == lowest);
+            let shed = at.and_then(|at| self.waiting.remove(at).value);
+            if shed.is_some() {
                 pushed = Pushed::InsteadOf;
             }
         }
-        self.waiting.push(Waiting { key, tier, value: Some(value), left_at });
-        Some(pushed)
+        self.waiting.push(Waiting { key, tier, value: Some(value) });
+        pushed
     }
 
     /// What one pass of a cut with this bound takes, in rising order.
     pub(crate) fn collect(&mut self, bound: u64) -> Vec<Value> {
-        let mut taken = Vec::new();
-        if mem::replace(&mut self.bound, bound) != bound {
-            taken.append(&mut self.held);
-        }
-        for mut waiting in mem::take(&mut self.waiting) {
-            match waiting.value.take() {
-                Some(value) if value.key < bound || bound == u64::MAX => taken.push(value),
-                // Beyond the bound of an earlier cut too.
-                Some(value) if waiting.left_at != 0 && waiting.left_at != bound => self.held.push(value),
-                Some(value) => self.waiting.push(Waiting { value: Some(value), left_at: bound, ..waiting }),
-                None => self.waiting.push(waiting),
+        let (mut taken, held) = mem::take(&mut self.held).into_iter().partition(|value| value.key < bound);
+        self.held = held;
+        if !self.waiting.is_empty() && self.first_key < bound {
+            for value in mem::take(&mut self.waiting).into_iter().filter_map(|waiting| waiting.value) {
+                if value.key < bound { &mut taken } else { &mut self.held }.push(value);
             }
         }
         taken.sort();

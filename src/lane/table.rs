@@ -1,53 +1,57 @@
-//! A lane's way in for lossy events: at most one unread value per entry, taken by the main lane when it wants them.
+//! A lane's way in for lossy events: two pages of unread values, one that the lane writes on and one that the main lane
+//! has taken.
 //!
-//! Wait-free on both sides: a thread stopped at any instruction never blocks the other. The lane side decides which
-//! entry a key has (`lane/coalesce.rs`); this file only hands values over.
+//! Wait-free on both sides: a thread stopped at any instruction never blocks the other. The main lane takes a whole page
+//! with one read-modify-write, after which the lane goes on with the other page; which value has which place on a page, and
+//! what is coalesced there, is the lane's own business (`lane/coalesce.rs`).
 //!
-//! An entry's word holds the slot of its unread value *and the low bits of that value's key*, so that the main lane can
-//! leave a value beyond its bound where it is, to be coalesced further, without taking it first. A value found beyond the
-//! bound by two cuts in a row is taken all the same, and *held* for the next one: else a producer that writes a key again
-//! and again, always just after the bound was fixed, would keep it from ever being applied.
+//! A push announces the one place that it is going to touch, and enters its number into `begun`, the word whose highest
+//! bit says which page is the lane's. So a page that is taken in the middle of a push is taken all but for one place,
+//! which comes *late*: when the push has ended. What that place held before is being coalesced into something newer.
+//!
+//! Values beyond the bound of a cut that are on the page it takes are *held* for the next one. A page on which nothing can
+//! be below the bound is left alone, to be coalesced further.
 //!
 //! # Invariants
-//! - **T1 ownership**: a slot named by an entry belongs to nobody until one side takes the entry back to `NONE` by a
-//!   read-modify-write; the side that does owns the slot.
-//! - **T2 enough slots**: `entries + 1` slots suffice. An entry names at most one, the main lane's hand holds at most
-//!   one, the others are free or on their way back.
-//! - **T3 no lost notification**: a value stored in an entry has its dirty bit set, or is about to; a dirty word that
-//!   is not empty has its summary bit set, or is about to. The setter of a word's first bit sets the summary bit.
-//! - **T4 rising keys**: the keys of the values one lane stores never fall, so a value left behind at a bound leaves no
-//!   older one of its entry behind it.
+//! - **T1 ownership**: a place of the page named by `begun` is the lane's during a push. All places of the other page are
+//!   the main lane's, but for the one announced by a push that began before the page was taken, until that push has ended.
+//! - **T2 at most one flip a push**: a page is taken only after a push that wrote on it has ended, so between two pushes the
+//!   pages change at most once, and a push that finds them changed is the first on its page.
+//! - **T3 no lost value**: the first push on a page names it in `first` when it has ended; whatever is on it later is found
+//!   with it.
+//! - **T4 rising keys**: the keys of the values one lane stores never fall, so none on a page is below the first one's.
 //! - **T5 held values come next**: a held value's key was read from the clock before the value was taken, so it is below
-//!   the bound of every later cut; there is at most one for each entry and cut.
+//!   the bound of the next cut.
 //!
 //! # Pairs
-//! | pair | release                                | acquire                                | hands over            |
-//! |------|----------------------------------------|----------------------------------------|-----------------------|
-//! | P6   | `entries`, `TableProducer::put`        | `entries`, `TableConsumer::take_entry` | a written slot        |
-//! | P7   | `dirty`, `TableProducer::put`          | `dirty`, `TableConsumer::collect`      | the entry's new word  |
-//! | P8   | `summary`, `TableProducer::put`        | `summary`, `TableConsumer::collect`    | the dirty word's bit  |
-//! | P9   | `entries`, `TableConsumer::take_entry` | `entries`, `TableProducer::take_back`  | the slots returned before it (T2) |
-//! | P10  | `tail` of `returned`, `take_entry`     | `head` side, `TableProducer::free_slot`| an emptied slot       |
+//! | pair | release                                | acquire                                | hands over                     |
+//! |------|----------------------------------------|----------------------------------------|--------------------------------|
+//! | P6   | `begun`, `TableProducer::begin`        | `begun`, `TableConsumer::flip`         | what ended pushes wrote, and the announced place |
+//! | P7   | `begun`, `TableConsumer::flip`         | `begun`, `TableProducer::begin`        | an emptied page                |
+//! | P8   | `done`, `Writing::drop`                | `done`, `TableConsumer::has_ended`     | the announced place's value    |
+//! | P9   | `first`, `Writing::drop`               | `first`, `TableConsumer::collect`      | its key, and that the push ended |
+//! | P10  | `place`, `TableProducer::begin`        | `place`, `TableConsumer::flip`         | the end of the push before     |
 //!
 //! Model: `loom-tests/src/table.rs`.
 
-#![expect(unsafe_code, reason = "slots are handed over by the entry words, T1")]
+#![expect(unsafe_code, reason = "places are handed over by the word that names the lane's page, T1")]
 
 use crate::clock::Bound;
 use crate::sync::{
     Arc, AtomicU64, CachePadded,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
-    UnsafeCell, spsc,
+    UnsafeCell,
 };
 
-/// The most entries one table can have.
-pub(crate) const ENTRIES_MAX: usize = (1 << SLOT_BITS) - 2;
+/// The most values that can be unread on one lane.
+pub(crate) const KEYS_MAX: usize = 1 << 20;
 
-const SLOT_BITS: u32 = 20;
-const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
-const WORD_BITS: usize = 64;
-/// The word of an entry without an unread value. Its slot number is one that no table has.
-const NONE: u64 = u64::MAX;
+/// The bit of `begun` that names the lane's page; the others number its pushes.
+const PAGE: u64 = 1 << 63;
+/// Announced by a push that will touch nothing, unless it finds a fresh page.
+const NOWHERE: u64 = u64::MAX;
+/// Before the first push on the first page.
+const NO_PAGE: u64 = u64::MAX;
 
 /// A value, its place in the order, and how many pushes it stands for.
 pub(crate) struct Unread<T> {
@@ -57,119 +61,151 @@ pub(crate) struct Unread<T> {
     pub(crate) item: T,
 }
 
-/// The slot of an unread value, owned by whoever took it (T1).
-pub(crate) struct SlotIndex(u32);
-
-impl SlotIndex {
-    pub(crate) fn number(&self) -> usize {
-        self.0 as usize
-    }
-}
+/// Places with what is unread in them.
+type Page<T> = Box<[UnsafeCell<Option<Unread<T>>>]>;
 
 struct Table<T> {
-    entries: Box<[AtomicU64]>,
-    slots: Box<[UnsafeCell<Option<Unread<T>>>]>,
-    dirty: Box<[CachePadded<AtomicU64>]>,
-    summary: Box<[CachePadded<AtomicU64>]>,
+    pages: [Page<T>; 2],
+    pushes: CachePadded<Pushes>,
+    first: CachePadded<First>,
 }
 
-// SAFETY: T1. A slot is touched only by the side that took its entry's word, and P6, P9 and P10 order those accesses.
+/// What the lane writes at every push.
+struct Pushes {
+    /// How many were begun, and the lane's page.
+    begun: AtomicU64,
+    /// How many have ended.
+    done: AtomicU64,
+    /// Which place the push that was begun last may touch.
+    place: AtomicU64,
+    /// How many places of each page are filled.
+    filled: [AtomicU64; 2],
+}
+
+/// What the lane writes once a page, and an idle main lane looks at.
+struct First {
+    /// The number of the newest page that something was written on.
+    page: AtomicU64,
+    /// The key that the first value on it had.
+    key: AtomicU64,
+}
+
+// SAFETY: T1. A place is touched only by the side that owns it, and P6, P7 and P8 order those accesses.
 unsafe impl<T: Send> Sync for Table<T> {}
 
 // SAFETY: it owns its values and nothing tied to a thread.
 unsafe impl<T: Send> Send for Table<T> {}
 
-pub(crate) fn table<T>(entries: usize) -> (TableProducer<T>, TableConsumer<T>) {
-    debug_assert!(entries <= ENTRIES_MAX);
-    let words = entries.div_ceil(WORD_BITS);
-    let summaries = words.div_ceil(WORD_BITS);
-    let zeroes = |count: usize| (0..count).map(|_| CachePadded::new(AtomicU64::new(0))).collect();
+/// A table with room for so many values.
+pub(crate) fn table<T>(capacity: usize) -> (TableProducer<T>, TableConsumer<T>) {
+    debug_assert!(capacity <= KEYS_MAX);
+    let page = || (0..capacity).map(|_| UnsafeCell::new(None)).collect();
+    let zero = || AtomicU64::new(0);
     let table = Arc::new(Table {
-        entries: (0..entries).map(|_| AtomicU64::new(NONE)).collect(),
-        // T2.
-        slots: (0..=entries).map(|_| UnsafeCell::new(None)).collect(),
-        dirty: zeroes(words),
-        summary: zeroes(summaries),
+        pages: [page(), page()],
+        pushes: CachePadded::new(Pushes { begun: zero(), done: zero(), place: zero(), filled: [zero(), zero()] }),
+        first: CachePadded::new(First { page: AtomicU64::new(NO_PAGE), key: zero() }),
     });
-    let (returning, returned) = spsc::ring(entries + 1);
-    let producer =
-        TableProducer { table: table.clone(), free: (0..=entries as u32).rev().map(SlotIndex).collect(), returned };
-    let consumer = TableConsumer {
-        table,
-        returning,
-        left: vec![0; words].into(),
-        left_words: vec![0; summaries].into(),
-        left_at: vec![0; entries].into(),
-        held: Vec::new(),
-        bound: Bound(0),
-    };
-    (producer, consumer)
+    let producer = TableProducer { table: table.clone(), page: 0, filled: 0, named: NO_PAGE, first_key: 0 };
+    (producer, TableConsumer { table, page: 0, late: None, held: Vec::new() })
 }
 
 /// The lane's end.
 pub(crate) struct TableProducer<T> {
     table: Arc<Table<T>>,
-    free: Vec<SlotIndex>,
-    returned: spsc::Consumer<u32>,
+    /// The number of the page that the last push found.
+    page: u64,
+    /// How many of its places are filled.
+    filled: usize,
+    /// The page that `first` names.
+    named: u64,
+    /// The key of the first value of a page that is not named yet.
+    first_key: u64,
 }
 
 impl<T> TableProducer<T> {
-    /// Takes the unread value of `entry` back, if the main lane has not taken it.
+    /// How many places of that page are filled.
     #[inline]
-    pub(crate) fn take_back(&mut self, entry: usize) -> Option<SlotIndex> {
-        // P9 when this finds `NONE`: the slots that the main lane returned before it took this entry are visible.
-        // T1 when it finds a slot: it was ours, and is again.
-        let word = self.table.entries[entry].swap(NONE, Acquire);
-        (word != NONE).then_some(SlotIndex((word & SLOT_MASK) as u32))
+    pub(crate) fn filled(&self) -> usize {
+        self.filled
     }
 
-    /// A slot that nobody holds. Never fails after `take_back` of the entry it is wanted for (T2).
+    /// Begins a push that may touch `place`, which is filled or the next to be, or with `None` nothing; unless it finds a
+    /// fresh page, [`Writing::is_first`]: then it may fill the first place of that.
     #[inline]
-    pub(crate) fn free_slot(&mut self, returned: impl FnMut(usize)) -> SlotIndex {
-        if self.free.is_empty() {
-            self.reclaim(returned);
+    pub(crate) fn begin(&mut self, place: Option<usize>) -> Writing<'_, T> {
+        let announced = place.map_or(NOWHERE, |place| place as u64);
+        // P10: whoever sees this sees the end of the push before, so it cannot be taken for the place of that one.
+        self.table.pushes.place.store(announced, Release);
+        // P6: hands the pushes before this one, and its place, to `flip`. P7: if the page is another one, it is empty.
+        let begun = self.table.pushes.begun.fetch_add(1, AcqRel);
+        let is_first = (begun ^ (self.page << 63)) & PAGE != 0;
+        if is_first {
+            // T2.
+            self.page += 1;
+            self.filled = 0;
         }
-        match self.free.pop() {
-            Some(slot) => slot,
-            None => unreachable!("T2: of entries + 1 slots one is free when an entry is empty"),
-        }
+        let place = if is_first { Some(0) } else { place };
+        Writing { number: (begun & !PAGE) + 1, place, is_first, producer: self }
     }
+}
 
-    /// Gathers the slots that the main lane has emptied, and names each to `returned`.
-    pub(crate) fn reclaim(&mut self, mut returned: impl FnMut(usize)) {
-        // P10: the slots named here are empty and ours.
-        while let Some(slot) = self.returned.pop() {
-            returned(slot as usize);
-            self.free.push(SlotIndex(slot));
-        }
-    }
+/// A push under way. It ends when this is dropped.
+pub(crate) struct Writing<'a, T> {
+    producer: &'a mut TableProducer<T>,
+    number: u64,
+    place: Option<usize>,
+    is_first: bool,
+}
 
-    /// Gives back a slot that is not going to be used.
-    pub(crate) fn release(&mut self, slot: SlotIndex) {
-        self.free.push(slot);
-    }
-
-    /// Moves the value out of a slot that we own.
+impl<T> Writing<'_, T> {
+    /// True when the main lane has taken the page since the last push: everything that was on it is read.
     #[inline]
-    pub(crate) fn take_value(&mut self, slot: &SlotIndex) -> Option<Unread<T>> {
-        // SAFETY: T1. A `SlotIndex` on this side is a slot that no entry names and the main lane does not hold.
-        self.table.slots[slot.number()].with_mut(|slot| unsafe { (*slot).take() })
+    pub(crate) fn is_first(&self) -> bool {
+        self.is_first
     }
 
-    /// Stores `value` as the unread value of `entry`, which must be empty: `take_back` was called and nothing put since.
+    /// Hands `access` what is in the place that this push may touch.
+    ///
+    /// # Panics
+    /// When there is no such place.
     #[inline]
-    pub(crate) fn put(&mut self, entry: usize, slot: SlotIndex, value: Unread<T>) {
-        let word = pack(value.key, slot.0);
-        // SAFETY: T1, as in `take_value`.
-        self.table.slots[slot.number()].with_mut(|slot| unsafe { *slot = Some(value) });
-        // P6: hands the slot written above to `take_entry`.
-        self.table.entries[entry].store(word, Release);
-        let (at, bit) = (entry / WORD_BITS, 1u64 << (entry % WORD_BITS));
-        // P7, T3: a read-modify-write every time. To test the bit first would lose a notification: the test could read
-        // a bit that the main lane has already taken away.
-        if self.table.dirty[at].fetch_or(bit, Release) == 0 {
-            // P8, T3: ours is the word's first bit since the main lane emptied it.
-            self.table.summary[at / WORD_BITS].fetch_or(1 << (at % WORD_BITS), Release);
+    pub(crate) fn with_place<R>(&mut self, access: impl FnOnce(&mut Option<Unread<T>>) -> R) -> R {
+        let (page, place) = (self.producer.page as usize & 1, self.place.unwrap_or(usize::MAX));
+        // SAFETY: T1. The page is the lane's, and if it is taken while we write, all but the place announced for this push is;
+        // a fresh page is not taken before this push has ended (T2).
+        self.producer.table.pages[page][place].with_mut(|value| access(unsafe { &mut *value }))
+    }
+
+    /// Fills the place that this push may touch, which is the next to be filled.
+    #[inline]
+    pub(crate) fn fill(&mut self, value: Unread<T>) {
+        let key = value.key;
+        self.with_place(|place| *place = Some(value));
+        let producer = &mut *self.producer;
+        debug_assert!(self.place == Some(producer.filled), "places are filled in order");
+        if producer.filled == 0 {
+            producer.first_key = key;
+        }
+        producer.filled += 1;
+        // Handed over by P6, or by P8 if the page is taken before this push has ended; then it does not matter, for
+        // the place is the announced one.
+        producer.table.pushes.filled[producer.page as usize & 1].store(producer.filled as u64, Relaxed);
+    }
+}
+
+impl<T> Drop for Writing<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        let producer = &mut *self.producer;
+        // P8: hands the place to `has_ended`.
+        producer.table.pushes.done.store(self.number, Release);
+        if producer.named != producer.page && producer.filled > 0 {
+            producer.named = producer.page;
+            let first = &producer.table.first;
+            first.key.store(producer.first_key, Relaxed);
+            // P9: hands the key, and the end of this push, to `collect`.
+            first.page.store(producer.page, Release);
         }
     }
 }
@@ -177,140 +213,118 @@ impl<T> TableProducer<T> {
 /// The main lane's end.
 pub(crate) struct TableConsumer<T> {
     table: Arc<Table<T>>,
-    returning: spsc::Producer<u32>,
-    /// Dirty bits taken from the table whose values were beyond the bound.
-    left: Box<[u64]>,
-    /// Which words of `left` are not empty.
-    left_words: Box<[u64]>,
-    /// The bound at which each entry's value was left last; zero if it was taken since.
-    left_at: Box<[u64]>,
+    /// The number of the lane's page.
+    page: u64,
+    late: Option<Late>,
     /// Values taken beyond the bound, for the next cut (T5).
     held: Vec<Unread<T>>,
-    /// The bound of the cut that is being taken.
-    bound: Bound,
+}
+
+/// A place that was being written when its page was taken.
+#[derive(Clone, Copy)]
+struct Late {
+    page: u64,
+    place: usize,
+    /// The number of the push that writes it.
+    number: u64,
 }
 
 impl<T> TableConsumer<T> {
     /// True when a value may be waiting.
     #[inline]
     pub(crate) fn has_visible(&self) -> bool {
-        let waiting = |(summary, left): (&CachePadded<AtomicU64>, &u64)| *left != 0 || summary.load(Relaxed) != 0;
         // Relaxed: whoever relies on a no has synchronised with the producer already, by B1, P4 or P5.
-        !self.held.is_empty() || self.table.summary.iter().zip(&self.left_words).any(waiting)
+        let is_named = self.table.first.page.load(Relaxed) == self.page;
+        is_named || !self.held.is_empty() || self.late.is_some_and(|late| self.has_ended(late.number))
     }
 
     /// Takes every unread value with a key below `bound`; true if there was any.
+    #[inline]
     pub(crate) fn collect(&mut self, bound: Bound, mut take: impl FnMut(Unread<T>)) -> bool {
-        let mut added = false;
-        if self.bound != bound {
-            self.bound = bound;
-            added = !self.held.is_empty();
-            self.held.drain(..).for_each(&mut take);
+        // P9: the first push on this page has ended. Looked at first: by the time that a push has ended on this page, the
+        // one that was late on the other has, and its place is taken before this page is.
+        let is_named = self.table.first.page.load(Acquire) == self.page;
+        if !is_named && self.held.is_empty() && self.late.is_none() {
+            return false;
         }
-        for at in 0..self.table.summary.len() {
-            // The load only spares an idle table the exchange. It may be relaxed: what the cut needs to see here happened
-            // before this pass.
-            let fresh = match self.table.summary[at].load(Relaxed) {
-                0 => 0,
-                // P8.
-                _ => self.table.summary[at].swap(0, Acquire),
-            };
-            let words = fresh | std::mem::take(&mut self.left_words[at]);
-            for word in bits(words) {
-                added |= self.collect_word(at * WORD_BITS + word, bound, &mut take);
-            }
+        let mut added = self.take_held(bound, &mut take);
+        added |= self.take_late(bound, &mut take);
+        // T4: if the first was not below the bound, nothing is.
+        if is_named && self.table.first.key.load(Relaxed) < bound.0 {
+            added |= self.take_page(bound, &mut take);
+            // By now, it has ended more often than not.
+            added |= self.take_late(bound, &mut take);
         }
         added
     }
 
-    fn collect_word(&mut self, at: usize, bound: Bound, take: &mut impl FnMut(Unread<T>)) -> bool {
-        // P8 has made the word's first bit visible, so a load that finds nothing spares the exchange. P7: the words of the
-        // entries named here are visible.
-        let dirty = match self.table.dirty[at].load(Relaxed) {
-            0 => 0,
-            _ => self.table.dirty[at].swap(0, Acquire),
-        };
-        let dirty = dirty | std::mem::take(&mut self.left[at]);
-        let mut added = false;
-        for bit in bits(dirty) {
-            match self.take_entry(at * WORD_BITS + bit, bound) {
-                Taken::Value(value) => {
-                    added = true;
-                    take(value);
-                }
-                Taken::Held(value) => self.held.push(value),
-                Taken::BeyondBound => self.leave(at, bit),
-                Taken::Nothing => {}
+    fn take_late(&mut self, bound: Bound, take: &mut impl FnMut(Unread<T>)) -> bool {
+        match self.late {
+            Some(Late { page, place, number }) if self.has_ended(number) => {
+                self.late = None;
+                self.take_place(page, place, bound, take)
             }
+            _ => false,
+        }
+    }
+
+    fn take_held(&mut self, bound: Bound, take: &mut impl FnMut(Unread<T>)) -> bool {
+        let before = self.held.len();
+        self.held.extract_if(.., |value| value.key < bound.0).for_each(take);
+        self.held.len() < before
+    }
+
+    fn take_page(&mut self, bound: Bound, take: &mut impl FnMut(Unread<T>)) -> bool {
+        let page = self.page;
+        let filled = self.flip();
+        let late = self.late.map(|late| late.place);
+        let mut added = false;
+        for place in (0..filled).filter(|place| Some(*place) != late) {
+            added |= self.take_place(page, place, bound, take);
         }
         added
     }
 
-    /// Remembers that a value is still there, for the next cut.
-    fn leave(&mut self, at: usize, bit: usize) {
-        self.left[at] |= 1 << bit;
-        self.left_words[at / WORD_BITS] |= 1 << (at % WORD_BITS);
+    /// Takes the lane's page, and gives it the other one. Returns how many places are filled.
+    fn flip(&mut self) -> usize {
+        debug_assert!(self.late.is_none(), "what was late was taken, or nothing was pushed since");
+        let pushes = &self.table.pushes;
+        // P6: what was pushed before is visible, and the place of a push that is under way. P7: the other page is empty.
+        let number = pushes.begun.fetch_add(PAGE, AcqRel) & !PAGE;
+        let page = self.page;
+        self.page += 1;
+        // P10: if this is the place of a later push, the one that began last on our page is seen to have ended.
+        let place = pushes.place.load(Acquire);
+        if !self.has_ended(number) && place != NOWHERE {
+            self.late = Some(Late { page, place: place as usize, number });
+        }
+        // The lane does not write this again before it has the page again, but for the late place.
+        pushes.filled[page as usize & 1].load(Relaxed) as usize
     }
 
-    fn take_entry(&mut self, entry: usize, bound: Bound) -> Taken<T> {
-        let word = self.table.entries[entry].load(Relaxed);
-        if word == NONE {
-            return Taken::Nothing;
-        }
-        let below = is_below(word, bound);
-        let left_at = std::mem::take(&mut self.left_at[entry]);
-        if !below && (left_at == 0 || left_at == bound.0) {
-            self.left_at[entry] = bound.0;
-            return Taken::BeyondBound;
-        }
-        // An exchange that writes only what it takes: where it fails, the lane has taken the value back to coalesce
-        // it, and will mark the entry dirty again. P6 on success; P9: what we returned before is visible to whoever
-        // finds this `NONE`.
-        if self.table.entries[entry].compare_exchange(word, NONE, AcqRel, Relaxed).is_err() {
-            return Taken::Nothing;
-        }
-        let slot = (word & SLOT_MASK) as u32;
-        // SAFETY: T1. The exchange made the slot ours; P6 made its content visible.
-        let value = self.table.slots[slot as usize].with_mut(|slot| unsafe { (*slot).take() });
-        // P10: hands the emptied slot to `reclaim`.
-        let returned = self.returning.push(slot);
-        debug_assert!(returned.is_ok(), "T2: the way back holds every slot there is");
+    /// True when the push with this number has ended.
+    #[inline]
+    fn has_ended(&self, number: u64) -> bool {
+        // P8: what it wrote is visible.
+        self.table.pushes.done.load(Acquire) >= number
+    }
+
+    fn take_place(&mut self, page: u64, place: usize, bound: Bound, take: &mut impl FnMut(Unread<T>)) -> bool {
+        // SAFETY: T1. The page is ours, and no push that began before we took it is still in this place.
+        let value = self.table.pages[page as usize & 1][place].with_mut(|value| unsafe { (*value).take() });
         match value {
-            Some(value) if below => Taken::Value(value),
-            Some(value) => Taken::Held(value),
-            None => Taken::Nothing,
+            Some(value) if value.key < bound.0 => {
+                take(value);
+                true
+            }
+            Some(value) => {
+                self.held.push(value);
+                false
+            }
+            // Coalescing unwound.
+            None => false,
         }
     }
-}
-
-enum Taken<T> {
-    Value(Unread<T>),
-    /// Beyond the bound for the second cut in a row.
-    Held(Unread<T>),
-    BeyondBound,
-    Nothing,
-}
-
-fn pack(key: u64, slot: u32) -> u64 {
-    (key << SLOT_BITS) | u64::from(slot)
-}
-
-/// Compares the low bits of a key with those of the bound, around the wrap. The distance is always below half of their
-/// range, 2^43: while a value waits for a main lane that stands still, stamps advance by what the rings can hold, times
-/// what a run of a batch may take in advance (`RUN_MAX`), which is 2^30 for the largest ring there can be.
-fn is_below(word: u64, bound: Bound) -> bool {
-    let distance = (word & !SLOT_MASK).wrapping_sub(bound.0 << SLOT_BITS);
-    bound == Bound::OPEN || (distance as i64) < 0
-}
-
-fn bits(mut word: u64) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        (word != 0).then(|| {
-            let bit = word.trailing_zeros() as usize;
-            word &= word - 1;
-            bit
-        })
-    })
 }
 
 #[cfg(test)]
@@ -321,12 +335,14 @@ mod tests {
         Unread { key, sequence: 0, parts: 1, item }
     }
 
-    fn put(producer: &mut TableProducer<u32>, entry: usize, value: Unread<u32>) {
-        let slot = match producer.take_back(entry) {
-            Some(slot) => slot,
-            None => producer.free_slot(|_| ()),
-        };
-        producer.put(entry, slot, value);
+    /// Puts a value in a place that is filled, or in the next.
+    fn put(producer: &mut TableProducer<u32>, place: usize, value: Unread<u32>) {
+        let mut writing = producer.begin(Some(place));
+        if writing.is_first() || place == writing.producer.filled {
+            writing.fill(value);
+        } else {
+            writing.with_place(|place| *place = Some(value));
+        }
     }
 
     fn collect(consumer: &mut TableConsumer<u32>, bound: Bound) -> Vec<u32> {
@@ -336,13 +352,26 @@ mod tests {
     }
 
     #[test]
-    fn a_value_beyond_the_bound_stays_and_is_coalesced_further() {
+    fn a_page_beyond_the_bound_stays_and_is_coalesced_further() {
         let (mut producer, mut consumer) = table(100);
-        put(&mut producer, 70, unread(4, 1));
+        put(&mut producer, 0, unread(4, 1));
         assert_eq!(collect(&mut consumer, Bound(4)), [] as [u32; 0]);
         assert!(consumer.has_visible(), "it is left, not forgotten");
-        put(&mut producer, 70, unread(6, 2));
+        put(&mut producer, 0, unread(6, 2));
         assert_eq!(collect(&mut consumer, Bound(7)), [2]);
+        assert!(!consumer.has_visible());
+    }
+
+    #[test]
+    fn a_value_beyond_the_bound_on_a_page_that_is_taken_is_held_for_the_next_cut() {
+        let (mut producer, mut consumer) = table(100);
+        put(&mut producer, 0, unread(2, 1));
+        put(&mut producer, 1, unread(4, 2));
+        assert_eq!(collect(&mut consumer, Bound(4)), [1]);
+        put(&mut producer, 0, unread(4, 3));
+        assert_eq!(collect(&mut consumer, Bound(4)), [] as [u32; 0], "another pass of the same cut");
+        assert!(consumer.has_visible(), "it is held, not forgotten");
+        assert_eq!(collect(&mut consumer, Bound(6)), [2, 3]);
         assert!(!consumer.has_visible());
     }
 
@@ -357,41 +386,46 @@ mod tests {
             applied.extend(collect(&mut consumer, bound));
             applied.extend(collect(&mut consumer, bound));
         }
-        assert_eq!(applied, [2, 4, 6, 8], "each cut that finds it left behind takes it for the next");
-        assert!(consumer.has_visible(), "the last one is still to come");
-        assert_eq!(collect(&mut consumer, Bound(101)), [9]);
+        assert_eq!(
+            applied,
+            [2, 4, 6, 8],
+            "a page that was left is taken by the next cut, and its value held for the one after"
+        );
     }
 
     #[test]
-    fn slots_go_round() {
+    fn a_push_that_is_under_way_comes_late_and_holds_nothing_up() {
+        let (mut producer, mut consumer) = table(3);
+        (0..3).for_each(|item| put(&mut producer, item, unread(2, item as u32)));
+        let mut writing = producer.begin(Some(1));
+        assert_eq!(collect(&mut consumer, Bound::OPEN), [0, 2]);
+        assert!(!consumer.has_visible(), "there is nothing to be had of a push that stands still");
+        writing.with_place(|place| *place = Some(unread(3, 7)));
+        drop(writing);
+        assert!(consumer.has_visible());
+        put(&mut producer, 0, unread(4, 8));
+        assert_eq!(collect(&mut consumer, Bound::OPEN), [7, 8]);
+        assert!(!consumer.has_visible());
+    }
+
+    #[test]
+    fn a_push_that_touches_nothing_leaves_nothing_late() {
+        let (mut producer, mut consumer) = table(1);
+        put(&mut producer, 0, unread(2, 1));
+        let writing = producer.begin(None);
+        assert_eq!(collect(&mut consumer, Bound::OPEN), [1]);
+        drop(writing);
+        assert!(!consumer.has_visible());
+    }
+
+    #[test]
+    fn pages_go_round() {
         let (mut producer, mut consumer) = table(2);
+        let mut taken = Vec::new();
         for n in 0..1000 {
-            put(&mut producer, n as usize % 2, unread(2 * u64::from(n), n));
-            if n % 3 == 0 {
-                collect(&mut consumer, Bound::OPEN);
-            }
+            put(&mut producer, 0, unread(2 * u64::from(n), n));
+            taken.extend(collect(&mut consumer, Bound::OPEN));
         }
-        collect(&mut consumer, Bound::OPEN);
-        producer.reclaim(|_| ());
-        assert_eq!(producer.free.len(), 3, "every slot came back");
-    }
-
-    #[test]
-    fn entries_past_the_first_summary_word_are_found() {
-        let (mut producer, mut consumer) = table(64 * 64 * 2 + 1);
-        for entry in [0, 63, 64, 4095, 4096, 8192] {
-            put(&mut producer, entry, unread(2, entry as u32));
-        }
-        assert_eq!(collect(&mut consumer, Bound(3)), [0, 63, 64, 4095, 4096, 8192]);
-    }
-
-    #[test]
-    fn keys_compare_around_the_wrap_of_their_low_bits() {
-        let wrap = 1u64 << (64 - SLOT_BITS);
-        for (key, bound) in [(2, 3), (wrap - 2, wrap + 1), (3 * wrap - 2, 3 * wrap - 1)] {
-            assert!(is_below(pack(key, 5), Bound(bound)), "{key} is below {bound}");
-            assert!(!is_below(pack(bound, 5), Bound(key)), "{bound} is not below {key}");
-        }
-        assert!(!is_below(pack(7, 0), Bound(7)), "the bound itself is outside");
+        assert!(taken.into_iter().eq(0..1000));
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! # Why
 //! Let B be in the result. Its lane was extended over B in some pass but the last, so the acquire that saw B (P1 for the
-//! ring, P6 to P8 for the table) comes before every look of the last pass. If the push of A returned before the push of
+//! ring, P6 to P9 for the table) comes before every look of the last pass. If the push of A returned before the push of
 //! B began, then A's publication happens before B's, hence before the last pass's look at A's lane, which therefore sees
 //! A. A's key is not above B's, so it is below the bound: A is in. A lane opened on the way is seen the same way (M1).
 //!

@@ -283,7 +283,7 @@ impl<E: Event> LaneEnd<E> {
 /// Values taken from the table, in the order of their keys.
 struct Hand<T> {
     values: Vec<Option<Unread<T>>>,
-    /// Key, sequence, and place in `values`.
+    /// Sequence, which rises with the key, key, and place in `values`.
     order: Vec<(u64, u64, u32)>,
     next: usize,
 }
@@ -294,12 +294,12 @@ impl<T> Hand<T> {
     }
 
     fn add(&mut self, value: Unread<T>) {
-        self.order.push((value.key, value.sequence, self.values.len() as u32));
+        self.order.push((value.sequence, value.key, self.values.len() as u32));
         self.values.push(Some(value));
     }
 
     fn sort(&mut self) {
-        self.order[self.next..].sort_unstable();
+        self.order[self.next..].sort_unstable_by_key(|(sequence, ..)| *sequence);
     }
 
     fn is_empty(&self) -> bool {
@@ -308,7 +308,7 @@ impl<T> Hand<T> {
 
     #[inline]
     fn head_key(&self) -> Option<u64> {
-        self.order.get(self.next).map(|(key, ..)| *key)
+        self.order.get(self.next).map(|(_, key, _)| *key)
     }
 
     fn first(&self) -> Option<&Unread<T>> {

@@ -71,7 +71,7 @@ struct TwinLane {
     waiting: Vec<Waiting>,
     /// Unclocked only: what was taken and is not applied.
     hand: VecDeque<Waiting>,
-    /// Unread keys with their tiers, the one that has waited longest first.
+    /// Unread keys with their tiers, the one that has been unread longest first.
     unread: Vec<(u32, u8)>,
 }
 
@@ -128,7 +128,8 @@ impl Twin {
                         }
                         _ => self.counts.replaced += 1,
                     }
-                    target.unread.retain(|(other, _)| *other != key);
+                    // It keeps its place among those to be shed, unless its tier is another.
+                    target.unread.retain(|(other, before)| *other != key || *before == tier);
                 } else if target.unread.len() == KEYS {
                     let lowest = target.unread.iter().map(|(_, tier)| *tier).min().unwrap();
                     self.counts.shed += 1;
@@ -143,7 +144,9 @@ impl Twin {
                     };
                     target.waiting.retain(|waiting| !is_victim(waiting));
                 }
-                target.unread.push((key, tier));
+                if !target.unread.contains(&(key, tier)) {
+                    target.unread.push((key, tier));
+                }
                 target.waiting.push(newer);
             }
         }

@@ -7,7 +7,7 @@ use std::cell::Cell;
 pub enum Weak {
     /// The ring's release of `tail` (P1).
     Tail,
-    /// The ring's release of `head` (P2, P10).
+    /// The ring's release of `head` (P2).
     Head,
     /// The hot side's barrier (B1).
     Light,

@@ -1,9 +1,9 @@
 //! The coalescing table, both ends on one thread: `src/lane/coalesce.rs` and `src/lane/table.rs`.
 //!
 //! - What becomes of each push, and what each pass of a cut is given, is what the slow twin says: keys, tiers, parts,
-//!   values left at a bound and held for the next cut.
+//!   pages left at a bound and values held for the next cut.
 //! - A rule that unwinds loses the pair, says so, and leaves the rest as it was.
-//! - There is always a slot for a push; no value is dropped twice, or never; the table forgets none.
+//! - No value is dropped twice, or never; the table forgets none.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
@@ -11,13 +11,12 @@ use std::rc::Rc;
 use crate::choices::Choices;
 use crate::clock::Bound;
 use crate::event::{Coalesced, Tier};
-use crate::lane::coalesce::Coalescer;
+use crate::lane::coalesce::{Coalescer, Pushed};
 use crate::lane::coalesce_twin::{Twin, Value};
 use crate::lane::table::{TableConsumer, Unread, table};
 
 const CAPACITIES: [usize; 4] = [1, 3, 65, 64 * 64 + 2];
-/// Just before keys come to the end of the bits that an entry's word has for them.
-const STARTS: [u64; 2] = [1, (1 << 43) - 20];
+const STARTS: [u64; 2] = [1, 1 << 62];
 
 struct Scenario {
     lane: Coalescer<u32, Item>,
@@ -91,8 +90,8 @@ impl Scenario {
                 *item = combined;
                 Some(coalesced)
             });
-        let mut lost = false;
-        let pushed = catch_unwind(AssertUnwindSafe(|| {
+        let mut became = None;
+        let unwound = catch_unwind(AssertUnwindSafe(|| {
             let item = Item { number, _token: Rc::clone(&self.token) };
             let unread = Unread { key: order, sequence, parts: 1, item };
             let rule = |older: &mut Item, newer: Item| match combined(older.number, newer.number) {
@@ -102,10 +101,13 @@ impl Scenario {
                 }
                 None => resume_unwind(Box::new(())),
             };
-            self.lane.push(&key, tier, unread, rule, || lost = true)
-        }));
-        assert_eq!(pushed.ok(), expected, "key {key}, {tier:?}");
-        assert_eq!(lost, expected.is_none(), "a loss is told");
+            self.lane.push(&key, tier, unread, rule, |pushed| {
+                assert_eq!(became.replace(pushed), None, "it is counted once");
+            });
+        }))
+        .is_err();
+        assert_eq!(became, Some(expected), "key {key}, {tier:?}");
+        assert_eq!(unwound, expected == Pushed::Lost);
     }
 
     fn collect(&mut self, bound: Bound) {
