@@ -67,3 +67,19 @@ fn a_host_loses_nothing_at_any_rate() {
         assert!(table["rows"][0]["latency_ns"]["p99"].as_u64().unwrap() > 0, "{table:#}");
     }
 }
+
+#[test]
+fn the_whole_path_is_run_with_each_setting_and_each_trouble() {
+    let tables = tables("W21");
+    assert_eq!(tables.len(), 11, "two bases, three numbers of lanes, two sizes, many readers; three troubles");
+    tables.iter().for_each(assert_measured);
+    for table in &tables[..8] {
+        assert_eq!(contenders(table)[0], "mainlane, the whole path");
+        assert_eq!(contenders(table)[2], "rtrb, bare rings into the state");
+        assert!(notes(table).contains("of the rate of bare rings"), "{table:#}");
+    }
+    for table in &tables[8..] {
+        assert_eq!(contenders(table)[0], "mainlane");
+        assert!(notes(table).contains("ms between two publications at most"), "{table:#}");
+    }
+}

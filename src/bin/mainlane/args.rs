@@ -45,7 +45,7 @@ pub(crate) struct BurstArgs {
     #[arg(long, value_name = "N", default_value_t = 500_000)]
     pub(crate) events: u64,
 
-    /// How long a slice takes in W15, W16 and W20, such as `50ms`; by default each has its own.
+    /// How long a slice takes in W15, W16, W20 and W21, such as `50ms`; by default each has its own.
     #[arg(long, value_name = "DURATION", value_parser = some_time)]
     pub(crate) slice: Option<Duration>,
 

@@ -16,6 +16,7 @@ mod rounds;
 mod snapshots;
 mod stream;
 mod transport;
+mod whole;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,7 @@ const WORKLOADS: &[Workload] = &[
     Workload { name: "W15", about: "newest values of keys, for a busy consumer", tables: coalescing::tables },
     Workload { name: "W16", about: "reading the newest state", tables: snapshots::tables },
     Workload { name: "W20", about: "frames of a host, and bursts that fall into them", tables: hostloop::tables },
+    Workload { name: "W21", about: "the whole path, from lanes to readers", tables: whole::tables },
 ];
 
 pub(crate) fn run(args: &BurstArgs) -> Result<ExitCode, String> {
