@@ -208,22 +208,20 @@ impl<E: Event> Preparing<E> {
         Self { dress, classify, is_plain }
     }
 
+    /// In place, and in its slot where that is known: to move an event that was written a moment ago costs more than to
+    /// write it.
     #[inline]
-    fn prepare<const HOW: bool>(&mut self, (facets, event): (E::Facets, E)) -> (Item<E>, Class<E::Key>) {
-        let mut item = Item { facets, event };
-        if HOW == PLAIN {
-            let class = class_of(&item.event, item.event.class());
-            return (item, class);
-        }
-        if let Some(dress) = &mut self.dress {
-            dress(&mut item.event, &mut item.facets);
+    fn prepare<const HOW: bool>(&mut self, Item { facets, event }: &mut Item<E>) -> Class<E::Key> {
+        if HOW == DRESSED
+            && let Some(dress) = &mut self.dress
+        {
+            dress(event, facets);
         }
         let class = match &mut self.classify {
-            Some(classify) => classify(&item.event),
-            None => item.event.class(),
+            Some(classify) if HOW == DRESSED => classify(event),
+            _ => event.class(),
         };
-        let class = class_of(&item.event, class);
-        (item, class)
+        class_of(event, class)
     }
 }
 
@@ -281,8 +279,8 @@ impl<E: Event> Lane<E> {
 
     #[inline]
     fn push_one<const HOW: bool>(&mut self, facets: E::Facets, event: E) -> Result<(), Refused<(E::Facets, E)>> {
-        let (item, class) = self.preparing.prepare::<HOW>((facets, event));
-        match class {
+        let mut item = Item { facets, event };
+        match self.preparing.prepare::<HOW>(&mut item) {
             Class::Critical => self.push_critical(item),
             Class::Lossy { key, tier } => self.push_lossy(&key, tier, item),
         }
@@ -362,10 +360,14 @@ impl<E: Event> Lane<E> {
         let mut accepted = 0;
         let mut pending = None;
         loop {
-            let Some((item, class)) =
-                pending.take().or_else(|| pairs.next().map(|pair| self.preparing.prepare::<HOW>(pair)))
-            else {
-                return Ok(accepted);
+            let (item, class) = match pending.take() {
+                Some(left_out) => left_out,
+                None => {
+                    let Some((facets, event)) = pairs.next() else { return Ok(accepted) };
+                    let mut item = Item { facets, event };
+                    let class = self.preparing.prepare::<HOW>(&mut item);
+                    (item, class)
+                }
             };
             let refused = match class {
                 Class::Lossy { key, tier } => match self.push_lossy(&key, tier, item) {
@@ -412,14 +414,13 @@ impl<E: Event> Lane<E> {
             // Dropped before `pushing`, so that a shutdown that finds the gate quiet finds the count as well.
             let run = Run { ring: &mut self.ring, counts: &self.shared.counts.producer };
             let preparing = &mut self.preparing;
-            let mut next = || match preparing.prepare::<HOW>(pairs.next()?) {
-                (item, Class::Critical) => Some(item),
-                lossy => {
-                    *pending = Some(lossy);
-                    None
-                }
+            let next = || pairs.next().map(|(facets, event)| Item { facets, event });
+            let admit = |item: &mut Item<E>| match preparing.prepare::<HOW>(item) {
+                Class::Critical => Ok(()),
+                lossy => Err(lossy),
             };
-            let length = run.ring.fill(key, limit, first, &mut next);
+            let length;
+            (length, *pending) = run.ring.fill(key, limit, first, next, admit);
             return Ok(length);
         }
     }

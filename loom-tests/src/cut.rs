@@ -83,7 +83,7 @@ impl Start {
         let key = critical_key(self.clock.take(2));
         let [first, second] = items;
         let mut rest = Some(second);
-        self.ring.fill(key, 2, first, || rest.take());
+        self.ring.fill(key, 2, first, || rest.take(), |_| Ok::<(), ()>(()));
     }
 
     pub(crate) fn lossy(&mut self, item: u32) {

@@ -128,7 +128,7 @@ mod table {
     #[test]
     fn two_keys_in_turn() {
         holds("two keys, 2 against 1", All, || two_keys(2, 1));
-        holds("two keys, 4 against 2", All, || two_keys(4, 2));
+        holds("two keys, 4 against 2", Preemptions(3), || two_keys(4, 2));
     }
 
     #[test]

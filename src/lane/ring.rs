@@ -79,13 +79,22 @@ impl<T> RingProducer<T> {
     }
 
     /// Publishes `first` and what `next` yields at once, `limit` values at most, with the keys from `key` on; `limit` must be
-    /// one at least, and not exceed the room. Returns how many there were. If `next` unwinds, what it yielded before is
-    /// published all the same.
+    /// one at least, and not exceed the room. Returns how many there were.
+    ///
+    /// `admit` is shown each but the first in its slot, and may change it; one that it does not admit ends the run, and is
+    /// returned with what it said. If `next` or `admit` unwinds, what was admitted before is published all the same.
     #[inline]
-    pub(crate) fn fill(&mut self, key: u64, limit: usize, first: T, next: impl FnMut() -> Option<T>) -> usize {
+    pub(crate) fn fill<U>(
+        &mut self,
+        key: u64,
+        limit: usize,
+        first: T,
+        next: impl FnMut() -> Option<T>,
+        admit: impl FnMut(&mut T) -> Result<(), U>,
+    ) -> (usize, Option<(T, U)>) {
         let Self { slots, runs, tail, .. } = self;
         // P1: one release for all of them. R3: their keys are known before.
-        slots.fill(limit, first, next, |written| {
+        slots.fill(limit, first, next, admit, |written| {
             runs.begin(*tail, key);
             *tail += written as u64;
         })
@@ -370,7 +379,7 @@ mod tests {
                     producer.push(next_key, next_key);
                 } else {
                     let mut values = (1..batch as u64).map(|at| next_key + 2 * at);
-                    producer.fill(next_key, batch, next_key, || values.next());
+                    producer.fill(next_key, batch, next_key, || values.next(), |_| Ok::<(), ()>(()));
                 }
                 waiting.extend((0..batch as u64).map(|at| next_key + 2 * at));
                 next_key += 2 * batch as u64;

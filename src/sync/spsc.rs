@@ -9,6 +9,8 @@
               ring for each"
 )]
 
+use std::mem::{ManuallyDrop, MaybeUninit};
+
 use rtrb::chunks::WriteChunkUninit;
 
 pub(crate) fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
@@ -31,22 +33,25 @@ impl<T> Producer<T> {
     }
 
     /// Writes `first` and what `next` yields, `limit` values at most, and makes them visible with one store. Returns how many.
-    /// `limit` must be one at least, and not exceed the room. If `next` unwinds, what it yielded before is made visible all the same. `before` is
-    /// told how many there are, before they are visible.
+    /// `limit` must be one at least, and not exceed the room. `before` is told how many there are, before they are visible.
+    ///
+    /// `admit` is shown each value but the first in its slot, and may change it there; one that it does not admit ends the run, and
+    /// is returned with what it said. If `next` or `admit` unwinds, what was admitted before is made visible all the same.
     #[inline]
-    pub(crate) fn fill(
+    pub(crate) fn fill<U>(
         &mut self,
         limit: usize,
         first: T,
-        mut next: impl FnMut() -> Option<T>,
+        next: impl FnMut() -> Option<T>,
+        admit: impl FnMut(&mut T) -> Result<(), U>,
         before: impl FnOnce(usize),
-    ) -> usize {
+    ) -> (usize, Option<(T, U)>) {
         let Ok(chunk) = self.0.write_chunk_uninit(limit) else {
             unreachable!("a producer asks for no more than it saw")
         };
         let mut filling = Filling { chunk: Some(chunk), before: Some(before), written: 0 };
-        filling.write(first, &mut next);
-        filling.written
+        let left_out = filling.write(first, next, admit);
+        (filling.written, left_out)
     }
 }
 
@@ -59,22 +64,65 @@ struct Filling<'a, T, B: FnOnce(usize)> {
 
 impl<T, B: FnOnce(usize)> Filling<'_, T, B> {
     #[inline]
-    fn write(&mut self, first: T, next: &mut impl FnMut() -> Option<T>) {
-        let Some(chunk) = self.chunk.as_mut() else { return };
-        let (before_end, after_wrap) = chunk.as_mut_slices();
-        let Some((slot, before_end)) = before_end.split_first_mut() else { return };
+    fn write<U>(
+        &mut self,
+        first: T,
+        mut next: impl FnMut() -> Option<T>,
+        mut admit: impl FnMut(&mut T) -> Result<(), U>,
+    ) -> Option<(T, U)> {
+        let (before_end, after_wrap) = self.chunk.as_mut()?.as_mut_slices();
+        let (slot, before_end) = before_end.split_first_mut()?;
         slot.write(first);
         self.written = 1;
-        for slot in before_end {
-            let Some(value) = next() else { return };
-            slot.write(value);
-            self.written += 1;
+        // One after the other: a chain of both costs two instructions a value.
+        for slots in [before_end, after_wrap] {
+            for slot in slots {
+                let mut written = Written::new(slot, next()?);
+                if let Err(reason) = admit(written.value()) {
+                    return Some((written.take(), reason));
+                }
+                written.keep();
+                self.written += 1;
+            }
         }
-        for slot in after_wrap {
-            let Some(value) = next() else { return };
-            slot.write(value);
-            self.written += 1;
-        }
+        None
+    }
+}
+
+/// A slot that was written and may not be committed; what is in it is dropped with this.
+struct Written<'a, T>(&'a mut MaybeUninit<T>);
+
+impl<'a, T> Written<'a, T> {
+    #[inline]
+    fn new(slot: &'a mut MaybeUninit<T>, value: T) -> Self {
+        slot.write(value);
+        Written(slot)
+    }
+
+    #[inline]
+    fn value(&mut self) -> &mut T {
+        // SAFETY: `new` has initialised it, and what takes it out takes the guard as well.
+        unsafe { self.0.assume_init_mut() }
+    }
+
+    #[inline]
+    fn take(self) -> T {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: as in `value`; the guard's own `drop` does not run.
+        unsafe { this.0.assume_init_read() }
+    }
+
+    /// The slot is going to be committed.
+    #[inline]
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl<T> Drop for Written<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: as in `value`.
+        unsafe { self.0.assume_init_drop() }
     }
 }
 
@@ -197,11 +245,51 @@ mod tests {
                 assert!(n < 3, "third");
                 Some(n.to_string())
             };
-            producer.fill(4, "0".to_string(), next, |written| assert_eq!(written, 3))
+            producer.fill(4, "0".to_string(), next, |_| Ok::<(), ()>(()), |written| assert_eq!(written, 3))
         }));
         assert!(unwound.is_err());
         assert_eq!(consumer.visible(), 3);
         assert_eq!(consumer.pop().as_deref(), Some("0"));
+    }
+
+    #[test]
+    fn a_value_is_changed_in_its_slot_and_one_that_is_not_admitted_comes_back() {
+        for start in 0..4 {
+            let (mut producer, mut consumer) = ring::<String>(4);
+            for _ in 0..start {
+                producer.push(String::new()).unwrap();
+                consumer.look();
+                consumer.commit(1);
+            }
+            let mut values = ["b", "c", "d"].map(String::from).into_iter();
+            let admit = |value: &mut String| {
+                value.push('!');
+                if value == "d!" { Err(7) } else { Ok(()) }
+            };
+            let filled = producer.fill(4, "a".to_string(), || values.next(), admit, |written| assert_eq!(written, 3));
+            assert_eq!(filled, (3, Some(("d!".to_string(), 7))));
+            assert_eq!(consumer.look(), 3, "wrapped at {start}");
+            assert_eq!([(); 3].map(|()| consumer.pop().unwrap()), ["a", "b!", "c!"]);
+        }
+    }
+
+    #[test]
+    fn a_value_on_which_admitting_unwinds_is_dropped_and_those_before_it_are_visible() {
+        let (mut producer, mut consumer) = ring::<std::rc::Rc<u8>>(4);
+        let token = std::rc::Rc::new(0);
+        let mut shown = 0;
+        let unwound = catch_unwind(AssertUnwindSafe(|| {
+            let admit = |_: &mut std::rc::Rc<u8>| {
+                shown += 1;
+                assert!(shown < 2, "second");
+                Ok::<(), ()>(())
+            };
+            producer.fill(4, token.clone(), || Some(token.clone()), admit, |_| ())
+        }));
+        assert!(unwound.is_err());
+        assert_eq!((consumer.visible(), std::rc::Rc::strong_count(&token)), (2, 3));
+        drop((consumer.pop(), consumer.pop()));
+        assert_eq!(std::rc::Rc::strong_count(&token), 1);
     }
 
     #[test]

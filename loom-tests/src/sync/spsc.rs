@@ -75,24 +75,29 @@ impl<T> Producer<T> {
         Ok(())
     }
 
-    pub(crate) fn fill(
+    pub(crate) fn fill<U>(
         &mut self,
         limit: usize,
         first: T,
         mut next: impl FnMut() -> Option<T>,
+        mut admit: impl FnMut(&mut T) -> Result<(), U>,
         before: impl FnOnce(usize),
-    ) -> usize {
+    ) -> (usize, Option<(T, U)>) {
         assert!((1..=self.known()).contains(&limit), "a producer asks for no more than it saw");
         self.ring.write(self.tail, first);
-        let mut written = 1;
+        let (mut written, mut left_out) = (1, None);
         while written < limit {
-            let Some(value) = next() else { break };
+            let Some(mut value) = next() else { break };
+            if let Err(reason) = admit(&mut value) {
+                left_out = Some((value, reason));
+                break;
+            }
             self.ring.write(self.tail + written as u64, value);
             written += 1;
         }
         before(written);
         self.publish(written);
-        written
+        (written, left_out)
     }
 
     fn publish(&mut self, count: usize) {

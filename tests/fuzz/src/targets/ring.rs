@@ -103,10 +103,13 @@ impl Scenario {
         let mut left = values.into_iter();
         let unwinds = end % 2 == 1 && count < limit;
         let filled = catch_unwind(AssertUnwindSafe(|| {
-            self.producer.fill(key, limit, first, || match left.next() {
+            let next = || match left.next() {
                 None if unwinds => resume_unwind(Box::new(())),
                 next => next,
-            })
+            };
+            let (filled, left_out) = self.producer.fill(key, limit, first, next, |_| Ok::<(), ()>(()));
+            assert!(left_out.is_none());
+            filled
         }));
         assert_eq!(filled.ok(), (!unwinds).then_some(count));
         if is_clocked {
