@@ -2,7 +2,7 @@
 
 use crate::core::{Core, contain};
 use crate::event::{Authority, Envelope, Event, LaneId, OperationId};
-use crate::main_lane::lane_end::Applied;
+use crate::main_lane::lane_end::{Applied, Apply};
 use crate::main_lane::operations::{Finding, Operations};
 use crate::main_lane::reduce::{Effects, Reducer};
 use crate::observe::diagnostic::Diagnostic;
@@ -23,8 +23,14 @@ impl<S: Reducer> Applying<S> {
         Self { state, effects: Effects::new(), operations: Operations::new(), by_reducer: None }
     }
 
+    /// For events to be applied; what is found is reported to `core`.
     #[inline]
-    pub(crate) fn apply(&mut self, core: &Core, envelope: Envelope<'_, S::Event>) -> Applied {
+    pub(crate) fn with<'a>(&'a mut self, core: &'a Core) -> ApplyTo<'a, S> {
+        ApplyTo { applying: self, core }
+    }
+
+    #[inline(always)]
+    fn apply(&mut self, core: &Core, envelope: Envelope<'_, S::Event>) -> Applied {
         let authority = envelope.event.authority();
         if authority.bit() & Self::OWNED == 0 {
             misrouted(core, &envelope, None, authority);
@@ -58,6 +64,18 @@ impl<S: Reducer> Applying<S> {
         let Some(asked_before) = self.by_reducer.take() else { return false };
         let _ = contain(|| self.effects.take_back(asked_before));
         true
+    }
+}
+
+pub(crate) struct ApplyTo<'a, S: Reducer> {
+    applying: &'a mut Applying<S>,
+    core: &'a Core,
+}
+
+impl<S: Reducer> Apply<S::Event> for ApplyTo<'_, S> {
+    #[inline(always)]
+    fn apply(&mut self, envelope: Envelope<'_, S::Event>) -> Applied {
+        self.applying.apply(self.core, envelope)
     }
 }
 

@@ -376,8 +376,8 @@ impl<S: Reducer> MainLane<S> {
             return None;
         }
         self.current = place;
-        let (applying, core) = (&mut self.applying, &self.hub.core);
-        let run = self.lanes.at(place).take(limit, allowance, |envelope| applying.apply(core, envelope));
+        let mut apply = self.applying.with(&self.hub.core);
+        let run = self.lanes.at(place).take(limit, allowance, &mut apply);
         pace.spend(run);
         Some(run)
     }
