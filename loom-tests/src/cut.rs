@@ -35,12 +35,16 @@ pub enum Cutting {
     OnePassWithBound,
     /// Until stable, with a mailbox that is looked at only before.
     MailboxOnce,
+    /// Until stable, but with what a look showed goes what is in the table: of a lane that is alone too much.
+    AdmitsAll,
 }
 
 /// A lane's end at the main lane: both ways in, and what was found.
 pub(crate) struct End {
     ring: RingConsumer<u32>,
     table: TableConsumer<u32>,
+    /// Set by a control arm.
+    admits_all: bool,
     pub(crate) found: Vec<(u64, u32)>,
 }
 
@@ -55,8 +59,16 @@ impl Extend for End {
 
     fn admit(&mut self) -> Option<u64> {
         self.ring.admit();
-        self.table.collect(Bound::OPEN, |value| self.found.push((value.key, value.item)));
+        if self.admits_all {
+            self.admit_unseen();
+        }
         self.ring.end_key()
+    }
+
+    fn admit_unseen(&mut self) {
+        if self.table.has_visible() {
+            self.table.collect(Bound::OPEN, |value| self.found.push((value.key, value.item)));
+        }
     }
 
     fn extend(&mut self, bound: Bound) -> bool {
@@ -104,7 +116,7 @@ pub(crate) fn lane(clock: &Arc<Clock>) -> (Start, End) {
     let (putting, taking) = table(1);
     (
         Start { clock: clock.clone(), ring: producer, table: putting },
-        End { ring: consumer, table: taking, found: Vec::new() },
+        End { ring: consumer, table: taking, admits_all: false, found: Vec::new() },
     )
 }
 
@@ -122,7 +134,8 @@ pub(crate) fn cut(clock: &Clock, lanes: &mut Vec<End>, mailbox: Option<(&Mailbox
     };
     let mut bound = Bound::OPEN;
     match cutting {
-        Cutting::UntilStable => {
+        Cutting::UntilStable | Cutting::AdmitsAll => {
+            lanes.iter_mut().for_each(|lane| lane.admits_all = cutting == Cutting::AdmitsAll);
             look(lanes);
             bound = cut_file::cut(clock, lanes, look).map_or(Bound(0), |cut| cut.bound);
         }
@@ -137,7 +150,8 @@ pub(crate) fn cut(clock: &Clock, lanes: &mut Vec<End>, mailbox: Option<(&Mailbox
         let found = &mut lane.found;
         lane.ring.take(u64::MAX, usize::MAX, |key, _, item| found.push((key, *item)));
         lane.ring.settle();
-        assert!(found.iter().all(|(key, _)| *key < bound.0), "what is cut is below its bound");
+        let is_below = found.iter().all(|(key, _)| *key < bound.0);
+        assert!(is_below || cutting == Cutting::AdmitsAll, "what is cut is below its bound");
     }
 }
 
@@ -300,6 +314,28 @@ pub fn chain_of_three() {
     for thread in threads {
         thread.join().unwrap();
     }
+}
+
+/// A and B on a lane that is alone, then C, a lossy one: whatever the first look showed, none is applied before those
+/// before it (C2).
+pub fn lossy_after_a_look_at_a_lane_that_is_alone(cutting: Cutting) {
+    let clock = Arc::new(Clock::new());
+    let (mut start, end) = lane(&clock);
+    let pushing = thread::spawn(move || {
+        start.critical(A);
+        start.critical(B);
+        start.lossy(C);
+    });
+    let mut lanes = vec![end];
+    let mut applied = Applied::default();
+    cut(&clock, &mut lanes, None, cutting);
+    applied.add(&mut lanes);
+    applied.closed(A, B);
+    applied.closed(B, C);
+    pushing.join().unwrap();
+    cut(&clock, &mut lanes, None, Cutting::UntilStable);
+    applied.add(&mut lanes);
+    assert_eq!(applied.0, [A, B, C]);
 }
 
 /// A ring that wraps: three events through two slots, while two cuts are taken.

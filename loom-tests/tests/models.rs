@@ -49,6 +49,11 @@ mod cut {
     }
 
     #[test]
+    fn a_lossy_event_after_a_look_at_a_lane_that_is_alone() {
+        holds("lossy after a look, alone", All, || lossy_after_a_look_at_a_lane_that_is_alone(Cutting::UntilStable));
+    }
+
+    #[test]
     fn around_a_ring_of_two() {
         holds("around the ring", All, around_the_ring);
     }
@@ -83,6 +88,11 @@ mod cut {
     #[test]
     fn control_bound_admitted() {
         fails("bound admitted", All, None, || one_thread_two_lanes(Kinds::Critical, Cutting::OnePassWithBound));
+    }
+
+    #[test]
+    fn control_too_much_of_a_lane_that_is_alone() {
+        fails("admits all", All, None, || lossy_after_a_look_at_a_lane_that_is_alone(Cutting::AdmitsAll));
     }
 
     #[test]

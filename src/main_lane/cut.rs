@@ -29,9 +29,12 @@ pub(crate) trait Extend {
     /// True if there is anything visible that the last look did not show: what may have been pushed before it.
     fn has_unseen(&mut self) -> bool;
 
-    /// Extends the cut over what the last look showed, and over what is in the table. Returns the key after that of the last
-    /// value of the ring.
+    /// Extends the cut over what the last look showed, and nothing else. Returns the key after that of the last value.
     fn admit(&mut self) -> Option<u64>;
+
+    /// Extends the cut over what the last look did not show, whenever it came. Only before the bound is taken, and a pass
+    /// follows: what came before that may not be in the cut yet.
+    fn admit_unseen(&mut self);
 
     /// Extends the cut over what is visible below `bound`; true if that added anything.
     fn extend(&mut self, bound: Bound) -> bool;
@@ -70,6 +73,7 @@ pub(crate) fn cut<L: Extend>(
     for lane in &mut *lanes {
         // K3: seen before the bound is taken.
         lane.admit();
+        lane.admit_unseen();
     }
     // K2: once per cut, never in an idle poll.
     let bound = clock.cut();
@@ -118,6 +122,10 @@ mod tests {
 
         fn admit(&mut self) -> Option<u64> {
             self.shows.take()
+        }
+
+        fn admit_unseen(&mut self) {
+            self.unseen = false;
         }
 
         fn extend(&mut self, _: Bound) -> bool {
@@ -173,6 +181,7 @@ mod tests {
         let cut = cut(&clock, &mut lanes, adopting(adopted)).map(|cut| (cut.bound, cut.passes));
         let is_all_admitted = lanes.iter().all(|lane| lane.shows.is_none());
         assert!(is_all_admitted, "what a look showed is in the cut");
+        assert!(lanes.iter().all(|lane| !lane.unseen), "and what is in the tables");
         (cut, clock.read() - before)
     }
 

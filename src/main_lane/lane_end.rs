@@ -102,15 +102,19 @@ impl<E: Event> LaneEnd<E> {
         self.table.has_visible()
     }
 
-    /// Extends the cut over what the last look saw in the ring, and over what is in the table. Returns the key after that of
-    /// the last in the ring.
+    /// Extends the cut over what the last look saw in the ring. Returns the key after that of the last.
     #[inline]
     pub(crate) fn admit(&mut self) -> Option<u64> {
         self.ring.admit();
+        self.ring.end_key()
+    }
+
+    /// Extends the cut over what is in the table: also over what came after more in the ring than the last look saw.
+    #[inline]
+    pub(crate) fn admit_unseen(&mut self) {
         if self.table.has_visible() {
             self.collect(Bound::OPEN);
         }
-        self.ring.end_key()
     }
 
     /// Extends the cut to what is visible below `bound`; true if that added anything.

@@ -43,6 +43,11 @@ impl<E: Event> Extend for LaneEnd<E> {
     }
 
     #[inline]
+    fn admit_unseen(&mut self) {
+        LaneEnd::admit_unseen(self);
+    }
+
+    #[inline]
     fn extend(&mut self, bound: Bound) -> bool {
         LaneEnd::extend(self, bound)
     }

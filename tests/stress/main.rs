@@ -105,6 +105,8 @@ impl Extend for LaneSide {
         self.ring.end_key()
     }
 
+    fn admit_unseen(&mut self) {}
+
     fn extend(&mut self, bound: Bound) -> bool {
         (0..self.put_off).for_each(|_| std::hint::spin_loop());
         self.ring.extend(bound)
