@@ -212,11 +212,20 @@ impl<K: Clone + Eq + Hash> Entries<K> {
     }
 
     /// Gives an entry to another key.
+    ///
+    /// No two keys of the map ever have one entry, whichever step the host's `hash` or `eq` unwinds in. The entry may then be
+    /// left without a key of the map, and its old key be given another entry later.
     fn rename(&mut self, entry: u32, place: u32, key: &K) -> Forgotten<K> {
         let (key, mapped) = (key.clone(), key.clone());
-        let old = std::mem::replace(&mut self.all[entry as usize], Entry { key, place }).key;
-        let unmapped = self.of_key.remove_entry(&old).map(|(key, _)| key);
+        let unmapped = match self.of_key.remove_entry(&self.all[entry as usize].key) {
+            Some((elsewhere, spot)) if spot.entry != entry => {
+                self.of_key.insert(elsewhere, spot);
+                None
+            }
+            own => own.map(|(key, _)| key),
+        };
         self.of_key.insert(mapped, Spot { entry, place });
+        let old = std::mem::replace(&mut self.all[entry as usize], Entry { key, place }).key;
         (old, unmapped)
     }
 }
@@ -411,6 +420,53 @@ mod tests {
         assert!(unwound.is_err() && lost);
         assert_eq!(push(&mut lane, 1, Tier::NORMAL, 3), Pushed::Inserted);
         assert_eq!(take(&mut main), [3]);
+    }
+
+    thread_local! {
+        /// How many more times a [`Brittle`] is hashed before it panics.
+        static HASHES: std::cell::Cell<u32> = const { std::cell::Cell::new(u32::MAX) };
+    }
+
+    #[derive(Clone, PartialEq, Eq)]
+    struct Brittle(u32);
+
+    impl Hash for Brittle {
+        fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+            let left = HASHES.get();
+            assert!(left > 0, "hash");
+            HASHES.set(left - 1);
+            self.0.hash(state);
+        }
+    }
+
+    #[test]
+    fn a_key_whose_hash_panics_once_never_shares_a_place_with_another() {
+        // When the entry of key 1 goes to key 3: at the first look-up, and at each step of the change.
+        for hashes in 0..4 {
+            let (producer, mut main) = table(2);
+            let mut lane = Coalescer::new(producer, 2);
+            let mut push = |key: u32, item: u64| {
+                let unread = Unread { key: 2, sequence: item, parts: 1, item };
+                let rule = |old: &mut u64, newer: u64| {
+                    assert_eq!(*old / 100, newer / 100, "coalesced with a value of its own key");
+                    *old = newer;
+                    Coalesced::Replaced
+                };
+                lane.push(&Brittle(key), Tier::NORMAL, unread, rule, |_| ());
+            };
+            (push(1, 100), push(2, 200));
+            take(&mut main);
+            HASHES.set(hashes);
+            let hashing = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| push(3, 300)));
+            HASHES.set(u32::MAX);
+            assert_eq!(take(&mut main), if hashing.is_ok() { vec![300] } else { vec![] });
+            for (round, keys) in [[4, 1], [3, 4], [1, 5], [5, 1], [1, 3], [2, 1], [1, 2]].into_iter().enumerate() {
+                let mut items = keys.map(|key| u64::from(key) * 100 + round as u64 + 1);
+                keys.into_iter().zip(items).for_each(|(key, item)| push(key, item));
+                items.sort_unstable();
+                assert_eq!(take(&mut main), items, "after {hashes} hashes, round {round}");
+            }
+        }
     }
 
     proptest! {
