@@ -1,4 +1,4 @@
-//! Sleeping and waking: `wake.rs`, with the ring and the gate that are waited for.
+//! Sleeping and waking: `wake.rs`, with the ring, the table and the gate that are waited for.
 //!
 //! Modelled: a sleeper that arms, looks and sleeps until everything it waits for has come; one or two ringers. Sleep is
 //! loom's park, so that a lost wake-up is a deadlock, which loom reports. In every execution everybody comes home, and no
@@ -8,13 +8,15 @@
 //! seconds.
 //!
 //! Must make it fail: either barrier taken away (B1), which are control arms; the bell's swap as a load and a store; the
-//! release of `raise` or the acquire of `acknowledge` (P3); `acknowledge` as a plain store.
+//! release of `raise` or the acquire of `acknowledge` (P3); `acknowledge` as a plain store;
+//! a table that does not say when what was late has ended.
 
 use std::sync::atomic::{AtomicUsize, Ordering as Plain};
 
 use crate::clock::Bound;
 use crate::lane::gate_file::Gate;
 use crate::lane::ring::ring;
+use crate::lane::table::{Unread, table};
 use crate::sync::{Arc, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, StoreLoad};
 use crate::wake_files::{Bell, Notice};
 use loom::thread;
@@ -89,6 +91,39 @@ pub fn one_sleep() {
     let asleep = published.load(Acquire) == 0;
     ringer.join().unwrap();
     assert!(!asleep || counts.woken.load(Plain::Relaxed) == 1, "it sleeps, and nobody wakes it");
+}
+
+/// The main lane takes what it finds and goes to sleep on a lane whose pushes are lossy: what it has not taken in the end,
+/// late or not, is what it was woken for (W1).
+pub fn sleep_on_a_table(pushes: u32) {
+    let counts = std::sync::Arc::new(Counts::default());
+    let bell = counting_bell(&counts);
+    let (mut putting, mut taking) = table(1);
+    let ringing = bell.clone();
+    let pushing = thread::spawn(move || {
+        for item in 1..=pushes {
+            let is_next = putting.filled() == 0;
+            let mut writing = putting.begin(Some(0));
+            let value = Unread { key: 0, sequence: u64::from(item), parts: 1, item };
+            if is_next || writing.is_first() {
+                writing.fill(value);
+            } else {
+                writing.with_place(|place| *place = Some(value));
+            }
+            drop(writing);
+            ringing.ring();
+        }
+    });
+    let mut newest = 0;
+    taking.collect(Bound::OPEN, |value| newest = value.item);
+    bell.arm();
+    let asleep = !taking.has_visible();
+    pushing.join().unwrap();
+    let woken = counts.woken.load(Plain::Relaxed);
+    assert!(!asleep || woken == 1 || newest == pushes, "it sleeps, and nobody wakes it");
+    assert!(newest == pushes || taking.has_visible(), "what was not taken is not seen");
+    taking.collect(Bound::OPEN, |value| newest = value.item);
+    assert_eq!(newest, pushes, "what was not taken is lost");
 }
 
 /// One arming, two ringers, nobody disarms: one wake-up (W2).

@@ -54,6 +54,27 @@ mod cut {
     }
 
     #[test]
+    fn hidden_channel_with_a_lossy_push_under_way() {
+        for same_key in [false, true] {
+            holds(&format!("push under way, same key: {same_key}"), Preemptions(3), move || {
+                hidden_channel_with_a_push_under_way(same_key)
+            });
+        }
+    }
+
+    #[test]
+    fn an_unclocked_lane() {
+        for lossy_first in [false, true] {
+            holds(&format!("unclocked, lossy first: {lossy_first}"), All, move || unclocked(lossy_first, true));
+        }
+    }
+
+    #[test]
+    fn control_an_unclocked_lane_without_a_bound() {
+        fails("unclocked, no bound", All, None, || unclocked(false, false));
+    }
+
+    #[test]
     fn around_a_ring_of_two() {
         holds("around the ring", All, around_the_ring);
     }
@@ -139,6 +160,7 @@ mod table {
     fn two_keys_in_turn() {
         holds("two keys, 2 against 1", All, || two_keys(2, 1));
         holds("two keys, 4 against 2", Preemptions(3), || two_keys(4, 2));
+        holds("two keys, 4 against 3", Preemptions(4), || two_keys(4, 3));
     }
 
     #[test]
@@ -230,6 +252,12 @@ mod wake {
     }
 
     #[test]
+    fn a_sleeper_and_lossy_pushes() {
+        holds("sleep on a table, 2", All, || sleep_on_a_table(2));
+        holds("sleep on a table, 3", All, || sleep_on_a_table(3));
+    }
+
+    #[test]
     fn one_answer_to_one_arming() {
         holds("one answer", All, one_answer);
     }
@@ -258,8 +286,10 @@ mod wake {
 
     #[test]
     fn control_without_barriers() {
-        fails("no light barrier", All, Some(Weak::Light), one_sleep);
-        fails("no heavy barrier", All, Some(Weak::Heavy), one_sleep);
+        for weak in [Weak::Light, Weak::Heavy] {
+            fails("no barrier", All, Some(weak), one_sleep);
+            fails("no barrier, table", All, Some(weak), || sleep_on_a_table(2));
+        }
     }
 
     #[test]
