@@ -255,8 +255,8 @@ impl<E: Event> Lane<E> {
     /// the lane's enricher left it, and is enriched again when it is pushed again.
     ///
     /// # Panics
-    /// When the host's own `class`, classifier or `coalesce` does; the event is lost then, and so is the unread one that it
-    /// was to be coalesced with, which counts as shed.
+    /// When the host's own enricher, `class`, classifier, key or `coalesce` does. The event is lost then; when it was
+    /// `coalesce`, so is the unread one that it was to be coalesced with, which counts as shed.
     #[inline]
     pub fn push(&mut self, event: E) -> Result<(), Refused<E>> {
         self.push_with(E::Facets::default(), event).map_err(|refused| refused.map(|(_, event)| event))

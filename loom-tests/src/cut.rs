@@ -181,7 +181,8 @@ impl Applied {
     fn add(&mut self, lanes: &mut [End]) {
         let mut batch: Vec<_> = lanes.iter_mut().flat_map(|lane| lane.found.drain(..)).collect();
         batch.sort_by_key(|(key, _)| *key);
-        let are_ordered = |two: &[(u64, u32)]| two[0].0 < two[1].0 || two[0].0 == two[1].0 && two[0].0 % 2 == 0;
+        let are_ordered =
+            |two: &[(u64, u32)]| two[0].0 < two[1].0 || two[0].0 == two[1].0 && two[0].0.is_multiple_of(2);
         assert!(batch.windows(2).all(are_ordered), "only lossy ones have one key");
         self.0.extend(batch.into_iter().map(|(_, item)| item));
     }

@@ -104,6 +104,8 @@ impl<S: Reducer> LaneBuilder<S> {
     }
 
     /// Keys of the coalescing table: how many different lossy values may wait. Default: [`KEYS`].
+    ///
+    /// Room for twice as many is allocated when the lane is opened.
     pub fn keys(mut self, keys: usize) -> Self {
         self.settings.keys = keys;
         self

@@ -4,8 +4,8 @@
 //! Everything here is the lane's own: no other thread sees it. The hand-over is in `lane/table.rs`.
 //!
 //! A key has an *entry*, which remembers the place where its value was put. When the main lane takes the page, all entries
-//! are idle at once: no place is filled. A key that has no entry gets a fresh one, else one that is idle. When all places of the page are filled, the value to shed is of the lowest tier the one that has been
-//! unread longest, the newcomer included.
+//! are idle at once: no place is filled. A key that has no entry gets a fresh one, else one that is idle. When all places of
+//! the page are filled, the value to shed is of the lowest tier the one that has been unread longest, the newcomer included.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -43,7 +43,7 @@ impl<K: Clone + Eq + Hash, T> Coalescer<K, T> {
     /// Puts `value` where the main lane finds it, coalesced with the unread value of its key if there is one.
     ///
     /// `count` is told what became of it, once; after that nothing runs of the host's but what drops values and keys. If
-    /// `combine` unwinds, both values are gone.
+    /// `combine` unwinds, both values are gone. If the key's own code does, before that, the new one is gone and not counted.
     #[inline]
     pub(crate) fn push(
         &mut self,
@@ -454,7 +454,8 @@ mod tests {
                 };
                 lane.push(&Brittle(key), Tier::NORMAL, unread, rule, |_| ());
             };
-            (push(1, 100), push(2, 200));
+            push(1, 100);
+            push(2, 200);
             take(&mut main);
             HASHES.set(hashes);
             let hashing = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| push(3, 300)));

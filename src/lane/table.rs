@@ -20,8 +20,9 @@
 //! - **T3 no lost value**: the first push on a page names it in `first` when it has ended; whatever is on it later is found
 //!   with it.
 //! - **T4 rising keys**: the keys of the values one lane stores never fall, so none on a page is below the first one's.
-//! - **T5 held values come next**: a held value's key was read from the clock before the value was taken, so it is below
-//!   the bound of the next cut.
+//! - **T5 held values come next**: a held value's key was read before the value was taken, from the clock, or from a ring
+//!   of which the next look shows that much; so it is below the bound of the next cut. None are taken on top of them: what
+//!   came on a later page is not below the bound either (T4).
 //!
 //! # Pairs
 //! | pair | release                                | acquire                                | hands over                     |
@@ -92,9 +93,6 @@ struct First {
 
 // SAFETY: T1. A place is touched only by the side that owns it, and P6, P7 and P8 order those accesses.
 unsafe impl<T: Send> Sync for Table<T> {}
-
-// SAFETY: it owns its values and nothing tied to a thread.
-unsafe impl<T: Send> Send for Table<T> {}
 
 /// A table with room for so many values.
 pub(crate) fn table<T>(capacity: usize) -> (TableProducer<T>, TableConsumer<T>) {
@@ -233,7 +231,7 @@ impl<T> TableConsumer<T> {
     /// True when a value may be waiting.
     #[inline]
     pub(crate) fn has_visible(&self) -> bool {
-        // Relaxed: whoever relies on a no has synchronised with the producer already, by B1, P4 or P5.
+        // Relaxed: whoever relies on a no has synchronised with the producer already, by P1, P4 or P5, or looks again (B1).
         let is_named = self.table.first.page.load(Relaxed) == self.page;
         is_named || !self.held.is_empty() || self.late.is_some_and(|late| self.has_ended(late.number))
     }
