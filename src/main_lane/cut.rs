@@ -62,7 +62,8 @@ pub(crate) fn cut<L: Extend>(
         return None;
     }
     // A lane that is alone is closed by itself, and leaves the clock to its producer. Looked at in this order: whatever
-    // came before what the lane showed would be seen now, on a lane opened meanwhile (M1) or in its table.
+    // came before what the lane showed would be seen now, on a lane opened meanwhile (M1) or in its table. What comes into
+    // the table from here on may be behind something that the look did not show, and waits.
     if !adopt(lanes)
         && let [lane] = &mut lanes[..]
         && !lane.has_unseen()

@@ -6,6 +6,7 @@ use crate::event::Event;
 use crate::hub::{Hub, Letter};
 use crate::main_lane::cut::Extend;
 use crate::main_lane::lane_end::LaneEnd;
+use crate::main_lane::merge::Merge;
 use crate::main_lane::outcome::Phase;
 use crate::main_lane::publish::Publishing;
 use crate::main_lane::reduce::Reducer;
@@ -15,8 +16,8 @@ use crate::observe::diagnostic::Diagnostic;
 pub(crate) struct Lanes<E: Event> {
     pub(crate) unclocked: Vec<LaneEnd<E>>,
     pub(crate) clocked: Vec<LaneEnd<E>>,
-    /// The key at the head of each clocked lane, while a batch is merged.
-    pub(crate) heads: Vec<u64>,
+    /// Of the clocked lanes' heads, while a batch is merged.
+    pub(crate) merge: Merge,
 }
 
 /// Which lane.
@@ -55,7 +56,7 @@ impl<E: Event> Extend for LaneEnd<E> {
 
 impl<E: Event> Lanes<E> {
     pub(crate) fn new() -> Self {
-        Self { unclocked: Vec::new(), clocked: Vec::new(), heads: Vec::new() }
+        Self { unclocked: Vec::new(), clocked: Vec::new(), merge: Merge::new() }
     }
 
     #[inline]

@@ -15,7 +15,7 @@ use crate::main_lane::budget::{Budget, Pace};
 use crate::main_lane::cut::{self, Cut};
 use crate::main_lane::lane_end::LaneEnd;
 use crate::main_lane::lanes::{Lanes, Place, adopt, report_lane};
-use crate::main_lane::merge::{self, NO_HEAD, Next};
+use crate::main_lane::merge::{NO_HEAD, Next};
 use crate::main_lane::outcome::{Left, Phase, Poison, Turn, TurnError};
 use crate::main_lane::publish::{Now, Publish, Publishing};
 use crate::main_lane::reconcile::{self, Reconciler};
@@ -353,15 +353,15 @@ impl<S: Reducer> MainLane<S> {
             return (0, true);
         }
         let mut events = 0;
-        let Lanes { clocked, heads, .. } = &mut self.lanes;
-        heads.clear();
-        heads.extend(clocked.iter_mut().map(|lane| lane.head_key().unwrap_or(NO_HEAD)));
-        while let Some(Next { lane, limit }) = merge::next(&self.lanes.heads) {
+        let Lanes { clocked, merge, .. } = &mut self.lanes;
+        merge.begin(clocked.iter().map(|lane| lane.head_key().unwrap_or(NO_HEAD)));
+        while let Some(Next { lane, limit }) = self.lanes.merge.next() {
             let Some(run) = self.apply_run(Place { clocked: true, at: lane }, limit, pace) else {
                 return (events, false);
             };
             events += run;
-            self.lanes.heads[lane] = self.lanes.clocked[lane].head_key().unwrap_or(NO_HEAD);
+            let head = self.lanes.clocked[lane].head_key().unwrap_or(NO_HEAD);
+            self.lanes.merge.went(lane, head);
         }
         self.open_batch = false;
         self.settled = self.settled.max(Stamp(self.bound.0));

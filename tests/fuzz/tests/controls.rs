@@ -66,7 +66,7 @@ const CONTROLS: &[Control] = &[
     Control { target: "coalesce", file: TABLE, place: "self.held.extract_if(.., |value| value.key < bound.0)", bug: "self.held.extract_if(.., |_| true)" },
     Control { target: "coalesce", file: TABLE, place: "is_named && self.table.first.key.load(Relaxed) < bound.0", bug: "is_named" },
     Control { target: "operations", file: OPERATIONS, place: "if sequence <= self.last ||", bug: "if sequence < self.last ||" },
-    Control { target: "pipeline", file: "src/main_lane/merge.rs", place: "if lane < runner_up {", bug: "if lane != runner_up {" },
+    Control { target: "pipeline", file: "src/main_lane/merge.rs", place: "if first.lane < second.lane {", bug: "if first.lane != second.lane {" },
     Control { target: "pipeline", file: "src/main_lane/apply.rs", place: "self.operations.applied(operation, find);", bug: "let _ = find;" },
     Control { target: "workspace", file: "src/workspace/class.rs", place: "*lines += older_lines;", bug: "let _ = older_lines;" },
     Control { target: "workspace", file: "src/workspace/class.rs", place: "Some(WorkspaceKey::System(event.reading()))", bug: "Some(WorkspaceKey::System(Reading::Memory))" },
