@@ -120,18 +120,23 @@ pub(crate) struct Meter {
     /// Not timed: the caches, the branch predictor and the pages of the first events.
     warm_up: u64,
     expected: u64,
+    /// At the first look.
+    opened: Option<(Instant, u64)>,
     began: Option<(Instant, u64)>,
     ended: Option<Instant>,
 }
 
 impl Meter {
     pub(crate) fn new(warm_up: u64, expected: u64) -> Self {
-        Self { warm_up, expected, began: None, ended: None }
+        Self { warm_up, expected, opened: None, began: None, ended: None }
     }
 
     /// After each look at the way in. True when all has come.
     #[inline]
     pub(crate) fn look(&mut self, taken: u64) -> bool {
+        if self.opened.is_none() {
+            self.opened = Some((Instant::now(), taken));
+        }
         if self.began.is_none() && taken >= self.warm_up {
             self.began = Some((Instant::now(), taken));
         }
@@ -143,7 +148,11 @@ impl Meter {
 
     /// Events per second.
     pub(crate) fn rate(&self) -> f64 {
-        let (Some((began, before)), Some(ended)) = (self.began, self.ended) else { unreachable!("it is over") };
+        let (Some(opened), Some(began), Some(ended)) = (self.opened, self.began, self.ended) else {
+            unreachable!("it is over")
+        };
+        // A single turn may have taken most of it, the warm-up included.
+        let (began, before) = if began.1 > self.expected / 2 { opened } else { began };
         (self.expected - before) as f64 / ended.duration_since(began).as_secs_f64()
     }
 }
@@ -182,5 +191,26 @@ impl<T: Payload, const PRODUCERS: usize> Consumer<T> for Checked<PRODUCERS> {
     #[inline]
     fn taken(&self) -> u64 {
         self.next.iter().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_one_turn_takes_is_timed_from_the_first_look() {
+        let mut meter = Meter::new(10, 100);
+        assert!(!meter.look(0) && meter.look(100));
+        assert!(meter.rate() > 0.0 && meter.rate().is_finite(), "{}", meter.rate());
+    }
+
+    #[test]
+    fn the_warm_up_is_not_timed() {
+        let mut meter = Meter::new(10, 100);
+        assert!([0, 9, 10, 50].map(|taken| meter.look(taken)).into_iter().all(|over| !over));
+        assert!(meter.look(100));
+        let (began, ended) = (meter.began.unwrap(), meter.ended.unwrap());
+        assert_eq!(meter.rate(), 90.0 / ended.duration_since(began.0).as_secs_f64());
     }
 }
