@@ -56,6 +56,10 @@ pub(crate) struct BurstArgs {
     /// Prints one JSON object instead of tables.
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Writes a page with charts as well: one file, to be opened in a browser.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 /// A duration that is not zero.

@@ -11,6 +11,7 @@ use crossbeam_utils::CachePadded;
 use mainlane::Publish;
 
 use super::BurstArgs;
+use super::limits::Bound;
 use super::machine;
 use super::ours::Mainlane;
 use super::peers::{Crossbeam, DisruptorSingle, Flume, HandMade, Kanal, Of, Rings, Std, Thingbuf, Tokio};
@@ -36,14 +37,10 @@ pub(crate) fn tables(args: &BurstArgs) -> Vec<Table> {
             for burst in [1, 10, 100] {
                 let load = Load { capacity, burst, pause: Duration::from_millis(pause_ms) };
                 let name = format!("W1 bursts of {burst}, a pause of {pause_ms} ms before each, {capacity} slots");
-                tables.push(rounds::run(
-                    name,
-                    "ns per burst",
-                    false,
-                    contenders(load),
-                    args.rounds as usize,
-                    args.seed,
-                ));
+                let rounds = args.rounds as usize;
+                let mut table = rounds::run(name, "ns per burst", false, contenders(load), rounds, args.seed);
+                table.limit(Bound::there_and_back(burst as usize * size_of::<i64>()));
+                tables.push(table);
             }
         }
     }

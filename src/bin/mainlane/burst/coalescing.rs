@@ -24,6 +24,7 @@ use rand::rngs::SmallRng;
 use rand_distr::{Geometric, Zipf};
 
 use super::BurstArgs;
+use super::limits::Bound;
 use super::machine;
 use super::rounds::{self, Contender, Figure, Table, histogram};
 use super::transport::{Consumer, Receiving, Sending};
@@ -92,6 +93,8 @@ fn table(name: String, load: &Load, args: &BurstArgs) -> Table {
     table.notes.push("the times are the age of values when they are applied".to_owned());
     table.notes.extend(table.rows.iter().zip(&sums).map(|(row, sum)| sum.get().note(&row.name)));
     table.notes.extend(machine::note_if_crowded(1));
+    // Each push enters its number.
+    table.limit(Bound::updates(1));
     table
 }
 

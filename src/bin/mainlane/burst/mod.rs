@@ -6,7 +6,9 @@
 
 mod bursts;
 mod coalescing;
+mod costs;
 mod hostloop;
+mod limits;
 mod machine;
 mod openloop;
 mod ours;
@@ -21,6 +23,8 @@ mod whole;
 use std::process::ExitCode;
 
 use crate::args::BurstArgs;
+use machine::Machine;
+use report::Report;
 use rounds::Table;
 
 /// A workload: its short name, what it is about, and how it is run.
@@ -41,6 +45,11 @@ const WORKLOADS: &[Workload] = &[
     Workload { name: "W21", about: "the whole path, from lanes to readers", tables: whole::tables },
 ];
 
+/// What a workload is about, by its name.
+fn about(name: &str) -> &'static str {
+    WORKLOADS.iter().find(|workload| workload.name == name).map_or("", |workload| workload.about)
+}
+
 pub(crate) fn run(args: &BurstArgs) -> Result<ExitCode, String> {
     let known = |wanted: &&String| WORKLOADS.iter().any(|workload| workload.name.eq_ignore_ascii_case(wanted));
     if let Some(unknown) = args.workloads.iter().find(|wanted| !known(wanted)) {
@@ -51,10 +60,15 @@ pub(crate) fn run(args: &BurstArgs) -> Result<ExitCode, String> {
     let wanted = |workload: &&Workload| {
         args.workloads.is_empty() || args.workloads.iter().any(|wanted| workload.name.eq_ignore_ascii_case(wanted))
     };
+    if let Some(page) = &args.html {
+        report::assert_writable(page)?;
+    }
+    crate::say(format_args!("the machine itself"));
+    let machine = Machine::measure();
     let mut tables = Vec::new();
     for workload in WORKLOADS.iter().filter(wanted) {
         crate::say(format_args!("{}: {}", workload.name, workload.about));
         tables.extend((workload.tables)(args));
     }
-    report::write(&tables, args)
+    Ok(report::write(&Report { machine, args, tables }))
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use mainlane::Publish;
 
 use super::BurstArgs;
+use super::limits::Bound;
 use super::machine;
 use super::ours::Mainlane;
 use super::peers::{Crossbeam, DisruptorSingle, Flume, HandMade, Kanal, Of, Rings, Std, Thingbuf, Tokio};
@@ -31,7 +32,9 @@ pub(crate) fn tables(args: &BurstArgs) -> Vec<Table> {
         .map(|(rate, name)| {
             let load = Load { interval: Duration::from_secs(1) / rate };
             let name = format!("W2 {name} events per second, one by one");
-            rounds::run(name, "ns, median", false, contenders(load), args.rounds as usize, args.seed)
+            let mut table = rounds::run(name, "ns, median", false, contenders(load), args.rounds as usize, args.seed);
+            table.limit(Bound::there());
+            table
         })
         .collect()
 }

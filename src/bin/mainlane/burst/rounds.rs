@@ -6,6 +6,9 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use serde::Serialize;
 
+use super::costs::Costs;
+use super::limits::Limit;
+
 /// One that is measured beside others.
 pub(crate) struct Contender {
     name: String,
@@ -43,6 +46,10 @@ pub(crate) struct Table {
     /// What a reader must know: that there were fewer cores than threads, say.
     pub(crate) notes: Vec<String>,
     pub(crate) rows: Vec<Row>,
+    /// What nobody can beat here.
+    pub(crate) limits: Vec<Limit>,
+    /// What the machine took for single things before each round, and after the last.
+    pub(crate) costs: Vec<Costs>,
 }
 
 /// What one contender did.
@@ -74,7 +81,8 @@ impl Spread {
         let at = |part: f64| {
             let place = part * (sorted.len() - 1) as f64;
             let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
-            below + (above - below) * place.fract()
+            // Against a figure of zero a ratio is endless, and two of them have no difference.
+            if below == above { below } else { below + (above - below) * place.fract() }
         };
         Self { lower: at(0.25), median: at(0.5), upper: at(0.75) }
     }
@@ -116,7 +124,11 @@ pub(crate) fn run(
     let mut figures = vec![Vec::with_capacity(rounds); contenders.len()];
     let mut latencies: Vec<Option<Histogram<u64>>> = contenders.iter().map(|_| None).collect();
     let mut order: Vec<_> = (0..contenders.len()).collect();
+    let mut costs = Vec::with_capacity(rounds + 1);
     for round in 0..=rounds {
+        if round > 0 {
+            costs.push(Costs::now());
+        }
         order.shuffle(&mut random);
         for &at in &order {
             let figure = (contenders[at].slice)();
@@ -130,17 +142,31 @@ pub(crate) fn run(
             }
         }
     }
+    costs.push(Costs::now());
     let first = figures[0].clone();
-    let better = |first: f64, this: f64| if more_is_better { first / this } else { this / first };
     let rows = contenders.into_iter().zip(figures).zip(latencies).map(|((contender, figures), latency)| Row {
         name: contender.name,
         spread: Spread::of(figures.iter().copied()),
-        first_against_this: Spread::of(first.iter().zip(&figures).map(|(first, this)| better(*first, *this))),
+        first_against_this: against(&first, &figures, more_is_better),
         latency_ns: latency.as_ref().map(Percentiles::of),
         curve: latency.map_or_else(Vec::new, |latency| curve(&latency)),
         figures,
     });
-    Table { name: name.into(), unit, more_is_better, notes: Vec::new(), rows: rows.collect() }
+    Table {
+        name: name.into(),
+        unit,
+        more_is_better,
+        notes: Vec::new(),
+        rows: rows.collect(),
+        limits: Vec::new(),
+        costs,
+    }
+}
+
+/// How many times better one is than the other, slice against slice of the same round.
+pub(crate) fn against(one: &[f64], other: &[f64], more_is_better: bool) -> Spread {
+    let better = |(one, other): (&f64, &f64)| if more_is_better { one / other } else { other / one };
+    Spread::of(one.iter().zip(other).map(better))
 }
 
 /// So many nanoseconds at each percentile, closer and closer to all of them.
@@ -160,6 +186,9 @@ mod tests {
     fn a_spread_is_the_median_and_its_quartiles() {
         assert_eq!(Spread::of([4.0, 1.0, 3.0, 2.0, 5.0]), Spread { lower: 2.0, median: 3.0, upper: 4.0 });
         assert_eq!(Spread::of([1.0, 2.0]), Spread { lower: 1.25, median: 1.5, upper: 1.75 });
+        let endless = f64::INFINITY;
+        let spread = Spread::of([1.0, endless, endless]);
+        assert_eq!(spread, Spread { lower: endless, median: endless, upper: endless });
     }
 
     #[test]

@@ -12,6 +12,7 @@ use mainlane::{Budget, Class, Effects, Envelope, Event, Pipeline, Reader, Reduce
 use parking_lot::{Mutex, RwLock};
 
 use super::BurstArgs;
+use super::limits::Bound;
 use super::machine;
 use super::rounds::{self, Contender, Figure, Spread, Table, histogram};
 
@@ -54,6 +55,7 @@ fn reading(load: Load, args: &BurstArgs) -> Table {
     table.notes.push(format!(
         "of the median stretch of {LOADS} loads; the times are of one load in {LOADS}, with a look at the clock"
     ));
+    table.limit(Bound::cached());
     let cores = machine::cores();
     if readers + burners > cores {
         table.notes.push(format!(

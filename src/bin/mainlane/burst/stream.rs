@@ -3,6 +3,7 @@
 use mainlane::Publish;
 
 use super::BurstArgs;
+use super::limits::Bound;
 use super::machine;
 use super::ours::Mainlane;
 use super::peers::{
@@ -36,6 +37,10 @@ fn table<T: Payload, const PRODUCERS: usize>(name: &str, batch: usize, args: &Bu
     let name = format!("{name}, {how}");
     let mut table = rounds::run(name, "events per second", true, contenders, args.rounds as usize, args.seed);
     table.notes.extend(machine::note_if_crowded(PRODUCERS));
+    table.limit(Bound::packed(size_of::<T>()));
+    if batch == 1 {
+        table.limit(Bound::updates(1).when_clocked());
+    }
     table
 }
 
