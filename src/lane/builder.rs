@@ -105,7 +105,8 @@ impl<S: Reducer> LaneBuilder<S> {
 
     /// Keys of the coalescing table: how many different lossy values may wait. Default: [`KEYS`].
     ///
-    /// Room for twice as many is allocated when the lane is opened.
+    /// Room for twice as many is allocated when the lane is opened: while one half is written, the main lane has the other,
+    /// of which it holds back for its next cut what came too late for the last.
     pub fn keys(mut self, keys: usize) -> Self {
         self.settings.keys = keys;
         self
