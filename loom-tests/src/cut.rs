@@ -273,6 +273,19 @@ pub fn one_thread_two_lanes(kinds: Kinds, cutting: Cutting) {
     assert_eq!(applied.0, [A, B]);
 }
 
+/// One thread pushes A, B and C in this order; the main lane cuts once meanwhile and once after.
+fn in_order(clock: &Clock, mut lanes: Vec<End>, pushing: thread::JoinHandle<()>, cutting: Cutting) {
+    let mut applied = Applied::default();
+    cut(clock, &mut lanes, None, cutting);
+    applied.add(&mut lanes);
+    applied.closed(A, B);
+    applied.closed(B, C);
+    pushing.join().unwrap();
+    cut(clock, &mut lanes, None, Cutting::UntilStable);
+    applied.add(&mut lanes);
+    assert_eq!(applied.0, [A, B, C]);
+}
+
 /// A batch of A and B on one lane, then C on another, by one thread.
 pub fn batch_then_another_lane() {
     let clock = Arc::new(Clock::new());
@@ -282,16 +295,7 @@ pub fn batch_then_another_lane() {
         first.batch([A, B]);
         second.critical(C);
     });
-    let mut lanes = vec![first_end, second_end];
-    let mut applied = Applied::default();
-    cut(&clock, &mut lanes, None, Cutting::UntilStable);
-    applied.add(&mut lanes);
-    applied.closed(A, B);
-    applied.closed(B, C);
-    pushing.join().unwrap();
-    cut(&clock, &mut lanes, None, Cutting::UntilStable);
-    applied.add(&mut lanes);
-    assert_eq!(applied.0, [A, B, C]);
+    in_order(&clock, vec![first_end, second_end], pushing, Cutting::UntilStable);
 }
 
 /// A, then B because of A, then C because of B, by three threads on three lanes.
@@ -340,16 +344,7 @@ pub fn lossy_after_a_look_at_a_lane_that_is_alone(cutting: Cutting) {
         start.critical(B);
         start.lossy(C);
     });
-    let mut lanes = vec![end];
-    let mut applied = Applied::default();
-    cut(&clock, &mut lanes, None, cutting);
-    applied.add(&mut lanes);
-    applied.closed(A, B);
-    applied.closed(B, C);
-    pushing.join().unwrap();
-    cut(&clock, &mut lanes, None, Cutting::UntilStable);
-    applied.add(&mut lanes);
-    assert_eq!(applied.0, [A, B, C]);
+    in_order(&clock, vec![end], pushing, cutting);
 }
 
 /// One thread pushes A, a lossy event, raises a flag, and pushes C, another of another key, or of the same; a second sees

@@ -31,8 +31,8 @@ pub(crate) fn tables(args: &BurstArgs) -> Vec<Table> {
         table::<5>("4 lanes, in batches of 16, 64 bytes, 1 reader", base, args),
         table::<5>("one by one", Load { batch: 1, ..base }, args),
     ];
-    for lanes in [1, 16, 64] {
-        tables.push(table::<5>(&format!("{lanes} lanes"), Load { lanes, ..base }, args));
+    for (lanes, name) in [(1, "1 lane"), (16, "16 lanes"), (64, "64 lanes")] {
+        tables.push(table::<5>(name, Load { lanes, ..base }, args));
     }
     tables.push(table::<1>("32 bytes", base, args));
     tables.push(table::<29>("256 bytes", base, args));

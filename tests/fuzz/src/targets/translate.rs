@@ -16,13 +16,13 @@ use notify::event::{
 use crate::choices::Choices;
 use crate::translate::{Change, Translator, matters};
 
-const ROOT: &str = "/root";
+const ROOT: &str = "/top";
 /// How long an old name may wait, and how many may.
 const PATIENCE: Duration = Duration::from_millis(100);
 const WAITING_MAX: usize = 1024;
 
 /// The last ones are not below the root.
-const PATHS: [&str; 8] = ["/root", "/root/a", "/root/b", "/root/a/b", "/root/a/b/c", "/rootless", "/", "a"];
+const PATHS: [&str; 8] = ["/top", "/top/a", "/top/b", "/top/a/b", "/top/a/b/c", "/topmost", "/", "a"];
 
 const KINDS: [EventKind; 16] = [
     EventKind::Modify(ModifyKind::Name(RenameMode::From)),

@@ -20,7 +20,7 @@ use crate::mirror::{Entries, EntryMirror, Fact, Fit};
 use crate::mirror_twin::{Disk, Step, follow};
 use crate::translate::{Change, Translator, matters};
 
-const ROOT: &str = "/root";
+const ROOT: &str = "/top";
 
 struct Scenario {
     disk: Disk,
