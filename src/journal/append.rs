@@ -1,0 +1,490 @@
+//! From the main lane to the store: the pen, which the main lane holds, and the thread that it writes through.
+//!
+//! The main lane encodes what a turn applied into a buffer, and hands it on through a ring; the journal's thread takes all
+//! that is there, appends it to the store in one go, says how far it got, and gives the buffers back through another ring.
+//! So the slower the disk is, the more turns share one write. A second thread encodes checkpoints: those may be large, and
+//! turns do not wait for them.
+//!
+//! After an error that is not a lack of space nothing is written any more: what a failed sync has done to a file is not
+//! known, and trying again would only make it look done.
+
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use crossbeam_utils::sync::{Parker, Unparker};
+use serde::Serialize;
+
+use super::batch::{Scratch, encode_batch};
+use super::config::{Behind, CheckpointPolicy, Retention, Settings};
+use super::record::{encode_checkpoint, encode_operation};
+use super::sqlite::PAYLOAD_BYTES_MAX;
+use super::status::Status;
+use super::store::{Checkpoint, Quarantined, Record, RecordKind, Store, StoreError, Write};
+use crate::core::{Core, contain};
+use crate::error::Error;
+use crate::event::Event;
+use crate::main_lane::entry::{Entry, Fate};
+use crate::main_lane::operations::Operations;
+use crate::main_lane::operations::image::OperationsImage;
+use crate::main_lane::reduce::Reducer;
+use crate::main_lane::report::JournalEnd;
+use crate::main_lane::scribe::{Durability, Scribe};
+use crate::observe::diagnostic::Diagnostic;
+use crate::sync::{Arc, spsc};
+use crate::timeline::RewindKind;
+use crate::timeline::ask::Change;
+
+/// A turn needs no more than so many places in the ring: its batch, and what came of it.
+const JOBS_PER_TURN: usize = 2;
+/// How much is written at once at most, in bytes of payload.
+const WRITE_BYTES_MAX: usize = 4 << 20;
+/// How often a journal without space looks for some.
+const RETRY_EVERY: Duration = Duration::from_millis(50);
+
+/// What the main lane hands on.
+struct Job<S> {
+    line: Option<Line>,
+    quarantined: Vec<Quarantined>,
+    draft: Option<Box<Draft<S>>>,
+}
+
+/// What becomes a record.
+struct Line {
+    kind: RecordKind,
+    turn: u64,
+    events: u32,
+    reaches: u64,
+    payload: Vec<u8>,
+}
+
+/// What becomes a checkpoint.
+struct Draft<S> {
+    turn: u64,
+    state: S,
+    operations: OperationsImage,
+    oldest: u64,
+}
+
+/// The main lane's end.
+pub(crate) struct Pen<S: Reducer> {
+    jobs: spsc::Producer<Job<S>>,
+    buffers: spsc::Consumer<Vec<u8>>,
+    job: Job<S>,
+    scratch: Scratch,
+    status: Arc<Status>,
+    unparker: Unparker,
+    durability: Durability,
+    behind: Behind,
+    bytes_max: u64,
+    policy: CheckpointPolicy,
+    /// Since the last checkpoint.
+    events: u64,
+    bytes: u64,
+    since: Instant,
+    threads: Option<Threads>,
+}
+
+struct Threads {
+    joins: [JoinHandle<()>; 2],
+    done: Receiver<()>,
+}
+
+impl<S> Job<S> {
+    const fn empty() -> Self {
+        Self { line: None, quarantined: Vec::new(), draft: None }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.line.is_none() && self.quarantined.is_empty() && self.draft.is_none()
+    }
+}
+
+/// Starts the threads. `durable` is the newest turn of the store, `changes` the turns in it that change older ones.
+pub(crate) fn start<S>(
+    settings: &Settings,
+    store: Box<dyn Store>,
+    begin: Begin,
+    core: Arc<Core>,
+) -> Result<(Pen<S>, Arc<Status>), Error>
+where
+    S: Reducer + Serialize,
+{
+    let status = Arc::new(Status::new(begin.durable));
+    let (jobs, job_ends) = spsc::ring(settings.lag_turns.max(1) * JOBS_PER_TURN);
+    let (empties, buffers) = spsc::ring(settings.lag_turns.max(1) * JOBS_PER_TURN);
+    let parker = Parker::new();
+    let unparker = parker.unparker().clone();
+    let (drafts, to_encode) = crossbeam_channel::bounded(1);
+    let (encoded, checkpoints) = crossbeam_channel::bounded(1);
+    let (end, done) = crossbeam_channel::bounded(0);
+    let writer = Writer {
+        store,
+        jobs: job_ends,
+        buffers: empties,
+        parker,
+        status: status.clone(),
+        core: core.clone(),
+        drafts,
+        checkpoints,
+        schema: settings.schema_version,
+        retention: settings.retention,
+        kept: begin.checkpoints,
+        changes: begin.changes,
+        waiting: None,
+        oldest: begin.durable,
+    };
+    let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+    let refused =
+        |name: &str, error: std::io::Error| Error::Thread { name: name.to_owned(), reason: error.to_string() };
+    let (woken, schema, reporting) = (unparker.clone(), settings.schema_version, core);
+    let encoder = thread("journal-checkpoint")
+        .spawn(move || encode_drafts::<S>(&to_encode, &encoded, &woken, schema, &reporting))
+        .map_err(|error| refused("journal-checkpoint", error))?;
+    let writer = thread("journal")
+        .spawn(move || {
+            let _end = end;
+            writer.run();
+        })
+        .map_err(|error| refused("journal", error))?;
+    let pen = Pen {
+        jobs,
+        buffers,
+        job: Job::empty(),
+        scratch: Scratch::default(),
+        status: status.clone(),
+        unparker,
+        durability: settings.durability,
+        behind: settings.behind,
+        bytes_max: settings.lag_bytes,
+        policy: settings.checkpoints,
+        events: begin.events,
+        bytes: 0,
+        since: Instant::now(),
+        threads: Some(Threads { joins: [writer, encoder], done }),
+    };
+    Ok((pen, status))
+}
+
+/// Where a journal goes on from.
+pub(crate) struct Begin {
+    pub(crate) durable: u64,
+    /// Turns of the checkpoints that there are, oldest first.
+    pub(crate) checkpoints: Vec<u64>,
+    /// Turns that change older ones, with the oldest.
+    pub(crate) changes: Vec<(u64, u64)>,
+    /// How many events came since the last checkpoint.
+    pub(crate) events: u64,
+}
+
+impl<S> Pen<S>
+where
+    S: Reducer + Serialize,
+    S::Event: Serialize,
+    <S::Event as Event>::Facets: Serialize,
+{
+    fn line(&mut self, turn: u64, kind: RecordKind, events: usize, reaches: u64, payload: Vec<u8>) {
+        self.status.add_bytes(payload.len() as u64);
+        self.events += events as u64;
+        self.bytes += payload.len() as u64;
+        let events = u32::try_from(events).unwrap_or(u32::MAX);
+        self.job.line = Some(Line { kind, turn, events, reaches, payload });
+    }
+
+    fn buffer(&mut self) -> Vec<u8> {
+        let mut buffer = self.buffers.pop().unwrap_or_default();
+        buffer.clear();
+        buffer
+    }
+}
+
+impl<S> Scribe<S> for Pen<S>
+where
+    S: Reducer + Serialize,
+    S::Event: Serialize,
+    <S::Event as Event>::Facets: Serialize,
+{
+    fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    fn durable(&self) -> u64 {
+        self.status.durable()
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.status.failure()
+    }
+
+    fn has_room(&self) -> bool {
+        self.behind == Behind::GiveUp
+            || self.jobs.room() >= JOBS_PER_TURN && self.status.bytes_in_flight() < self.bytes_max
+    }
+
+    fn record(&mut self, turn: u64, batch: &[(Entry<S::Event>, Fate)]) {
+        let (mut payload, scratch) = (self.buffer(), &mut self.scratch);
+        let encode = || encode_batch(batch.iter().map(|(entry, _)| entry), &mut payload, scratch);
+        match contain(encode) {
+            Ok(Ok(())) => self.line(turn, RecordKind::Batch, batch.len(), turn, payload),
+            Ok(Err(error)) => self.status.fail(format!("turn {turn} cannot be encoded: {error}")),
+            Err(message) => {
+                self.status.fail(format!("turn {turn} cannot be encoded: the host's code panicked: {message}"))
+            }
+        }
+    }
+
+    fn change(&mut self, turn: u64, change: &Change) {
+        let mut payload = self.buffer();
+        encode_operation(change.operation, &mut payload);
+        let kind = match change.kind {
+            RewindKind::Undo => RecordKind::Undo,
+            RewindKind::Redo => RecordKind::Redo,
+        };
+        self.line(turn, kind, 0, change.reaches, payload);
+    }
+
+    fn quarantine(&mut self, turn: u64, index: usize, kind: &str, message: &str) {
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        self.job.quarantined.push(Quarantined { turn, index, kind: kind.to_owned(), message: message.to_owned() });
+    }
+
+    fn is_checkpoint_due(&self) -> bool {
+        let CheckpointPolicy { events, bytes, time } = self.policy;
+        let due = self.events >= events
+            || self.bytes >= bytes
+            || time.is_some_and(|time| self.events > 0 && self.since.elapsed() >= time);
+        due && !self.status.is_drafting()
+    }
+
+    fn checkpoint(&mut self, turn: u64, state: &S, operations: &Operations, oldest: u64) {
+        // Nothing came since the last one; or it is not finished, or there is no place for this one.
+        if self.events == 0 && self.bytes == 0 || self.status.is_drafting() || self.jobs.room() == 0 {
+            return;
+        }
+        self.status.set_drafting(true);
+        (self.events, self.bytes, self.since) = (0, 0, Instant::now());
+        self.job.draft = Some(Box::new(Draft { turn, state: state.clone(), operations: operations.image(), oldest }));
+    }
+
+    fn submit(&mut self) {
+        if self.job.is_empty() || self.status.has_failed() {
+            self.job = Job::empty();
+            return;
+        }
+        let job = std::mem::replace(&mut self.job, Job::empty());
+        if self.jobs.push(job).is_err() {
+            let reason = "it is further behind than its lag allows, and was set to give up rather than make the main lane \
+                          wait";
+            self.status.fail(reason.to_owned());
+        }
+        self.unparker.unpark();
+    }
+
+    fn close(&mut self, applied: u64, deadline: Instant) -> (JournalEnd, Vec<String>) {
+        self.status.close(deadline);
+        self.unparker.unpark();
+        let mut stragglers = Vec::new();
+        if let Some(Threads { joins, done }) = self.threads.take() {
+            // A little beyond: the thread itself gives up at the deadline, and then still has to end.
+            match done.recv_deadline(deadline + Duration::from_millis(250)) {
+                Err(RecvTimeoutError::Timeout) => stragglers.push("journal".to_owned()),
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => {
+                    // The second ends with the first, which it has answered by then.
+                    joins.into_iter().for_each(|join| drop(join.join()));
+                }
+            }
+        }
+        (JournalEnd { durable: self.status.durable(), applied, failure: self.status.failure() }, stragglers)
+    }
+}
+
+impl<S: Reducer> Drop for Pen<S> {
+    fn drop(&mut self) {
+        // Of a pipeline that was never built.
+        if let Some(Threads { joins, .. }) = self.threads.take() {
+            self.status.close(Instant::now());
+            self.unparker.unpark();
+            joins.into_iter().for_each(|join| drop(join.join()));
+        }
+    }
+}
+
+/// The second thread: makes checkpoints of drafts.
+fn encode_drafts<S: Reducer + Serialize>(
+    drafts: &Receiver<Box<Draft<S>>>,
+    encoded: &Sender<Encoded>,
+    writer: &Unparker,
+    schema: u32,
+    core: &Core,
+) {
+    for draft in drafts {
+        let Draft { turn, state, operations, oldest } = *draft;
+        let mut payload = Vec::new();
+        let checkpoint = match contain(|| encode_checkpoint(&operations, &state, &mut payload)) {
+            Ok(Ok(())) if payload.len() > PAYLOAD_BYTES_MAX => {
+                let reason = format!("the state takes {} bytes, and {PAYLOAD_BYTES_MAX} is the most", payload.len());
+                core.report(Diagnostic::CheckpointFailed { turn, reason });
+                None
+            }
+            Ok(Ok(())) => Some(Checkpoint::seal(turn, schema, payload)),
+            Ok(Err(error)) => {
+                core.report(Diagnostic::CheckpointFailed { turn, reason: error.to_string() });
+                None
+            }
+            Err(reason) => {
+                core.report(Diagnostic::CheckpointFailed { turn, reason });
+                None
+            }
+        };
+        let _ = contain(|| drop(state));
+        if encoded.send(Encoded { checkpoint, oldest }).is_err() {
+            return;
+        }
+        writer.unpark();
+    }
+}
+
+struct Encoded {
+    checkpoint: Option<Checkpoint>,
+    /// Turns before this are not needed by the timeline.
+    oldest: u64,
+}
+
+/// The journal's thread.
+struct Writer<S> {
+    store: Box<dyn Store>,
+    jobs: spsc::Consumer<Job<S>>,
+    buffers: spsc::Producer<Vec<u8>>,
+    parker: Parker,
+    status: Arc<Status>,
+    core: Arc<Core>,
+    drafts: Sender<Box<Draft<S>>>,
+    checkpoints: Receiver<Encoded>,
+    schema: u32,
+    retention: Retention,
+    kept: Vec<u64>,
+    changes: Vec<(u64, u64)>,
+    /// A checkpoint whose turn is not written yet.
+    waiting: Option<Encoded>,
+    oldest: u64,
+}
+
+impl<S> Writer<S> {
+    fn run(mut self) {
+        loop {
+            // Before the look: what came before the closing is seen by it.
+            let closing = self.status.is_closing();
+            let mut write = Write::default();
+            let any = self.collect(&mut write);
+            if any && !self.status.has_failed() {
+                self.append(write);
+                continue;
+            }
+            if any {
+                continue;
+            }
+            if closing && (self.status.has_failed() || !self.status.is_drafting()) {
+                return;
+            }
+            self.parker.park();
+        }
+    }
+
+    /// Takes what there is, within bounds. True if that was anything.
+    fn collect(&mut self, write: &mut Write) -> bool {
+        let (mut any, mut bytes) = (false, 0);
+        while bytes < WRITE_BYTES_MAX {
+            let Some(Job { line, quarantined, draft }) = self.jobs.pop() else { break };
+            any = true;
+            if let Some(Line { kind, turn, events, reaches, payload }) = line {
+                bytes += payload.len();
+                if kind != RecordKind::Batch {
+                    self.changes.push((turn, reaches));
+                }
+                write.records.push(Record::seal(kind, turn, events, reaches, self.schema, payload));
+            }
+            write.quarantined.extend(quarantined);
+            if let Some(draft) = draft {
+                // There is one at a time.
+                let _ = self.drafts.try_send(draft);
+            }
+        }
+        if self.waiting.is_none() {
+            match self.checkpoints.try_recv() {
+                Ok(encoded) => self.waiting = Some(encoded),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => {}
+            }
+        }
+        let newest = write.records.last().map_or(self.status.durable(), |record| record.turn);
+        let is_written = |encoded: &mut Encoded| encoded.checkpoint.as_ref().is_none_or(|made| made.turn <= newest);
+        if let Some(Encoded { checkpoint, oldest }) = self.waiting.take_if(is_written) {
+            any = true;
+            if let Some(checkpoint) = checkpoint {
+                self.oldest = oldest;
+                write.prune_before = self.prune_before(checkpoint.turn);
+                write.checkpoint = Some(checkpoint);
+            } else {
+                self.status.set_drafting(false);
+            }
+        }
+        any
+    }
+
+    /// With a checkpoint of `turn`, the newest one that everything older than may be left behind.
+    fn prune_before(&mut self, turn: u64) -> Option<u64> {
+        let Retention::Checkpoints(count) = self.retention else { return None };
+        if self.kept.last().is_none_or(|last| *last < turn) {
+            self.kept.push(turn);
+        }
+        let last = self.kept.len().checked_sub(count.max(1))?;
+        let changes = &self.changes;
+        let is_base = |base: &&u64| changes.iter().all(|(turn, reaches)| *turn <= **base || *reaches > **base);
+        let base = *self.kept[..=last].iter().rev().find(|base| **base <= self.oldest && is_base(base))?;
+        self.kept.retain(|turn| *turn >= base);
+        self.changes.retain(|(turn, _)| *turn > base);
+        Some(base)
+    }
+
+    fn append(&mut self, mut write: Write) {
+        let mut is_full = false;
+        loop {
+            match self.store.append(&write) {
+                Ok(()) => break,
+                Err(StoreError::Full { reason }) => {
+                    if !std::mem::replace(&mut is_full, true) {
+                        self.core.report(Diagnostic::JournalFull { reason: reason.clone() });
+                    }
+                    if self.status.is_over() {
+                        self.fail(format!("there was no space left for it: {reason}"));
+                        return;
+                    }
+                    self.parker.park_timeout(RETRY_EVERY);
+                }
+                Err(error) => {
+                    self.fail(error.to_string());
+                    return;
+                }
+            }
+        }
+        if write.checkpoint.is_some() {
+            self.status.set_drafting(false);
+        }
+        let bytes = write.records.iter().map(|record| record.payload.len() as u64).sum();
+        let newest = write.records.last().map(|record| record.turn);
+        for Record { payload, .. } in write.records.drain(..) {
+            // With no place for it, it is only memory.
+            let _ = self.buffers.push(payload);
+        }
+        self.status.remove_bytes(bytes);
+        if let Some(turn) = newest {
+            self.status.reach(turn);
+        }
+        self.core.bell.ring();
+    }
+
+    #[cold]
+    fn fail(&mut self, reason: String) {
+        self.status.fail(reason);
+        self.core.bell.ring();
+    }
+}
