@@ -26,6 +26,7 @@ use crate::sync::{AtomicU64, CachePadded, Ordering::Relaxed};
 /// Stamps order events inside one batch. They are *not* monotone from one batch to the next (a preempted producer
 /// arrives late with an old stamp); the durable order is the turn and the index in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub struct Stamp(pub(crate) u64);
 
 impl Stamp {

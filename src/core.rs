@@ -101,6 +101,12 @@ impl Core {
         self.operations.fetch_add(1, Relaxed)
     }
 
+    /// Numbers below `next` are taken.
+    #[cfg(feature = "journal")]
+    pub(crate) fn skip_operations(&self, next: u64) {
+        self.operations.store(next, Relaxed);
+    }
+
     /// Asks the main lane to close the pipeline, and wakes it.
     pub(crate) fn close(&self) {
         self.closing.set();

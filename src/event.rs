@@ -145,6 +145,7 @@ pub enum Coalesced {
 
 /// The place of an event in an operation: something with a beginning, progress, and exactly one end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub struct Operation {
     /// Which operation.
     pub id: OperationId,
@@ -158,10 +159,12 @@ pub struct Operation {
 /// Identifies an operation within a pipeline. Numbers given in rising order keep the engine's memory of sealed
 /// operations small; [`Handle::operation`](crate::Handle::operation) gives such numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub struct OperationId(pub u64);
 
 /// Where in its operation an event stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub enum Phase {
     /// The first event.
     Started,
@@ -217,6 +220,7 @@ impl fmt::Display for Authority {
 
 /// Which lane of a pipeline; never used again after the lane is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub struct LaneId(pub(crate) u32);
 
 impl LaneId {
@@ -237,6 +241,7 @@ impl fmt::Display for LaneId {
 /// Critical events are numbered without gaps: a gap would be a lost event. Gaps between lossy events are the ones that
 /// were replaced, merged or shed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub struct Sequence(pub(crate) u64);
 
 impl Sequence {
@@ -332,5 +337,16 @@ mod tests {
             assert!(printed.contains(part), "{printed}");
         }
         assert_eq!((lane.number(), sequence.as_u64(), lane.to_string().as_str()), (3, 4, "lane 3"));
+    }
+
+    #[cfg(feature = "journal")]
+    #[test]
+    fn the_place_of_an_event_comes_back() {
+        for (phase, tag) in [(Phase::Started, 0), (Phase::Progress, 1), (Phase::Terminal, 2)] {
+            let place = (Stamp(9), LaneId(3), Sequence(4), Some(Operation { id: OperationId(5), sequence: 6, phase }));
+            let bytes = postcard::to_allocvec(&place).unwrap();
+            assert_eq!(bytes, [9, 3, 4, 1, 5, 6, tag]);
+            assert_eq!(postcard::from_bytes(&bytes), Ok(place));
+        }
     }
 }

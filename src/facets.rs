@@ -89,6 +89,21 @@ impl Tags {
     }
 }
 
+/// As a list, so that no labels are written in one way.
+#[cfg(feature = "journal")]
+impl serde::Serialize for Tags {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.as_deref().unwrap_or_default().serialize(serializer)
+    }
+}
+
+#[cfg(feature = "journal")]
+impl<'de> serde::Deserialize<'de> for Tags {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Vec::<Box<str>>::deserialize(deserializer).map(Tags::new)
+    }
+}
+
 impl Fill for Tags {
     fn fill(&mut self, fallback: &Self) {
         if self.is_empty() {
@@ -127,5 +142,15 @@ mod tests {
         let mut none = Tags::new(Vec::<String>::new());
         none.fill(&Tags::new(["b"]));
         assert_eq!(none, Tags::new(["b"]));
+    }
+
+    #[cfg(feature = "journal")]
+    #[test]
+    fn tags_come_back_and_no_labels_are_no_labels() {
+        for tags in [Tags::default(), Tags::new([""]), Tags::new(["b", "a", "b"])] {
+            let bytes = postcard::to_allocvec(&tags).unwrap();
+            assert_eq!(postcard::from_bytes(&bytes), Ok(tags));
+        }
+        assert_eq!(postcard::from_bytes::<Tags>(&[0]).map(|tags| tags.is_empty()), Ok(true));
     }
 }

@@ -1,9 +1,13 @@
 //! What all ends of one pipeline share, for its kind of state and events.
 
 use crate::core::Core;
+#[cfg(feature = "journal")]
+use crate::journal::JournalReader;
 use crate::mailbox::Mailbox;
+use crate::main_lane::keeping::Request;
 use crate::main_lane::lane_end::LaneEnd;
 use crate::main_lane::publish::WakeHook;
+use crate::main_lane::quarantine::Quarantine;
 use crate::main_lane::reduce::Reducer;
 use crate::observe::diagnostic::Diagnostics;
 use crate::snapshot::Published;
@@ -15,10 +19,14 @@ pub(crate) struct Hub<S: Reducer> {
     pub(crate) published: Arc<Published<S>>,
     pub(crate) mailbox: Mailbox<Letter<S>>,
     pub(crate) diagnostics: Diagnostics,
+    pub(crate) quarantine: Quarantine<S::Event>,
+    #[cfg(feature = "journal")]
+    pub(crate) journal: std::sync::OnceLock<JournalReader>,
 }
 
 /// What is sent to the main lane outside of lanes.
 pub(crate) enum Letter<S: Reducer> {
     Lane(Box<LaneEnd<S::Event>>),
     WakeHook(WakeHook),
+    Request(Request<S>),
 }

@@ -22,13 +22,14 @@
 //! | **lossy events** | never make a producer wait; the newest value of each key arrives; each loss is counted by its reason |
 //! | **coherent reads** | a snapshot is the state after a whole number of turns; nobody waits for anybody |
 //! | **bounded cost** | no allocation, no lock and no system call per event in steady state; a turn keeps its budget |
-//! | **faults stay where they are** | a panicking source, enricher, hook or reconciler is contained and reported |
+//! | **faults stay where they are** | a panicking source, enricher, hook or reconciler is contained and reported; with a [`Timeline`] an event on which the reducer panics is set aside |
+//! | **durability** | with a journal, what is acknowledged as durable survives, and recovery gives the same state |
 //! | **an end** | a shutdown applies what was accepted, joins every thread, and reports |
 //! | **nothing silent** | whatever is out of the ordinary is a counter and a [`Diagnostic`] |
 //!
 //! # Features
-//! None is on by default. `workspace` adds the reference domain, panes on pseudo-terminals and
-//! watched folders; `cli` adds the program.
+//! None is on by default. `journal` adds what is kept for good; `workspace` the reference domain, panes on pseudo-terminals
+//! and watched folders; `cli` the program.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -43,8 +44,13 @@ mod clock; // the shared counter, and how stamps become keys
 mod hub; // what all ends of one pipeline share, for its kind of state
 mod mailbox; // how lanes that are opened at run time reach the main lane
 mod main_lane; // cut, merge, apply, reconcile, publish
+mod timeline; // the recent past: undo, redo, quarantine, a look back
+#[cfg(feature = "journal")]
+#[cfg_attr(docsrs, doc(cfg(feature = "journal")))]
+pub mod journal; // what was applied, kept for good: recover, replay, inspect
 mod snapshot; // publisher and readers
 mod latch; // a flag that one thread sets and another finds
+mod reply; // an answer that another thread waits for
 mod wake; // how one thread sleeps until another has something for it
 mod observe; // counters and diagnostics
 mod core; // what all parts of one pipeline share, whatever its state
@@ -71,12 +77,15 @@ pub use main_lane::outcome::{Left, Poison, Turn, TurnError};
 pub use main_lane::publish::{Publish, WAKE_PANICS_MAX};
 pub use main_lane::reconcile::Reconciler;
 pub use main_lane::reduce::{Effects, Reducer};
-pub use main_lane::report::{Fault, ShutdownReport};
+pub use main_lane::report::{Fault, JournalEnd, ShutdownReport};
+pub use main_lane::scribe::Durability;
 pub use observe::counters::{Counters, Faults, LaneCounters, Totals};
 pub use observe::diagnostic::{Diagnostic, Diagnostics};
 pub use origin::{Origin, Rank};
 pub use pipeline::{Builder, Handle, Pipeline};
+pub use reply::Asked;
 pub use snapshot::{CachedReader, Reader, Snapshot, Version, WakingReader};
+pub use timeline::{Rewind, RewindError, RewindKind, Timeline, TimelineError};
 
 #[cfg(doctest)]
 mod proofs; // what must not compile

@@ -5,6 +5,10 @@
 
 use std::fmt;
 
+/// A name that lives as long as the program. Under this name serde's derive reads it as it reads any field; a bare
+/// `&'static str` it would borrow from what it reads.
+pub(crate) type Name = &'static str;
+
 /// Who an event is about, and through which of the three tiers it came.
 ///
 /// The tiers are a closed union: match it exhaustively, without a catch-all arm, so that a new tier is a compile
@@ -23,29 +27,35 @@ use std::fmt;
 /// assert!(trusted(Origin::built_in("pane", 3)));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub enum Origin {
     /// A part of the host itself: a pane, a worktree, the keyboard.
     BuiltIn {
         /// What kind of part.
-        part: &'static str,
+        #[cfg_attr(feature = "journal", serde(deserialize_with = "crate::journal::names::deserialize"))]
+        part: Name,
         /// Which one of its kind.
         id: u64,
     },
     /// A typed interface with a named provider behind it: version control by `git`.
     Service {
         /// The interface, by the name its type carries.
-        interface: &'static str,
+        #[cfg_attr(feature = "journal", serde(deserialize_with = "crate::journal::names::deserialize"))]
+        interface: Name,
         /// Who provides it.
-        provider: &'static str,
+        #[cfg_attr(feature = "journal", serde(deserialize_with = "crate::journal::names::deserialize"))]
+        provider: Name,
         /// Which instance.
         id: u64,
     },
     /// A plug-in, with a schema of its own that the host does not know.
     PlugIn {
         /// The plug-in's name.
-        plugin: &'static str,
+        #[cfg_attr(feature = "journal", serde(deserialize_with = "crate::journal::names::deserialize"))]
+        plugin: Name,
         /// The name of the schema its events follow.
-        schema: &'static str,
+        #[cfg_attr(feature = "journal", serde(deserialize_with = "crate::journal::names::deserialize"))]
+        schema: Name,
         /// Which instance.
         id: u64,
     },
@@ -111,5 +121,20 @@ mod tests {
         assert_eq!(Origin::built_in("pane", 3).to_string(), "pane/3");
         assert_eq!(Origin::service("version-control", "git", 0).to_string(), "version-control@git/0");
         assert_eq!(Origin::plug_in("mood", "mood/1", 7).to_string(), "mood:mood/1/7");
+    }
+
+    #[cfg(feature = "journal")]
+    #[test]
+    fn an_origin_comes_back_from_bytes_that_are_gone() {
+        let pane = (Origin::built_in("pane", 3), &b"\x00\x04pane\x03"[..]);
+        let git = (Origin::service("version-control", "git", 0), &b"\x01\x0fversion-control\x03git\x00"[..]);
+        let mood = (Origin::plug_in("mood", "mood/1", 7), &b"\x02\x04mood\x06mood/1\x07"[..]);
+        for (origin, expected) in [pane, git, mood] {
+            let bytes = postcard::to_allocvec(&origin).unwrap();
+            assert_eq!(bytes, expected);
+            let back = postcard::from_bytes::<Origin>(&bytes).unwrap();
+            drop(bytes);
+            assert_eq!(back, origin);
+        }
     }
 }

@@ -9,17 +9,31 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::event::OperationId;
 use crate::hub::{Hub, Letter};
+#[cfg(feature = "journal")]
+use crate::journal::{JournalReader, status::Status};
 use crate::lane::builder::{IngestBuilder, LaneBuilder, Start};
 use crate::lane::source::{Source, SourceError};
 use crate::mailbox::Mailbox;
 use crate::main_lane::MainLane;
+use crate::main_lane::keeping::{Keeping, Request};
+use crate::main_lane::operations::Operations;
+use crate::main_lane::outcome::Poison;
 use crate::main_lane::publish::{Publish, WakeHook};
+use crate::main_lane::quarantine::Quarantine;
 use crate::main_lane::reconcile::Reconciler;
 use crate::main_lane::reduce::Reducer;
+use crate::main_lane::scribe::{Check, Scribe};
+use crate::main_lane::turn::Past;
 use crate::observe::counters::Counters;
 use crate::observe::diagnostic::{Diagnostics, Reporter};
+use crate::origin::Origin;
+use crate::reply::{Answer, Asked, reply};
 use crate::snapshot::{Published, Reader, WakingReader};
 use crate::sync::AtomicBool;
+use crate::timeline::ask::Ask;
+use crate::timeline::check::ByHash;
+use crate::timeline::history::History;
+use crate::timeline::{Rewind, RewindError, Timeline, TimelineError};
 use crate::wake::Notice;
 
 /// Where to begin: [`Pipeline::builder`].
@@ -73,15 +87,28 @@ impl Pipeline {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn builder<S: Reducer>(state: S) -> Builder<S> {
+        Self::resume(state, Past { turn: 0, operations: Operations::new() })
+    }
+
+    /// A pipeline that goes on from `past`.
+    pub(crate) fn resume<S: Reducer>(state: S, past: Past) -> Builder<S> {
         let parker = Parker::new();
         let (reporter, diagnostics) = Reporter::new();
         let core = Arc::new(Core::new(parker.unparker().clone(), reporter));
         // The state that the pipeline is built with is its first snapshot.
         core.counts.snapshots.add(1);
-        let published = Arc::new(Published::new(state.clone()));
-        let hub = Arc::new(Hub { core, published, mailbox: Mailbox::new(), diagnostics });
+        let published = Arc::new(Published::new(state.clone(), past.turn));
+        let hub = Arc::new(Hub {
+            core,
+            published,
+            mailbox: Mailbox::new(),
+            diagnostics,
+            quarantine: Quarantine::new(),
+            #[cfg(feature = "journal")]
+            journal: std::sync::OnceLock::new(),
+        });
         Builder {
-            ends: Some(Ends { parker, state, reconciler: None }),
+            ends: Some(Ends { parker, state, reconciler: None, past, history: None, scribe: None, check: None }),
             hub,
             publish: Publish::EveryTurn,
             starts: parking_lot::Mutex::new(Vec::new()),
@@ -104,6 +131,10 @@ struct Ends<S: Reducer> {
     parker: Parker,
     state: S,
     reconciler: Option<Box<dyn Reconciler<S>>>,
+    past: Past,
+    history: Option<History<S>>,
+    scribe: Option<Box<dyn Scribe<S>>>,
+    check: Option<Box<dyn Check<S>>>,
 }
 
 impl<S: Reducer> Builder<S> {
@@ -150,6 +181,65 @@ impl<S: Reducer> Builder<S> {
         self
     }
 
+    /// Keeps the recent past: operations can be undone and redone ([`Handle::undo`]), an event on which the reducer panics is
+    /// taken out of its turn instead of stopping the main lane ([`Handle::take_quarantined`]), and the state can be looked at
+    /// as it was ([`Handle::state_at`]).
+    ///
+    /// Costs a move of each event and a copy of the state now and then. A pipeline that was recovered from a journal has the
+    /// timeline that it was recovered with: setting one here begins it anew.
+    pub fn timeline(mut self, timeline: Timeline) -> Self {
+        if let Some(ends) = &mut self.ends {
+            ends.history = Some(History::new(timeline, ends.past.turn, &ends.state));
+        }
+        self
+    }
+
+    /// Applies every batch twice, from two copies of the same state, and compares the hashes of what comes out: a reducer
+    /// that reads a clock or goes through a hash map of its own is reported
+    /// ([`Diagnostic::Nondeterministic`](crate::Diagnostic::Nondeterministic)).
+    ///
+    /// For tests and trial runs: a turn costs more than twice as much. A hash map *in the state* keeps its order when it is
+    /// copied; the check of the feature `journal`, which encodes the state and decodes it again, finds that too.
+    pub fn check_determinism(mut self) -> Self
+    where
+        S: std::hash::Hash,
+    {
+        self.check_with(ByHash);
+        self
+    }
+
+    /// The state that the pipeline begins with: the one that it was recovered to, if it was.
+    pub fn state(&self) -> &S {
+        match &self.ends {
+            Some(ends) => &ends.state,
+            None => unreachable!("`build` takes the builder"),
+        }
+    }
+
+    #[cfg(feature = "journal")]
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.hub.core
+    }
+
+    #[cfg(feature = "journal")]
+    pub(crate) fn with_journal(
+        &mut self,
+        scribe: Box<dyn Scribe<S>>,
+        status: Arc<Status>,
+        history: Option<History<S>>,
+    ) {
+        let _ = self.hub.journal.set(JournalReader::new(status));
+        if let Some(ends) = &mut self.ends {
+            (ends.scribe, ends.history) = (Some(scribe), history);
+        }
+    }
+
+    pub(crate) fn check_with(&mut self, check: impl Check<S> + 'static) {
+        if let Some(ends) = &mut self.ends {
+            ends.check = Some(Box::new(check));
+        }
+    }
+
     /// Is called when there is input for a main lane whose [`MainLane::arm_input`] found none: the hook for hosts that
     /// drive it from a loop that sleeps. Called from whatever thread pushes, once per arming; must not block.
     pub fn on_input(self, hook: impl Fn() + Send + Sync + 'static) -> Self {
@@ -166,10 +256,12 @@ impl<S: Reducer> Builder<S> {
         for start in std::mem::take(&mut *self.starts.lock()) {
             start()?;
         }
-        let Some(Ends { parker, state, reconciler }) = self.ends.take() else {
+        let Some(Ends { parker, state, reconciler, past, history, scribe, check }) = self.ends.take() else {
             unreachable!("`build` takes the builder")
         };
-        let main_lane = MainLane::new(self.hub.clone(), parker, state, self.publish, reconciler);
+        let keeps = history.is_some() || scribe.is_some() || check.is_some();
+        let keeping = keeps.then(|| Box::new(Keeping::new(history, scribe, check)));
+        let main_lane = MainLane::new(self.hub.clone(), parker, state, self.publish, reconciler, keeping, past);
         Ok((main_lane, Handle::new(self.hub.clone())))
     }
 }
@@ -272,6 +364,60 @@ impl<S: Reducer> Handle<S> {
     /// Notes about whatever is out of the ordinary.
     pub fn diagnostics(&self) -> Diagnostics {
         self.hub.diagnostics.clone()
+    }
+
+    /// Asks for the newest operation of `origin` that has ended and is not undone to be undone: its events are taken out of
+    /// the past, and those that came after them, of whatever origin, are applied without them.
+    ///
+    /// Effects of the past are neither taken back nor run again. Answered in one of the next turns; needs a
+    /// [timeline](Builder::timeline). An operation is its first event's origin's.
+    pub fn undo(&self, origin: Origin) -> Asked<Result<Rewind, RewindError>> {
+        self.ask(|answer| Request::Rewind(Ask::Undo(origin), answer))
+    }
+
+    /// Asks for the operation of `origin` that was undone last to be put back where it stood. When another operation of the
+    /// same origin has ended since, there is nothing to redo; [`redo_operation`](Handle::redo_operation) does it all the
+    /// same.
+    pub fn redo(&self, origin: Origin) -> Asked<Result<Rewind, RewindError>> {
+        self.ask(|answer| Request::Rewind(Ask::Redo(origin), answer))
+    }
+
+    /// As [`undo`](Handle::undo), for this operation, whoever's it is.
+    pub fn undo_operation(&self, operation: OperationId) -> Asked<Result<Rewind, RewindError>> {
+        self.ask(|answer| Request::Rewind(Ask::UndoOperation(operation), answer))
+    }
+
+    /// As [`redo`](Handle::redo), for this operation.
+    pub fn redo_operation(&self, operation: OperationId) -> Asked<Result<Rewind, RewindError>> {
+        self.ask(|answer| Request::Rewind(Ask::RedoOperation(operation), answer))
+    }
+
+    /// Asks for the state as it was after `turn`. What was undone later is in it. Answered by the main lane, which applies
+    /// the events from the checkpoint before that turn once more: for debugging, not for every frame.
+    pub fn state_at(&self, turn: u64) -> Asked<Result<S, TimelineError>> {
+        self.ask(|answer| Request::StateAt(turn, answer))
+    }
+
+    fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request<S>) -> Asked<T> {
+        let (answer, asked) = reply();
+        // Dropped when the pipeline has ended, which lets whoever asked go.
+        if self.hub.mailbox.post(Letter::Request(request(answer))).is_ok() {
+            self.hub.core.bell.ring();
+        }
+        asked
+    }
+
+    /// How far the journal is, for a pipeline that was recovered from one.
+    #[cfg(feature = "journal")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "journal")))]
+    pub fn journal(&self) -> Option<JournalReader> {
+        self.hub.journal.get().cloned()
+    }
+
+    /// The events on which the reducer panicked and that were set aside, oldest first: those that nobody has taken, 256 at
+    /// most. Only with a [timeline](Builder::timeline).
+    pub fn take_quarantined(&self) -> Vec<Poison<S::Event>> {
+        self.hub.quarantine.take()
     }
 
     /// A number for a new operation; no other operation of this pipeline that asked here has it.

@@ -461,8 +461,9 @@ pub fn around_the_ring() {
     assert_eq!(applied.0, [A, B, C][..pushed], "first in, first out, nothing lost");
 }
 
-/// Keys of a ring that wraps, with and without jumps: each value is found with its own key (R4, R5).
-pub fn keys_that_jump() {
+/// Keys of a ring that wraps, with and without jumps: each value is found with its own key (R4, R5), read in its slot or
+/// moved out of it.
+pub fn keys_that_jump(moves: bool) {
     const KEYS: [u32; 4] = [3, 9, 11, 20];
     let (mut producer, mut consumer) = ring(2, true);
     let pushing = thread::spawn(move || {
@@ -480,8 +481,12 @@ pub fn keys_that_jump() {
     let mut found = Vec::new();
     let mut turn = |bound| {
         consumer.extend(bound);
-        consumer.take(u64::MAX, usize::MAX, |key, _, item| found.push((key, *item)));
-        consumer.settle();
+        if moves {
+            consumer.take_out(u64::MAX, usize::MAX, |key, _, item| found.push((key, item)));
+        } else {
+            consumer.take(u64::MAX, usize::MAX, |key, _, item| found.push((key, *item)));
+            consumer.settle();
+        }
     };
     turn(Bound(10));
     turn(Bound::OPEN);

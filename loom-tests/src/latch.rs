@@ -19,7 +19,7 @@ use loom::thread;
 /// A reader that finds the pipeline ended finds its last snapshot.
 pub fn ended_after_the_last_publication() {
     swap::keep_all(true);
-    let shelf = Arc::new(Shelf::new(0));
+    let shelf = Arc::new(Shelf::new(0, 0));
     let ended = Arc::new(Latch::default());
     let (publishing, ending) = (shelf.clone(), ended.clone());
     let main_lane = thread::spawn(move || {

@@ -24,6 +24,8 @@
 #[path = "../../src/clock.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the whole file is compiled, the models use a part of it")]
 mod clock;
+#[path = "../../src/journal/progress.rs"]
+mod durable_file;
 #[path = "../../src/latch.rs"]
 mod latch_file;
 #[path = "../../src/mailbox.rs"]
@@ -122,6 +124,7 @@ mod snapshot_files {
 mod sync;
 
 pub mod cut;
+pub mod durable;
 pub mod explore;
 pub mod gate;
 pub mod latch;

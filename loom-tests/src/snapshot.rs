@@ -54,7 +54,7 @@ fn publish(publisher: &mut Publisher<Halves>, n: u64) -> bool {
 /// The version is never ahead of the cell, and neither goes back (S2).
 pub fn version_behind_cell() {
     swap::keep_all(true);
-    let shelf = Arc::new(Shelf::new(Halves::new(0)));
+    let shelf = Arc::new(Shelf::new(Halves::new(0), 0));
     let publishing = shelf.clone();
     let main_lane = thread::spawn(move || {
         let mut publisher = Publisher::new(publishing);
@@ -76,7 +76,7 @@ pub fn version_behind_cell() {
 /// A retired snapshot that a reader holds is not used again before the reader lets go; one that nobody holds is.
 pub fn used_again() {
     swap::keep_all(false);
-    let shelf = Arc::new(Shelf::new(Halves::new(0)));
+    let shelf = Arc::new(Shelf::new(Halves::new(0), 0));
     let mut publisher = Publisher::new(shelf.clone());
     let held = shelf.load();
     for n in 1..=QUARANTINE as u64 + 1 {

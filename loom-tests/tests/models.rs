@@ -81,7 +81,12 @@ mod cut {
 
     #[test]
     fn keys_that_jump_around_a_ring_of_two() {
-        holds("keys that jump", All, keys_that_jump);
+        holds("keys that jump", All, || keys_that_jump(false));
+    }
+
+    #[test]
+    fn values_that_are_moved_out_of_a_ring_of_two() {
+        holds("moved out", All, || keys_that_jump(true));
     }
 
     #[test]
@@ -375,5 +380,20 @@ mod operations {
     fn control_one_pass() {
         fails("sealed, one pass", All, None, || sealed_by_its_end(false, Cutting::OnePass));
         fails("two, one pass", All, None, || started_and_ended_by_two(Cutting::OnePass));
+    }
+}
+
+mod durable {
+    use super::*;
+    use loom_tests::durable::*;
+
+    #[test]
+    fn what_is_durable_was_written() {
+        holds("durable", All, || written_before_said(Saying::AfterWriting));
+    }
+
+    #[test]
+    fn control_said_before_it_is_written() {
+        fails("said too early", All, None, || written_before_said(Saying::BeforeWriting));
     }
 }

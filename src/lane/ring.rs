@@ -260,6 +260,34 @@ impl<T> RingConsumer<T> {
         taking.done
     }
 
+    /// Moves the values of the cut with keys below `limit` to `take`, in order, at most `count`, each with its key and its
+    /// position, and gives their slots back. Returns how many. `take` must not unwind.
+    pub(crate) fn take_out(&mut self, limit: u64, count: usize, mut take: impl FnMut(u64, u64, T)) -> usize {
+        self.settle();
+        let count = count.min(self.in_cut);
+        let mut done = 0;
+        while done < count && self.next_key < limit {
+            let below = usize::try_from((limit - self.next_key).div_ceil(STEP)).unwrap_or(usize::MAX);
+            let part = self.run_end.min(count - done).min(below);
+            let (mut key, mut position) = (self.next_key, self.head);
+            // P2: hands the slots back to `RingProducer::room`.
+            self.slots.drain(part, |value| {
+                take(key, position, value);
+                key += STEP;
+                position += 1;
+            });
+            (self.next_key, self.head) = (key, position);
+            self.visible -= part;
+            self.in_cut -= part;
+            self.run_end -= part;
+            done += part;
+            if self.run_end == 0 && self.has_cut() {
+                self.seek();
+            }
+        }
+        done
+    }
+
     #[inline]
     pub(crate) fn stride(&self) -> usize {
         self.stride
@@ -389,8 +417,14 @@ mod tests {
                 if let Some(head) = consumer.head_key() {
                     prop_assert_eq!(Some(head), waiting.front().copied());
                 }
-                let mut taken = Vec::new();
-                consumer.take(bound.saturating_sub(past / 2), count, |key, _, value| taken.push((key, *value)));
+                let (mut taken, limit) = (Vec::new(), bound.saturating_sub(past / 2));
+                if jump == 3 {
+                    let before = consumer.position();
+                    let moved = consumer.take_out(limit, count, |key, _, value| taken.push((key, value)));
+                    prop_assert_eq!((moved, consumer.position()), (taken.len(), before + moved as u64));
+                } else {
+                    consumer.take(limit, count, |key, _, value| taken.push((key, *value)));
+                }
                 for (key, value) in taken {
                     prop_assert_eq!((Some(key), value), (waiting.pop_front(), key));
                 }

@@ -2,6 +2,7 @@
 
 use crate::core::{Core, contain};
 use crate::event::{Authority, Envelope, Event, LaneId, OperationId};
+use crate::main_lane::entry::Fate;
 use crate::main_lane::lane_end::{Applied, Apply};
 use crate::main_lane::operations::{Finding, Operations};
 use crate::main_lane::reduce::{Effects, Reducer};
@@ -19,8 +20,8 @@ pub(crate) struct Applying<S: Reducer> {
 impl<S: Reducer> Applying<S> {
     const OWNED: u64 = owned(S::AUTHORITIES);
 
-    pub(crate) fn new(state: S) -> Self {
-        Self { state, effects: Effects::new(), operations: Operations::new(), by_reducer: None }
+    pub(crate) fn new(state: S, operations: Operations) -> Self {
+        Self { state, effects: Effects::new(), operations, by_reducer: None }
     }
 
     /// For events to be applied; what is found is reported to `core`.
@@ -57,6 +58,26 @@ impl<S: Reducer> Applying<S> {
             self.operations.applied(operation, find);
         }
         Applied::Yes
+    }
+
+    /// Applies an event that has left its lane.
+    pub(crate) fn fate_of(&mut self, core: &Core, envelope: Envelope<'_, S::Event>) -> Fate {
+        match self.apply(core, envelope) {
+            Applied::Yes => Fate::Applied,
+            Applied::Refused => Fate::Refused,
+        }
+    }
+
+    /// Takes note of an event that is not to be applied any more, because the reducer panicked on it: its operation goes on
+    /// as it did then.
+    #[cfg(feature = "journal")]
+    pub(crate) fn skip(&mut self, core: &Core, envelope: Envelope<'_, S::Event>) {
+        if envelope.event.authority().bit() & Self::OWNED != 0
+            && let Some(operation) = envelope.operation
+        {
+            let find = |finding| diagnose(core, envelope.lane, operation.id, operation, finding);
+            self.operations.admit(operation, envelope.parts, find);
+        }
     }
 
     /// True if it was the reducer that panicked. What its event asked for is forgotten then.
@@ -185,7 +206,7 @@ mod tests {
     fn bench() -> (Applying<Count>, Core, Diagnostics) {
         let (reporter, diagnostics) = Reporter::new();
         let core = Core::new(crossbeam_utils::sync::Parker::new().unparker().clone(), reporter);
-        (Applying::new(Count(0)), core, diagnostics)
+        (Applying::new(Count(0), Operations::new()), core, diagnostics)
     }
 
     fn apply(applying: &mut Applying<Count>, core: &Core, event: Step) -> Applied {

@@ -113,9 +113,7 @@ fn turns<S: Reducer>(main_lane: &mut MainLane<S>, drive: &Drive, deadlines: &Rec
         }
         match main_lane.turn(drive.budget) {
             Err(TurnError::ReducerPanicked(poison)) => main_lane.poison = Some(*poison),
-            Err(TurnError::SnapshotPanicked { .. } | TurnError::DropPanicked { .. } | TurnError::Stopped) => {
-                return None;
-            }
+            Err(_) => return None,
             Ok(turn) if turn.left == Left::Ended => return None,
             Ok(turn) if turn.events > 0 || turn.left == Left::More => idling.reset(),
             Ok(_) => {
@@ -188,7 +186,7 @@ impl<S: Reducer> Running<S> {
                 let (joined, mut stragglers) = self.core.join_threads(deadline);
                 stragglers.push(self.name.clone());
                 let counters = self.core.read_counters();
-                ShutdownReport { complete: false, joined, stragglers, fault: None, counters }
+                ShutdownReport { complete: false, joined, stragglers, fault: None, journal: None, counters }
             }
         };
         self.done = Some(report.clone());

@@ -5,6 +5,7 @@ use crate::event::{Envelope, Event, LaneId, Sequence};
 use crate::lane::ring::RingConsumer;
 use crate::lane::table::{TableConsumer, Unread};
 use crate::lane::{Item, LaneShared};
+use crate::main_lane::entry::{Entry, Fate};
 use crate::origin::{Origin, Rank};
 use crate::sync::Arc;
 
@@ -47,6 +48,8 @@ struct Tally {
     refused: u64,
     taken: u64,
     left_hand: u64,
+    /// How many of those that left are in a batch that is not applied.
+    in_batch: u64,
     changed: bool,
 }
 
@@ -87,7 +90,7 @@ impl<E: Event> LaneEnd<E> {
 
     /// True when the lane has nothing, in the cut or out of it.
     pub(crate) fn is_drained(&self) -> bool {
-        !self.has_visible() && self.hand.is_empty()
+        !self.has_visible() && self.hand.is_empty() && self.tally.in_batch == 0
     }
 
     /// Looks at what is visible now; true if anything is that is not in the cut.
@@ -224,6 +227,7 @@ impl<E: Event> LaneEnd<E> {
         }
     }
 
+    #[inline]
     fn take_from_hand(&mut self, apply: &mut impl Apply<E>) {
         let Self { id, origin, clocked, hand, tally, .. } = self;
         tally.changed = true;
@@ -247,22 +251,72 @@ impl<E: Event> LaneEnd<E> {
         drop(done);
     }
 
+    /// As [`take`](LaneEnd::take), by value: the events are the batch's from here on, until [`done`](LaneEnd::done).
+    pub(crate) fn take_out(&mut self, limit: u64, count: usize, batch: &mut Vec<(Entry<E>, Fate)>) -> usize {
+        let Self { id, origin, clocked, ring, hand, tally, shared, .. } = self;
+        let (stamps, lane, lane_origin) = (if *clocked { u64::MAX } else { Stamp::UNCLOCKED.0 }, *id, *origin);
+        let mut entry = |key, sequence, parts, Item { event, facets }| {
+            let (stamp, sequence) = (Stamp(key & stamps), Sequence(sequence));
+            batch.push((Entry { stamp, lane, sequence, lane_origin, parts, facets, event }, Fate::Applied));
+        };
+        let (mut done, mut from_ring) = (0, false);
+        while done < count {
+            let ring_key = ring.head_key();
+            match hand.head_key() {
+                Some(hand_key) if ring_key.is_none_or(|ring_key| hand_key < ring_key) => {
+                    if hand_key >= limit {
+                        break;
+                    }
+                    let Some(unread) = hand.remove_first() else { break };
+                    entry(unread.key, unread.sequence, unread.parts, unread.item);
+                    tally.left_hand += 1;
+                    done += 1;
+                }
+                hand_key if ring_key.is_some_and(|ring_key| ring_key < limit) => {
+                    let limit = limit.min(hand_key.unwrap_or(u64::MAX));
+                    let part = ring.take_out(limit, count - done, |key, position, item| entry(key, position, 1, item));
+                    from_ring |= part > 0;
+                    done += part;
+                }
+                _ => break,
+            }
+        }
+        tally.in_batch += done as u64;
+        tally.changed |= done > 0;
+        if from_ring {
+            shared.room.ring();
+        }
+        done
+    }
+
+    /// The batch is done with, but for `left` of this lane's events in it; `refused` were not applied.
+    pub(crate) fn done(&mut self, refused: u64, left: u64) {
+        let tally = &mut self.tally;
+        tally.changed |= tally.in_batch > 0;
+        tally.in_batch = left;
+        tally.refused += refused;
+    }
+
     /// Removes the event at the head, by value: the one that a reducer could not apply. It counts as refused.
-    pub(crate) fn remove_head(&mut self) -> Option<(E::Facets, E)> {
-        let ring_first = match (self.ring.head_key(), self.hand.head_key()) {
+    pub(crate) fn remove_head(&mut self) -> Option<Entry<E>> {
+        let Self { id, origin, clocked, ring, hand, tally, .. } = self;
+        let (stamps, lane, lane_origin) = (if *clocked { u64::MAX } else { Stamp::UNCLOCKED.0 }, *id, *origin);
+        let ring_first = match (ring.head_key(), hand.head_key()) {
             (Some(ring), Some(hand)) => ring < hand,
             (ring, _) => ring.is_some(),
         };
-        let item = if ring_first {
-            self.ring.pop()?
+        let (key, sequence, parts, item) = if ring_first {
+            let (key, position) = (ring.head_key()?, ring.position());
+            (key, position, 1, ring.pop()?)
         } else {
-            let item = self.hand.remove_first()?.item;
-            self.tally.left_hand += 1;
-            item
+            let unread = hand.remove_first()?;
+            tally.left_hand += 1;
+            (unread.key, unread.sequence, unread.parts, unread.item)
         };
-        self.tally.refused += 1;
-        self.tally.changed = true;
-        Some((item.facets, item.event))
+        tally.refused += 1;
+        tally.changed = true;
+        let (stamp, sequence, Item { facets, event }) = (Stamp(key & stamps), Sequence(sequence), item);
+        Some(Entry { stamp, lane, sequence, lane_origin, parts, facets, event })
     }
 
     /// Makes this lane's counts visible.
@@ -275,11 +329,13 @@ impl<E: Event> LaneEnd<E> {
         let counts = &self.shared.counts.main_lane;
         counts.taken.set(tally.taken);
         // Everything that left was applied or refused.
-        let left_ring = self.ring.position();
+        let position = self.ring.position();
+        let left_ring = position.saturating_sub(tally.in_batch);
+        let left_hand = tally.left_hand - (tally.in_batch - (position - left_ring));
         counts.left_ring.set(left_ring);
-        counts.left_hand.set(tally.left_hand);
+        counts.left_hand.set(left_hand);
         counts.refused.set(tally.refused);
-        counts.applied.set(left_ring + tally.left_hand - tally.refused);
+        counts.applied.set(left_ring + left_hand - tally.refused);
     }
 }
 
@@ -319,6 +375,7 @@ impl<T> Hand<T> {
         self.values[*place as usize].as_ref()
     }
 
+    #[inline]
     fn remove_first(&mut self) -> Option<Unread<T>> {
         let (.., place) = *self.order.get(self.next)?;
         let value = self.values[place as usize].take();

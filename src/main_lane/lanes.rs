@@ -5,6 +5,7 @@ use crate::core::Core;
 use crate::event::Event;
 use crate::hub::{Hub, Letter};
 use crate::main_lane::cut::Extend;
+use crate::main_lane::keeping::Keeping;
 use crate::main_lane::lane_end::LaneEnd;
 use crate::main_lane::merge::Merge;
 use crate::main_lane::outcome::Phase;
@@ -72,6 +73,7 @@ pub(crate) fn adopt<S: Reducer>(
     letters: &mut u64,
     phase: Phase,
     publishing: &mut Publishing<S>,
+    keeping: &mut Option<Box<Keeping<S>>>,
     unclocked: &mut Vec<LaneEnd<S::Event>>,
     clocked: &mut Vec<LaneEnd<S::Event>>,
 ) -> bool {
@@ -80,9 +82,26 @@ pub(crate) fn adopt<S: Reducer>(
         return false;
     }
     *letters = posted;
+    take_in(hub, phase, publishing, keeping, unclocked, clocked);
+    true
+}
+
+#[cold]
+fn take_in<S: Reducer>(
+    hub: &Hub<S>,
+    phase: Phase,
+    publishing: &mut Publishing<S>,
+    keeping: &mut Option<Box<Keeping<S>>>,
+    unclocked: &mut Vec<LaneEnd<S::Event>>,
+    clocked: &mut Vec<LaneEnd<S::Event>>,
+) {
     for letter in hub.mailbox.collect() {
         match letter {
             Letter::WakeHook(hook) => publishing.add_hook(hook, &hub.core),
+            Letter::Request(request) => match keeping {
+                Some(keeping) => keeping.requests.push_back(request),
+                None => request.refuse(),
+            },
             Letter::Lane(lane) => {
                 if phase != Phase::Running {
                     // Opened while the pipeline closes: it accepts nothing, and what it accepted is applied.
@@ -96,7 +115,6 @@ pub(crate) fn adopt<S: Reducer>(
             }
         }
     }
-    true
 }
 
 /// Reports what was shed, returned and mishandled on a lane since the last report.

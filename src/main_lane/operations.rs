@@ -4,6 +4,11 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::event::{Operation, OperationId, Phase};
 
+// By its path: the models compile this file under another name.
+#[cfg(feature = "journal")]
+#[path = "operations/image.rs"]
+pub(crate) mod image; // for checkpoints
+
 /// How many operations may be open at once before the oldest is forgotten.
 pub(crate) const OPEN_MAX: usize = 1 << 16;
 

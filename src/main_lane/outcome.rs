@@ -4,7 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::event::{Event, LaneId};
+use crate::clock::Stamp;
+use crate::event::{Event, LaneId, Operation, Sequence};
+use crate::main_lane::entry::Entry;
+use crate::origin::Origin;
 use crate::snapshot::Version;
 
 /// How far a main lane is in its life.
@@ -40,6 +43,8 @@ pub enum Left {
     Nothing,
     /// The budget was spent first: the next turn goes on where this one stopped.
     More,
+    /// What there is waits for the journal: for a batch to be durable, or for room. Whoever waits for input is woken.
+    Journal,
     /// Nothing, but a publication is held back until this moment.
     PublishAt(Instant),
     /// The pipeline has shut down; further turns do nothing.
@@ -61,11 +66,17 @@ pub enum TurnError<E: Event> {
         /// What the event's `Drop` said.
         message: String,
     },
+    /// The journal failed, and the pipeline was built to make nothing visible that is not durable. The main lane has stopped,
+    /// as above.
+    JournalFailed {
+        /// What happened.
+        message: String,
+    },
     /// A turn after that.
     Stopped,
 }
 
-/// The event on which a reducer panicked.
+/// The event on which a reducer panicked, with its envelope.
 pub struct Poison<E: Event> {
     /// The lane it came through.
     pub lane: LaneId,
@@ -77,6 +88,29 @@ pub struct Poison<E: Event> {
     pub facets: E::Facets,
     /// The event.
     pub event: E,
+    /// Who it is about.
+    pub origin: Origin,
+    /// Its causal position.
+    pub stamp: Stamp,
+    /// Its number in its lane.
+    pub sequence: Sequence,
+    /// How many pushes it stands for.
+    pub parts: u32,
+    /// The turn that it was to be applied in.
+    pub turn: u64,
+}
+
+impl<E: Event> Poison<E> {
+    pub(crate) fn new(entry: Entry<E>, lane_name: Arc<str>, turn: u64, message: String) -> Self {
+        let Entry { stamp, lane, sequence, lane_origin, parts, facets, event } = entry;
+        let origin = event.origin().unwrap_or(lane_origin);
+        Self { lane, lane_name, message, facets, event, origin, stamp, sequence, parts, turn }
+    }
+
+    /// The operation it is a part of.
+    pub fn operation(&self) -> Option<Operation> {
+        self.event.operation()
+    }
 }
 
 impl<E: Event> fmt::Debug for Poison<E> {
@@ -84,6 +118,7 @@ impl<E: Event> fmt::Debug for Poison<E> {
         f.debug_struct("Poison")
             .field("lane", &self.lane_name)
             .field("kind", &self.event.kind())
+            .field("turn", &self.turn)
             .field("message", &self.message)
             .finish_non_exhaustive()
     }
@@ -97,6 +132,7 @@ impl<E: Event> fmt::Debug for TurnError<E> {
                 f.debug_struct("SnapshotPanicked").field("message", message).finish()
             }
             TurnError::DropPanicked { message } => f.debug_struct("DropPanicked").field("message", message).finish(),
+            TurnError::JournalFailed { message } => f.debug_struct("JournalFailed").field("message", message).finish(),
             TurnError::Stopped => f.write_str("Stopped"),
         }
     }
@@ -124,9 +160,10 @@ impl<E: Event> fmt::Display for TurnError<E> {
                     "dropping an event panicked: {message}; the main lane has stopped, the last snapshot stays readable"
                 )
             }
-            TurnError::Stopped => {
-                f.write_str("the main lane has stopped, because the host's code panicked in an earlier turn")
+            TurnError::JournalFailed { message } => {
+                write!(f, "the journal failed: {message}; the main lane has stopped, the last snapshot stays readable")
             }
+            TurnError::Stopped => f.write_str("the main lane has stopped in an earlier turn, which said why"),
         }
     }
 }
@@ -157,14 +194,17 @@ mod tests {
     fn an_error_says_what_panicked_and_where_though_the_event_itself_cannot_be_printed() {
         let says = |message: &str| message.to_owned();
         let (lane, lane_name, message) = (LaneId(3), Arc::from("pane 1"), says("boom"));
-        let poison = Poison { lane, lane_name, message, facets: (), event: Mute };
+        let (stamp, sequence, lane_origin) = (Stamp(1), Sequence(2), Origin::built_in("pane", 1));
+        let entry = Entry { stamp, lane, sequence, lane_origin, parts: 1, facets: (), event: Mute };
+        let poison = Poison::new(entry, lane_name, 7, message);
         let errors = [
             TurnError::ReducerPanicked(Box::new(poison)),
             TurnError::SnapshotPanicked { message: says("no copy") },
             TurnError::DropPanicked { message: says("no end") },
+            TurnError::JournalFailed { message: says("no disk") },
             TurnError::Stopped,
         ];
-        let parts: [&[&str]; 4] = [&["mute", "pane 1", "boom"], &["no copy"], &["no end"], &["topped"]];
+        let parts: [&[&str]; 5] = [&["mute", "pane 1", "boom"], &["no copy"], &["no end"], &["no disk"], &["topped"]];
         for (error, parts) in errors.iter().zip(parts) {
             for printed in [error.to_string(), format!("{error:?}")] {
                 assert!(parts.iter().all(|part| printed.contains(part)), "{printed}");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::clock::Stamp;
 use crate::core::{Core, contain};
 use crate::observe::diagnostic::Diagnostic;
-use crate::snapshot::{Published, Publisher, Version};
+use crate::snapshot::{Published, Publisher, Snapshot, Version};
 use crate::sync::{AtomicBool, Ordering::Relaxed};
 use crate::wake::Notice;
 
@@ -54,12 +54,23 @@ pub(crate) struct Publishing<S> {
     /// A reader asked before the cut that is being applied.
     asked: bool,
     last: Option<Instant>,
+    /// Waits until its turn is durable. The next is not made before it is out.
+    held: Option<Arc<Snapshot<S>>>,
 }
 
 impl<S: Clone> Publishing<S> {
     pub(crate) fn new(published: Arc<Published<S>>, policy: Publish) -> Self {
         let publisher = Publisher::new(published.shelf.clone());
-        Self { publisher, published, policy, hooks: Vec::new(), unpublished: false, asked: false, last: None }
+        Self {
+            publisher,
+            published,
+            policy,
+            hooks: Vec::new(),
+            unpublished: false,
+            asked: false,
+            last: None,
+            held: None,
+        }
     }
 
     pub(crate) fn changed(&mut self) {
@@ -94,24 +105,27 @@ impl<S: Clone> Publishing<S> {
             // Once answered, also by what was published before, the request is done with.
             Publish::OnRequest => finished && std::mem::take(&mut self.asked),
         };
-        due && self.unpublished
+        due && self.unpublished && self.held.is_none()
     }
 
     /// When the next publication is due, if one is held back by time.
     pub(crate) fn due(&self) -> Option<Instant> {
         match self.policy {
-            Publish::AtMostEvery(time) if self.unpublished => self.last.and_then(|last| last.checked_add(time)),
+            Publish::AtMostEvery(time) if self.unpublished && self.held.is_none() => {
+                self.last.and_then(|last| last.checked_add(time))
+            }
             _ => None,
         }
     }
 
     /// True when a publication must happen that no event will bring about.
     pub(crate) fn is_pending(&self) -> bool {
-        match self.policy {
-            Publish::EveryTurn => self.unpublished,
-            Publish::AtMostEvery(time) => self.unpublished && self.is_due(time),
-            Publish::OnRequest => self.asked || self.published.wanted.is_set(),
-        }
+        self.held.is_none()
+            && match self.policy {
+                Publish::EveryTurn => self.unpublished,
+                Publish::AtMostEvery(time) => self.unpublished && self.is_due(time),
+                Publish::OnRequest => self.asked || self.published.wanted.is_set(),
+            }
     }
 
     /// True when the time since the last publication is up.
@@ -121,20 +135,55 @@ impl<S: Clone> Publishing<S> {
 
     /// Publishes if there is something new, whatever the policy says.
     pub(crate) fn publish(&mut self, now: &Now<'_, S>) -> Option<Version> {
-        if !self.unpublished {
+        if !self.unpublished || self.held.is_some() {
             return None;
         }
         let Now { state, stamp, turn, core } = *now;
         let allocated = self.publisher.publish(state, stamp, turn);
         self.unpublished = false;
+        core.counts.snapshots_allocated.add(u64::from(allocated));
+        Some(self.told(core))
+    }
+
+    /// Makes what [`publish`](Publishing::publish) would publish, to be [released](Publishing::release) when its turn is durable.
+    pub(crate) fn hold(&mut self, now: &Now<'_, S>) {
+        if !self.unpublished || self.held.is_some() {
+            return;
+        }
+        let Now { state, stamp, turn, core } = *now;
+        let (snapshot, allocated) = self.publisher.prepare(state, stamp, turn);
+        self.held = Some(snapshot);
+        self.unpublished = false;
+        core.counts.snapshots_allocated.add(u64::from(allocated));
+    }
+
+    /// The turn of the snapshot that is held back.
+    pub(crate) fn held(&self) -> Option<u64> {
+        self.held.as_ref().map(|snapshot| snapshot.turn)
+    }
+
+    /// True when something was applied that is not published.
+    pub(crate) fn is_unpublished(&self) -> bool {
+        self.unpublished
+    }
+
+    /// Lets out what is held, if it is of turn `durable` or an older one.
+    pub(crate) fn release(&mut self, durable: u64, core: &Core) -> Option<Version> {
+        let snapshot = self.held.take_if(|snapshot| snapshot.turn <= durable)?;
+        self.publisher.put(snapshot);
+        Some(self.told(core))
+    }
+
+    /// Tells everybody of what was published.
+    #[inline]
+    fn told(&mut self, core: &Core) -> Version {
         if let Publish::AtMostEvery(_) = self.policy {
             self.last = Some(Instant::now());
         }
         core.counts.snapshots.add(1);
-        core.counts.snapshots_allocated.add(u64::from(allocated));
         self.published.changes.notify(usize::MAX);
         self.hooks.retain_mut(|hook| hook.call(core));
-        Some(self.publisher.version())
+        self.publisher.version()
     }
 
     /// There will be no more publications: whoever waits for one is let go, and whoever sleeps on a hook is called.

@@ -20,11 +20,32 @@ pub struct ShutdownReport {
     /// Why the main lane stopped by itself, if it did. The event is kept: see [`MainLane::take_poison`](crate::MainLane::take_poison) and
     /// [`Running::take_poison`](crate::Running::take_poison).
     pub fault: Option<Fault>,
+    /// What became of the journal, if there is one.
+    pub journal: Option<JournalEnd>,
     /// The final counts. With `in_flight` above zero, that many accepted events were not applied.
     pub counters: Counters,
 }
 
-/// Why a main lane stopped by itself: a panic in the host's code where nothing can go on.
+/// What became of a journal at the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JournalEnd {
+    /// The newest turn that is durable.
+    pub durable: u64,
+    /// The newest turn that was applied.
+    pub applied: u64,
+    /// Why it stopped writing, if it did.
+    pub failure: Option<String>,
+}
+
+impl JournalEnd {
+    /// True when everything that was applied is durable.
+    pub fn is_complete(&self) -> bool {
+        self.durable == self.applied
+    }
+}
+
+/// Why a main lane stopped by itself: a panic in the host's code where nothing can go on, or a journal that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -49,6 +70,11 @@ pub enum Fault {
         /// What its `Drop` said.
         message: String,
     },
+    /// The journal failed, and the pipeline was built to make nothing visible that is not durable.
+    Journal {
+        /// What happened.
+        message: String,
+    },
 }
 
 impl fmt::Display for Fault {
@@ -59,6 +85,7 @@ impl fmt::Display for Fault {
             }
             Fault::Snapshot { message } => write!(f, "copying the state for a snapshot panicked: {message}"),
             Fault::EventDrop { message } => write!(f, "dropping an event panicked: {message}"),
+            Fault::Journal { message } => write!(f, "the journal failed: {message}"),
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::core::DROP_DEADLINE;
+use crate::core::{DROP_DEADLINE, contain};
 use crate::main_lane::budget::Budget;
 use crate::main_lane::outcome::{Left, Phase, Poison, TurnError};
 use crate::main_lane::reduce::Reducer;
-use crate::main_lane::report::ShutdownReport;
+use crate::main_lane::report::{JournalEnd, ShutdownReport};
 use crate::main_lane::turn::MainLane;
 
 /// How often a shutdown looks around without being woken.
@@ -46,25 +46,44 @@ impl<S: Reducer> MainLane<S> {
                     }
                 }
                 Err(TurnError::ReducerPanicked(poison)) => self.poison = Some(*poison),
-                Err(TurnError::SnapshotPanicked { .. } | TurnError::DropPanicked { .. } | TurnError::Stopped) => break,
+                Err(_) => break,
             }
             if Instant::now() >= deadline {
                 self.give_up();
                 break;
             }
         }
+        let (journal, writing) = self.close_journal(deadline).unzip();
         let effects_left = self.give_up_effects();
-        let (joined, stragglers) = self.core().join_threads(deadline);
+        let (joined, mut stragglers) = self.core().join_threads(deadline);
+        stragglers.extend(writing.into_iter().flatten());
         let counters = self.core().read_counters();
         // A push that was under way when the deadline passed may have been accepted after the last look.
         let complete = self.phase == Phase::Ended
             && self.is_quiet()
             && effects_left == 0
             && stragglers.is_empty()
+            && journal.as_ref().is_none_or(JournalEnd::is_complete)
             && counters.events.in_flight == 0;
-        let report = ShutdownReport { complete, joined, stragglers, fault: self.fault.clone(), counters };
+        let report = ShutdownReport { complete, joined, stragglers, fault: self.fault.clone(), journal, counters };
         self.report = Some(report.clone());
         report
+    }
+
+    /// Waits until everything is durable, and ends the journal's threads.
+    fn close_journal(&mut self, deadline: Instant) -> Option<(JournalEnd, Vec<String>)> {
+        let keeping = self.keeping.as_mut()?;
+        let mut scribe = keeping.scribe.take()?;
+        if self.phase == Phase::Ended && !keeping.failed && keeping.staged.is_none() {
+            // So that the next start has nothing to apply again.
+            let oldest = keeping.history.as_ref().map_or(self.turns, |history| history.base_turn());
+            let (state, operations) = (&self.applying.state, &self.applying.operations);
+            // The state's copy is the host's code.
+            if contain(|| scribe.checkpoint(self.turns, state, operations, oldest)).is_ok() {
+                scribe.submit();
+            }
+        }
+        Some(scribe.close(self.turns, deadline))
     }
 
     /// The deadline has passed: nothing more is accepted, and one last look applies what is there.
@@ -77,7 +96,7 @@ impl<S: Reducer> MainLane<S> {
                 self.finish();
             }
             Err(TurnError::ReducerPanicked(poison)) => self.poison = Some(*poison),
-            Err(TurnError::SnapshotPanicked { .. } | TurnError::DropPanicked { .. } | TurnError::Stopped) => {}
+            Err(_) => {}
         }
     }
 }

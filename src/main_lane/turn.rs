@@ -7,15 +7,17 @@ use std::time::Instant;
 use crossbeam_utils::sync::Parker;
 
 use crate::clock::{Bound, Stamp};
-use crate::core::{Core, IngestThread, contain};
-use crate::event::Event;
-use crate::hub::{Hub, Letter};
+use crate::core::{Core, contain};
+use crate::hub::Hub;
 use crate::main_lane::apply::Applying;
 use crate::main_lane::budget::{Budget, Pace};
 use crate::main_lane::cut::{self, Cut};
+use crate::main_lane::keeping::Keeping;
+use crate::main_lane::kept::Go;
 use crate::main_lane::lane_end::LaneEnd;
 use crate::main_lane::lanes::{Lanes, Place, adopt, report_lane};
 use crate::main_lane::merge::{NO_HEAD, Next};
+use crate::main_lane::operations::Operations;
 use crate::main_lane::outcome::{Left, Phase, Poison, Turn, TurnError};
 use crate::main_lane::publish::{Now, Publish, Publishing};
 use crate::main_lane::reconcile::{self, Reconciler};
@@ -45,19 +47,21 @@ pub struct MainLane<S: Reducer> {
     pub(crate) report: Option<ShutdownReport>,
     pub(crate) fault: Option<Fault>,
     pub(crate) poison: Option<Poison<S::Event>>,
-    lanes: Lanes<S::Event>,
-    applying: Applying<S>,
-    publishing: Publishing<S>,
+    pub(crate) lanes: Lanes<S::Event>,
+    pub(crate) applying: Applying<S>,
+    pub(crate) publishing: Publishing<S>,
+    /// With a timeline, a journal or a check.
+    pub(crate) keeping: Option<Box<Keeping<S>>>,
     reconciler: Option<Box<dyn Reconciler<S>>>,
-    letters: u64,
+    pub(crate) letters: u64,
     /// The cut being applied, and whether some of it is left.
     bound: Bound,
     open_batch: bool,
     /// Unclocked lanes spent the last turn's whole budget.
     cut_first: bool,
     /// The newest bound below which everything is applied.
-    settled: Stamp,
-    turns: u64,
+    pub(crate) settled: Stamp,
+    pub(crate) turns: u64,
     /// How many events the last turn applied.
     last: usize,
     /// The last turn had no time left for its publication; whether all of its cut was applied.
@@ -66,7 +70,13 @@ pub struct MainLane<S: Reducer> {
     went_on: bool,
     until_report: u32,
     /// The lane whose event is being applied.
-    current: Place,
+    pub(crate) current: Place,
+}
+
+/// What a main lane begins with, beside the state.
+pub(crate) struct Past {
+    pub(crate) turn: u64,
+    pub(crate) operations: Operations,
 }
 
 impl<S: Reducer> MainLane<S> {
@@ -76,6 +86,8 @@ impl<S: Reducer> MainLane<S> {
         state: S,
         publish: Publish,
         reconciler: Option<Box<dyn Reconciler<S>>>,
+        keeping: Option<Box<Keeping<S>>>,
+        past: Past,
     ) -> Self {
         let publishing = Publishing::new(hub.published.clone(), publish);
         Self {
@@ -86,15 +98,16 @@ impl<S: Reducer> MainLane<S> {
             fault: None,
             poison: None,
             lanes: Lanes::new(),
-            applying: Applying::new(state),
+            applying: Applying::new(state, past.operations),
             publishing,
+            keeping,
             reconciler,
             letters: 0,
             bound: Bound(0),
             open_batch: false,
             cut_first: false,
             settled: Stamp(0),
-            turns: 0,
+            turns: past.turn,
             last: 0,
             owed: None,
             went_on: false,
@@ -127,9 +140,17 @@ impl<S: Reducer> MainLane<S> {
             self.begin_close();
         }
         let mut pace = Pace::new(budget);
+        let (go, released) = match self.keeping {
+            Some(_) => self.begin_kept()?,
+            None => (Go::On, None),
+        };
         // What the last turn had no time left for.
         if !self.reconcile(&pace) {
-            return Ok(self.summary(0, None, Left::More));
+            return Ok(self.summary(0, released, Left::More));
+        }
+        if go == Go::Wait {
+            self.report_counts(false);
+            return Ok(self.summary(0, released, Left::Journal));
         }
         if !self.open_batch {
             if self.last >= DENSE {
@@ -142,10 +163,16 @@ impl<S: Reducer> MainLane<S> {
         }
         // What the last turn had no time left to publish.
         let owed = match self.owed.take() {
-            Some(finished) if self.publishing.is_wanted(finished) => self.publish(Publishing::publish)?,
-            _ => None,
+            Some(finished) if self.publishing.is_wanted(finished) => self.publish()?.or(released),
+            _ => released,
         };
-        let (events, finished) = if self.cut() { self.apply(&mut pace)? } else { (0, true) };
+        let (events, finished) = match self.has_staged() || self.cut() {
+            true => self.apply(&mut pace)?,
+            false => (0, true),
+        };
+        if self.keeping.is_some() && self.is_partial() {
+            return Ok(self.summary(0, owed, Left::More));
+        }
         self.last = events;
         if events > 0 {
             self.turns += 1;
@@ -157,9 +184,14 @@ impl<S: Reducer> MainLane<S> {
             return Ok(self.summary(events, owed, Left::More));
         }
         let published = match self.publishing.is_wanted(finished) {
-            true => self.publish(Publishing::publish)?,
+            true => self.publish()?.or(owed),
             false => owed,
         };
+        if let Some(keeping) = &self.keeping
+            && let Some(left) = keeping.left()
+        {
+            return Ok(self.summary(events, published, left));
+        }
         self.report_counts(events == 0);
         if !finished || self.went_on && self.has_visible() {
             return Ok(self.summary(events, published, Left::More));
@@ -210,7 +242,11 @@ impl<S: Reducer> MainLane<S> {
     /// True when a turn would find something to do.
     pub(crate) fn is_input_waiting(&self) -> bool {
         let Lanes { unclocked, clocked, .. } = &self.lanes;
+        if self.is_blocked() {
+            return !self.applying.effects.pending.is_empty() || self.has_progress();
+        }
         self.open_batch
+            || self.has_progress()
             || !self.applying.effects.pending.is_empty()
             || self.hub.mailbox.posted() != self.letters
             || self.publishing.is_pending()
@@ -240,14 +276,9 @@ impl<S: Reducer> MainLane<S> {
 
     /// Takes in lanes and hooks that were opened since the last look.
     fn adopt(&mut self) {
-        adopt(
-            &self.hub,
-            &mut self.letters,
-            self.phase,
-            &mut self.publishing,
-            &mut self.lanes.unclocked,
-            &mut self.lanes.clocked,
-        );
+        let Self { hub, letters, phase, publishing, keeping, lanes, .. } = self;
+        let Lanes { unclocked, clocked, .. } = lanes;
+        adopt(hub, letters, *phase, publishing, keeping, unclocked, clocked);
     }
 
     /// Lets producers that push flat out get ahead a little.
@@ -280,11 +311,11 @@ impl<S: Reducer> MainLane<S> {
     /// Takes a new cut if the last one is applied and there is anything to cut; looks at unclocked lanes every time. True
     /// if there is anything to apply.
     fn cut(&mut self) -> bool {
-        let Self { hub, letters, phase, publishing, lanes, .. } = self;
+        let Self { hub, letters, phase, publishing, keeping, lanes, .. } = self;
         let Lanes { unclocked, clocked, .. } = lanes;
         self.went_on = self.open_batch;
         if !self.open_batch {
-            let adopt = |clocked: &mut Vec<_>| adopt(hub, letters, *phase, publishing, unclocked, clocked);
+            let adopt = |clocked: &mut Vec<_>| adopt(hub, letters, *phase, publishing, keeping, unclocked, clocked);
             if let Some(Cut { bound, passes }) = cut::cut(&hub.core.clock, clocked, adopt) {
                 self.bound = bound;
                 clocked.iter_mut().for_each(LaneEnd::arrange);
@@ -309,6 +340,9 @@ impl<S: Reducer> MainLane<S> {
 
     /// Applies what was cut. Returns how many events there were and whether that was all.
     fn apply(&mut self, pace: &mut Pace) -> Result<(usize, bool), TurnError<S::Event>> {
+        if self.keeping.is_some() {
+            return self.apply_kept(pace);
+        }
         let applied = contain(|| {
             let applied = self.apply_batch(pace);
             self.settle();
@@ -323,7 +357,7 @@ impl<S: Reducer> MainLane<S> {
     ///
     /// When unclocked lanes alone have spent a whole budget, the cut goes first in the next turn: a flood on one of them
     /// slows the others down, it does not stop them.
-    fn apply_batch(&mut self, pace: &mut Pace) -> (usize, bool) {
+    pub(crate) fn apply_batch(&mut self, pace: &mut Pace) -> (usize, bool) {
         if std::mem::take(&mut self.cut_first) {
             let (cut, finished) = self.apply_cut(pace);
             let (unclocked, finished) = if finished { self.apply_unclocked(pace) } else { (0, false) };
@@ -376,96 +410,19 @@ impl<S: Reducer> MainLane<S> {
             return None;
         }
         self.current = place;
-        let mut apply = self.applying.with(&self.hub.core);
-        let run = self.lanes.at(place).take(limit, allowance, &mut apply);
+        let run = if self.keeping.is_some() {
+            self.apply_run_kept(place, limit, allowance)
+        } else {
+            let mut apply = self.applying.with(&self.hub.core);
+            self.lanes.at(place).take(limit, allowance, &mut apply)
+        };
         pace.spend(run);
         Some(run)
     }
 
-    /// The reducer panicked on the event at the head of the current lane.
-    #[cold]
-    fn stop(&mut self, message: String) -> TurnError<S::Event> {
-        let by_reducer = self.applying.forget_event();
-        // The effects of the events before it; there will be no other turn to run them in.
-        self.reconcile(&Pace::new(Budget::UNLIMITED));
-        if !by_reducer {
-            return self.stop_with(Fault::EventDrop { message: message.clone() }, TurnError::DropPanicked { message });
-        }
-        let lane = self.lanes.at(self.current);
-        // Drops the events before it, which is the host's code too.
-        if let Err(message) = contain(|| lane.settle()) {
-            return self.stop_with(Fault::EventDrop { message: message.clone() }, TurnError::DropPanicked { message });
-        }
-        let removed = lane.remove_head();
-        lane.count();
-        let (lane, lane_name) = (lane.id, lane.name.clone());
-        let Some((facets, event)) = removed else { unreachable!("the event being applied is at the head of its lane") };
-        let kind = event.kind();
-        let fault = Fault::Reducer { lane, lane_name: lane_name.clone(), kind, message: message.clone() };
-        let poison = Poison { lane, lane_name, message, facets, event };
-        self.stop_with(fault, TurnError::ReducerPanicked(Box::new(poison)))
-    }
-
-    /// The host's code panicked where nothing can go on: nothing more is accepted, and whoever waits is told.
-    #[cold]
-    fn stop_with(&mut self, fault: Fault, error: TurnError<S::Event>) -> TurnError<S::Event> {
-        self.shut_gates(|_| true);
-        self.phase = Phase::Stopped;
-        self.finish();
-        self.core().report(Diagnostic::Stopped(fault.clone()));
-        self.fault = Some(fault);
-        error
-    }
-
-    /// Forgets the effects that no turn will run any more; they count as unhandled. Returns how many there were.
-    pub(crate) fn give_up_effects(&mut self) -> usize {
-        let pending = std::mem::take(&mut self.applying.effects.pending);
-        let left = pending.len();
-        if left > 0 {
-            self.core().counts.effects_unhandled.add(left as u64);
-            self.core().report(Diagnostic::EffectsUnhandled { count: left as u64 });
-        }
-        let _ = contain(|| drop(pending));
-        left
-    }
-
     /// Runs effects while there is time. True if none is left.
-    fn reconcile(&mut self, pace: &Pace) -> bool {
+    pub(crate) fn reconcile(&mut self, pace: &Pace) -> bool {
         reconcile::run(&mut self.reconciler, &mut self.applying.effects, &self.applying.state, &self.hub.core, pace)
-    }
-
-    /// No push by a thread of the host's is accepted from here on; ingestion threads are asked to stop, and what they
-    /// have in hand is still accepted.
-    fn begin_close(&mut self) {
-        self.phase = Phase::Closing;
-        // Outside the lock: an interrupt is the host's code. Nothing is added meanwhile, for the pipeline is closing.
-        let threads = std::mem::take(&mut *self.core().threads.lock());
-        threads.iter().for_each(IngestThread::ask_to_stop);
-        self.core().threads.lock().extend(threads);
-        self.shut_gates(|lane| lane.foreign);
-    }
-
-    /// Shuts the gates of these lanes and lets go whoever waits at them.
-    pub(crate) fn shut_gates(&mut self, mut which: impl FnMut(&LaneEnd<S::Event>) -> bool) {
-        let Lanes { unclocked, clocked, .. } = &self.lanes;
-        let shut: Vec<_> = unclocked.iter().chain(clocked).filter(|lane| which(lane)).collect();
-        shut.iter().for_each(|lane| lane.shared.gate.shut());
-        // One barrier for all (G1).
-        self.core().store_load.heavy();
-        shut.iter().for_each(|lane| lane.shared.room.ring());
-    }
-
-    /// Nothing will change any more: whoever waits for that is told.
-    pub(crate) fn finish(&mut self) {
-        let letters = self.hub.mailbox.close();
-        let unadopted =
-            || letters.iter().filter_map(|letter| if let Letter::Lane(lane) = letter { Some(lane) } else { None });
-        unadopted().for_each(|lane| lane.shared.gate.shut());
-        self.core().store_load.heavy();
-        // Their producers may wait for room already.
-        unadopted().for_each(|lane| lane.shared.room.ring());
-        self.core().end();
-        self.publishing.end(&self.hub.core);
     }
 
     fn close_lanes_that_were_left(&mut self) {
@@ -489,8 +446,14 @@ impl<S: Reducer> MainLane<S> {
     }
 
     fn what_is_left(&mut self) -> Result<Left, TurnError<S::Event>> {
-        if self.phase == Phase::Closing && self.is_drained_for_good() && self.hub.mailbox.close_if_empty() {
-            self.publish(Publishing::publish)?;
+        if self.phase == Phase::Closing && self.is_drained_for_good() {
+            self.publish()?;
+            if !self.is_settled_for_good() || self.publishing.is_unpublished() {
+                return Ok(Left::Journal);
+            }
+            if !self.hub.mailbox.close_if_empty() {
+                return Ok(Left::More);
+            }
             self.report_counts(true);
             self.phase = Phase::Ended;
             self.finish();
@@ -502,15 +465,21 @@ impl<S: Reducer> MainLane<S> {
         })
     }
 
-    /// Publishes as `how` says. The state's `Clone` is the host's code, and may panic.
+    /// Publishes, or makes ready what may be seen when its turn is durable. The state's `Clone` is the host's code, and may
+    /// panic.
     #[inline]
-    fn publish(
-        &mut self,
-        how: impl FnOnce(&mut Publishing<S>, &Now<'_, S>) -> Option<Version>,
-    ) -> Result<Option<Version>, TurnError<S::Event>> {
-        let Self { publishing, applying, settled, turns, hub, .. } = self;
+    fn publish(&mut self) -> Result<Option<Version>, TurnError<S::Event>> {
+        let Self { publishing, applying, settled, turns, hub, keeping, .. } = self;
         let now = Now { state: &applying.state, stamp: *settled, turn: *turns, core: &hub.core };
-        contain(|| how(publishing, &now)).map_err(|message| {
+        let held = keeping.as_ref().is_some_and(|keeping| keeping.visible_turn() < *turns);
+        let publish = || {
+            if held {
+                publishing.hold(&now);
+                return None;
+            }
+            publishing.publish(&now)
+        };
+        contain(publish).map_err(|message| {
             let fault = Fault::Snapshot { message: message.clone() };
             self.stop_with(fault, TurnError::SnapshotPanicked { message })
         })
@@ -539,7 +508,7 @@ impl<S: Reducer> MainLane<S> {
         unclocked.iter_mut().chain(clocked).for_each(LaneEnd::settle);
     }
 
-    fn count(&mut self) {
+    pub(crate) fn count(&mut self) {
         let Lanes { unclocked, clocked, .. } = &mut self.lanes;
         unclocked.iter_mut().chain(clocked).for_each(LaneEnd::count);
     }

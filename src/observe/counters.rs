@@ -220,6 +220,8 @@ pub struct Counters {
     pub effects: u64,
     /// Effects that no reconciler was there to run, or that a shutdown had no time for.
     pub effects_unhandled: u64,
+    /// Turns that did nothing because the journal was behind.
+    pub journal_waits: u64,
     /// What went wrong, by kind.
     pub faults: Faults,
     /// Diagnostics dropped because nobody drained them; the counts above have them all the same.
@@ -254,6 +256,18 @@ pub struct Faults {
     pub main_lane_stops: u64,
     /// Threads that could not be pinned as asked.
     pub pins_refused: u64,
+    /// Events on which a reducer panicked, taken out of their turn.
+    pub quarantined: u64,
+    /// Operations undone or put back.
+    pub rewinds: u64,
+    /// Turns that came out differently when they were applied twice.
+    pub nondeterministic: u64,
+    /// Journals that gave up: at most one.
+    pub journal_failures: u64,
+    /// Times that a journal found no space and began to try again.
+    pub journal_full: u64,
+    /// Checkpoints that could not be made.
+    pub checkpoint_failures: u64,
 }
 
 /// Counts that do not belong to a lane. Written on cold paths by whoever it concerns.
@@ -266,6 +280,7 @@ pub(crate) struct PipelineCounts {
     pub(crate) snapshots_allocated: Count,
     pub(crate) effects: Count,
     pub(crate) effects_unhandled: Count,
+    pub(crate) journal_waits: Count,
 }
 
 /// All lanes that are open, and the sum of those that are not.
@@ -318,6 +333,7 @@ pub(crate) fn read(
         snapshots_allocated: counts.snapshots_allocated.read(),
         effects: counts.effects.read(),
         effects_unhandled: counts.effects_unhandled.read(),
+        journal_waits: counts.journal_waits.read(),
         faults,
         diagnostics_dropped,
     }
@@ -462,7 +478,7 @@ mod tests {
         }
         let counts = PipelineCounts::default();
         let all = [&counts.turns, &counts.cuts, &counts.passes, &counts.snapshots, &counts.snapshots_allocated];
-        let all = all.into_iter().chain([&counts.effects, &counts.effects_unhandled]);
+        let all = all.into_iter().chain([&counts.effects, &counts.effects_unhandled, &counts.journal_waits]);
         all.zip(1..).for_each(|(count, value)| count.set(value));
         let faults = Faults { misrouted: 8, ..Faults::default() };
         let lane = |id| LaneCounters { id: LaneId(id), name: "lane".into(), events: totals(1) };
@@ -478,6 +494,7 @@ mod tests {
             snapshots_allocated: 5,
             effects: 6,
             effects_unhandled: 7,
+            journal_waits: 8,
             faults,
             diagnostics_dropped: 9,
         };

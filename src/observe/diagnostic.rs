@@ -9,6 +9,7 @@ use crate::event::{Authority, LaneId, OperationId, Phase};
 use crate::main_lane::report::Fault;
 use crate::observe::counters::Faults;
 use crate::sync::{AtomicU64, Ordering::Relaxed};
+use crate::timeline::Rewind;
 
 /// How many diagnostics wait for whoever drains them; beyond that they are dropped, and the drops counted.
 pub(crate) const WAITING_MAX: usize = 1024;
@@ -147,6 +148,51 @@ pub enum Diagnostic {
         /// Why it was refused.
         reason: String,
     },
+    /// The reducer panicked on an event. The state was rolled back and the event set aside; see
+    /// [`Handle::take_quarantined`](crate::Handle::take_quarantined).
+    Quarantined {
+        /// Which lane it came through.
+        lane: LaneId,
+        /// The event's kind.
+        kind: &'static str,
+        /// The turn it was taken out of.
+        turn: u64,
+        /// What the reducer said.
+        message: String,
+        /// False when there was no room left to keep the event.
+        kept: bool,
+    },
+    /// An operation was undone, or put back.
+    Rewound(Rewind),
+    /// Applied twice from the same state, a batch gave two results: the reducer depends on something other than state and
+    /// events, such as a clock or the order of a hash map; or not all of the state is encoded.
+    Nondeterministic {
+        /// Which turn.
+        turn: u64,
+        /// The first event after which the two differed, where that could be found out.
+        kind: Option<&'static str>,
+        /// What differed.
+        what: String,
+    },
+    /// The journal writes nothing more; what is not durable by now will not be.
+    JournalFailed {
+        /// The newest turn that is durable.
+        durable: u64,
+        /// What happened.
+        reason: String,
+    },
+    /// There is no space left for the journal. It tries again, and the main lane waits for it.
+    JournalFull {
+        /// What the system said.
+        reason: String,
+    },
+    /// A checkpoint could not be made, so recovery will take longer.
+    CheckpointFailed {
+        /// Of which turn.
+        turn: u64,
+        /// What happened.
+        reason: String,
+    },
     /// Effects were produced and there is no reconciler, or a shutdown had no time for them.
     EffectsUnhandled {
         /// How many since the last report.
@@ -176,6 +222,12 @@ struct SharedFaults {
     wake_panics: AtomicU64,
     main_lane_stops: AtomicU64,
     pins_refused: AtomicU64,
+    quarantined: AtomicU64,
+    rewinds: AtomicU64,
+    nondeterministic: AtomicU64,
+    journal_failures: AtomicU64,
+    journal_full: AtomicU64,
+    checkpoint_failures: AtomicU64,
 }
 
 impl Reporter {
@@ -219,6 +271,12 @@ impl Reporter {
             Diagnostic::WakePanicked { .. } => Some(&faults.wake_panics),
             Diagnostic::Stopped(_) => Some(&faults.main_lane_stops),
             Diagnostic::PinRefused { .. } => Some(&faults.pins_refused),
+            Diagnostic::Quarantined { .. } => Some(&faults.quarantined),
+            Diagnostic::Rewound(_) => Some(&faults.rewinds),
+            Diagnostic::Nondeterministic { .. } => Some(&faults.nondeterministic),
+            Diagnostic::JournalFailed { .. } => Some(&faults.journal_failures),
+            Diagnostic::JournalFull { .. } => Some(&faults.journal_full),
+            Diagnostic::CheckpointFailed { .. } => Some(&faults.checkpoint_failures),
             // These are counted where they happen.
             Diagnostic::LaneOpened { .. }
             | Diagnostic::LaneClosed { .. }
@@ -248,6 +306,12 @@ impl Reporter {
             wake_panics: faults.wake_panics.load(Relaxed),
             main_lane_stops: faults.main_lane_stops.load(Relaxed),
             pins_refused: faults.pins_refused.load(Relaxed),
+            quarantined: faults.quarantined.load(Relaxed),
+            rewinds: faults.rewinds.load(Relaxed),
+            nondeterministic: faults.nondeterministic.load(Relaxed),
+            journal_failures: faults.journal_failures.load(Relaxed),
+            journal_full: faults.journal_full.load(Relaxed),
+            checkpoint_failures: faults.checkpoint_failures.load(Relaxed),
         }
     }
 }
@@ -278,6 +342,7 @@ impl Diagnostics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::timeline::RewindKind;
 
     const LANE: LaneId = LaneId(3);
 
@@ -305,8 +370,21 @@ mod tests {
             Diagnostic::SourceRestarted { lane, name, restarts: 1 },
             Diagnostic::ReconcilerPanicked { message: message.clone() },
             Diagnostic::WakePanicked { message: message.clone(), detached: false },
-            Diagnostic::Stopped(Fault::Snapshot { message }),
-            Diagnostic::PinRefused { thread, core: 1, reason },
+            Diagnostic::Stopped(Fault::Snapshot { message: message.clone() }),
+            Diagnostic::PinRefused { thread, core: 1, reason: reason.clone() },
+            Diagnostic::Quarantined { lane, kind: "step", turn: 1, message: message.clone(), kept: true },
+            Diagnostic::Rewound(Rewind {
+                kind: RewindKind::Undo,
+                operation,
+                turn: 2,
+                reaches: 1,
+                events: 1,
+                applied: 0,
+            }),
+            Diagnostic::Nondeterministic { turn: 1, kind: None, what: message.clone() },
+            Diagnostic::JournalFailed { durable: 1, reason: reason.clone() },
+            Diagnostic::JournalFull { reason: reason.clone() },
+            Diagnostic::CheckpointFailed { turn: 1, reason },
             shed(1),
         ];
         let (reporter, diagnostics) = Reporter::new();
@@ -326,11 +404,17 @@ mod tests {
             wake_panics: 10,
             main_lane_stops: 11,
             pins_refused: 12,
+            quarantined: 13,
+            rewinds: 14,
+            nondeterministic: 15,
+            journal_failures: 16,
+            journal_full: 17,
+            checkpoint_failures: 18,
         };
         assert_eq!((reporter.faults(), reporter.dropped()), (counted, 0));
         assert_eq!(diagnostics.next_waiting().as_ref(), Some(&faults[0]));
         assert_eq!(diagnostics.wait(Duration::ZERO).as_ref(), Some(&faults[1]));
-        assert_eq!(diagnostics.drain().count(), (1..=13).sum::<usize>() - 2);
+        assert_eq!(diagnostics.drain().count(), (1..=19).sum::<usize>() - 2);
         assert_eq!((diagnostics.next_waiting(), diagnostics.wait(Duration::ZERO)), (None, None));
     }
 

@@ -11,8 +11,8 @@
 //! # Pairs
 //! | pair | release                         | acquire                     | hands over                     |
 //! |------|---------------------------------|-----------------------------|--------------------------------|
-//! | P11  | the cell, `Publisher::publish`  | the cell, `Shelf::load`     | the snapshot                   |
-//! | P12  | `version`, `Publisher::publish` | `version`, `Shelf::version` | that the cell holds it (S2)    |
+//! | P11  | the cell, `Publisher::put`      | the cell, `Shelf::load`     | the snapshot                   |
+//! | P12  | `version`, `Publisher::put`     | `version`, `Shelf::version` | that the cell holds it (S2)    |
 //!
 //! Model: `loom-tests/src/snapshot.rs`.
 
@@ -40,14 +40,14 @@ pub(crate) struct Shelf<S> {
 }
 
 impl<S> Shelf<S> {
-    pub(crate) fn new(state: S) -> Self {
-        let first = Snapshot { state, version: Version(0), stamp: Stamp(0), turn: 0 };
+    pub(crate) fn new(state: S, turn: u64) -> Self {
+        let first = Snapshot { state, version: Version(0), stamp: Stamp(0), turn };
         Self { newest: SwapCell::new(Arc::new(first)), version: CachePadded::new(AtomicU64::new(0)) }
     }
 
     #[inline]
     pub(crate) fn load(&self) -> Arc<Snapshot<S>> {
-        // P11: sees the snapshot as `publish` made it.
+        // P11: sees the snapshot as `prepare` made it.
         self.newest.load()
     }
 
@@ -78,8 +78,16 @@ impl<S: Clone> Publisher<S> {
 
     /// Publishes a copy of `state`. True if that needed new memory.
     pub(crate) fn publish(&mut self, state: &S, stamp: Stamp, turn: u64) -> bool {
+        let (snapshot, allocated) = self.prepare(state, stamp, turn);
+        self.put(snapshot);
+        allocated
+    }
+
+    /// A copy of `state` that is to be the next one published, and whether that needed new memory.
+    #[inline]
+    pub(crate) fn prepare(&mut self, state: &S, stamp: Stamp, turn: u64) -> (Arc<Snapshot<S>>, bool) {
         let version = Version(self.version + 1);
-        let (snapshot, allocated) = match self.recycle() {
+        match self.recycle() {
             Some(mut snapshot) => {
                 if let Some(inside) = Arc::get_mut(&mut snapshot) {
                     inside.state.clone_from(state);
@@ -88,14 +96,19 @@ impl<S: Clone> Publisher<S> {
                 (snapshot, false)
             }
             None => (Arc::new(Snapshot { state: state.clone(), version, stamp, turn }), true),
-        };
+        }
+    }
+
+    /// Publishes what was prepared last.
+    #[inline]
+    pub(crate) fn put(&mut self, snapshot: Arc<Snapshot<S>>) {
+        let version = snapshot.version;
         self.version = version.0;
         // P11: hands the snapshot to `Shelf::load`.
         let before = self.shelf.newest.swap(snapshot);
         // P12, S2: after the swap.
         self.shelf.version.store(version.0, Release);
         self.retire(before);
-        allocated
     }
 
     fn retire(&mut self, snapshot: Arc<Snapshot<S>>) {

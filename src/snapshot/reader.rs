@@ -21,8 +21,8 @@ pub(crate) struct Published<S> {
 }
 
 impl<S> Published<S> {
-    pub(crate) fn new(state: S) -> Self {
-        Self { shelf: Arc::new(Shelf::new(state)), changes: Changes::new(), wanted: Latch::default() }
+    pub(crate) fn new(state: S, turn: u64) -> Self {
+        Self { shelf: Arc::new(Shelf::new(state, turn)), changes: Changes::new(), wanted: Latch::default() }
     }
 }
 

@@ -217,6 +217,19 @@ impl<T> Consumer<T> {
         }
     }
 
+    /// Gives the first `count` of the values looked at to `take`, which must not unwind, and then their slots back, with one
+    /// store.
+    #[inline]
+    pub(crate) fn drain(&mut self, count: usize, take: impl FnMut(T)) {
+        let wrapped = count.saturating_sub(self.before.len);
+        self.before.narrow(count - wrapped);
+        self.behind.narrow(wrapped);
+        match self.ring.read_chunk(count) {
+            Ok(chunk) => chunk.into_iter().for_each(take),
+            Err(_) => unreachable!("a consumer asks for no more than it saw"),
+        }
+    }
+
     /// True when the producer is gone. What is visible after a `true` is all there will be.
     pub(crate) fn is_abandoned(&self) -> bool {
         self.ring.is_abandoned()
@@ -311,6 +324,24 @@ mod tests {
                 assert_eq!(seen, (done..4).map(|n| n.to_string()).collect::<Vec<_>>(), "wrapped at {start}");
                 consumer.commit(1);
             }
+        }
+    }
+
+    #[test]
+    fn values_are_moved_out_where_the_ring_wraps() {
+        for start in 0..4 {
+            let (mut producer, mut consumer) = ring::<String>(4);
+            for n in 0..start {
+                producer.push(n.to_string()).unwrap();
+                consumer.look();
+                consumer.drain(1, drop);
+            }
+            (0..4).for_each(|n| producer.push(n.to_string()).unwrap());
+            consumer.look();
+            let mut seen = Vec::new();
+            consumer.drain(3, |value| seen.push(value));
+            assert_eq!((seen, producer.room()), (["0", "1", "2"].map(String::from).to_vec(), 3), "wrapped at {start}");
+            assert_eq!(consumer.part(0, 4), ["3"]);
         }
     }
 

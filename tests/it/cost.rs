@@ -250,6 +250,34 @@ fn filling_in_facets_allocates_nothing() {
     assert_eq!(main_lane.state().1, 20 * 200);
 }
 
+/// What a checkpoint and a snapshot of the reference domain cost: a copy shares what does not change after it.
+#[cfg(feature = "workspace")]
+#[test]
+fn a_copy_of_a_large_workspace_is_as_cheap_as_one_of_a_small_one() {
+    use mainlane::workspace::{Pane, PaneId, Workspace, Worktree, WorktreeId};
+
+    let mut state = Workspace::default();
+    for id in 0..10_000 {
+        state.model.panes.insert(PaneId(id), Arc::new(Pane::default()));
+        state.model.worktrees.insert(WorktreeId(id), Arc::new(Worktree::default()));
+        state.layout.visible.insert(PaneId(id));
+    }
+    let mut copies = Vec::with_capacity(1000);
+    assert_eq!(allocations_of(|| copies.extend((0..1000).map(|_| state.clone()))), 0);
+    // The first change after a copy takes one pane and the nodes above it out of what is shared, and nothing else.
+    let ring = |state: &mut Workspace| {
+        let pane = state.model.panes.get_mut(&PaneId(5000)).expect("there are as many");
+        Arc::make_mut(pane).bells += 1;
+    };
+    let first = allocations_of(|| ring(&mut state));
+    assert!((1..=8).contains(&first), "{first} allocations");
+    assert_eq!(allocations_of(|| ring(&mut state)), 0, "nobody shares it any more");
+    assert_eq!(state.model.panes[&PaneId(5000)].bells, 2);
+    assert!(copies.iter().all(|copy| copy.model.panes[&PaneId(5000)].bells == 0));
+    let shared = |id| Arc::ptr_eq(&state.model.panes[&PaneId(id)], &copies[0].model.panes[&PaneId(id)]);
+    assert_eq!((0..10_000).filter(|id| shared(*id)).count(), 9_999);
+}
+
 /// Runs a child of this test under the kernel's strictest filter, which kills at the first system call.
 #[cfg(target_os = "linux")]
 mod system_calls {

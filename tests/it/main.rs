@@ -7,11 +7,16 @@ mod cost;
 mod domain;
 mod faults;
 mod hosts;
+#[cfg(feature = "journal")]
+mod journal;
 mod lanes;
+#[cfg(feature = "journal")]
+mod memory;
 mod order;
 #[cfg(feature = "cli")]
 mod program;
 mod reading;
 mod tidy;
+mod timeline;
 mod twin;
 mod types;

@@ -148,6 +148,18 @@ impl<T> Consumer<T> {
         self.leave(count);
     }
 
+    pub(crate) fn drain(&mut self, count: usize, mut take: impl FnMut(T)) {
+        assert!(count <= self.seen);
+        self.seen -= count;
+        for at in 0..count as u64 {
+            let at = self.ring.place(self.head + at);
+            self.ring.watched[at].with_mut(|_| ());
+            // SAFETY: a visible slot is written, and is left below.
+            take(unsafe { (*self.ring.slots[at].get()).assume_init_read() });
+        }
+        self.leave(count);
+    }
+
     pub(crate) fn pop(&mut self) -> Option<T> {
         self.seen = 0;
         if self.head == self.tail.get() && self.visible() == 0 {

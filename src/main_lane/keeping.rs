@@ -1,0 +1,231 @@
+//! What a main lane has in hand when it keeps what it applies: for a timeline, a journal, a check of determinism.
+//!
+//! Without any of these events are applied in place, in their lanes' slots. With one, they are taken out first, as a batch,
+//! and are the timeline's or nobody's afterwards.
+
+use std::collections::VecDeque;
+
+use crate::clock::Stamp;
+use crate::core::contain;
+use crate::event::Event;
+use crate::main_lane::apply::Applying;
+use crate::main_lane::entry::{Entry, Fate};
+use crate::main_lane::outcome::Left;
+use crate::main_lane::reduce::{Effects, Reducer};
+use crate::main_lane::scribe::{Check, Durability, Scribe};
+use crate::reply::Answer;
+use crate::timeline::ask::{Ask, Change, Rewind, RewindError, TimelineError};
+use crate::timeline::history::History;
+
+pub(crate) struct Keeping<S: Reducer> {
+    pub(crate) history: Option<History<S>>,
+    pub(crate) scribe: Option<Box<dyn Scribe<S>>>,
+    pub(crate) check: Option<Box<dyn Check<S>>>,
+    /// The journal has failed, which was reported.
+    pub(crate) failed: bool,
+    pub(crate) batch: Vec<(Entry<S::Event>, Fate)>,
+    /// How many of the batch are done with.
+    pub(crate) applied: usize,
+    /// What of the batch was set aside: place and message.
+    pub(crate) poisoned: Vec<(usize, String)>,
+    /// Something of the last batch was set aside: a checkpoint behind it saves the next rollback the way.
+    pub(crate) marked: bool,
+    /// A state that was rolled back to, and how many of the batch are in it.
+    pub(crate) safe: Option<(usize, S)>,
+    /// The state before the batch, to apply it a second time; and how many effects had been asked for.
+    pub(crate) before: Option<(S, usize)>,
+    /// Is with the journal and not done before it is durable.
+    pub(crate) staged: Option<Staged>,
+    /// Effects of turns that are not durable, each with its turn.
+    pub(crate) held_effects: VecDeque<(u64, S::Effect)>,
+    pub(crate) requests: VecDeque<Request<S>>,
+}
+
+/// What waits to be durable.
+pub(crate) enum Staged {
+    Batch {
+        turn: u64,
+        /// It is all that the cut had.
+        finished: bool,
+        /// The bound below which everything is applied then.
+        settled: Stamp,
+    },
+    Change {
+        turn: u64,
+        change: Change,
+        answer: Answer<Result<Rewind, RewindError>>,
+    },
+}
+
+/// A question to the main lane.
+pub(crate) enum Request<S: Reducer> {
+    Rewind(Ask, Answer<Result<Rewind, RewindError>>),
+    StateAt(u64, Answer<Result<S, TimelineError>>),
+}
+
+impl Staged {
+    pub(crate) fn turn(&self) -> u64 {
+        match self {
+            Staged::Batch { turn, .. } | Staged::Change { turn, .. } => *turn,
+        }
+    }
+}
+
+impl<S: Reducer> Request<S> {
+    /// To a pipeline that keeps nothing.
+    pub(crate) fn refuse(self) {
+        match self {
+            Request::Rewind(_, answer) => answer.give(Err(RewindError::NoTimeline)),
+            Request::StateAt(_, answer) => answer.give(Err(TimelineError::NoTimeline)),
+        }
+    }
+}
+
+impl<S: Reducer> Keeping<S> {
+    pub(crate) fn new(
+        history: Option<History<S>>,
+        scribe: Option<Box<dyn Scribe<S>>>,
+        check: Option<Box<dyn Check<S>>>,
+    ) -> Self {
+        Self {
+            history,
+            scribe,
+            check,
+            failed: false,
+            batch: Vec::new(),
+            applied: 0,
+            poisoned: Vec::new(),
+            marked: false,
+            safe: None,
+            before: None,
+            staged: None,
+            held_effects: VecDeque::new(),
+            requests: VecDeque::new(),
+        }
+    }
+
+    /// The journal, while it works.
+    pub(crate) fn journal(&mut self) -> Option<&mut Box<dyn Scribe<S>>> {
+        if self.failed { None } else { self.scribe.as_mut() }
+    }
+
+    /// What may be seen before it is durable.
+    pub(crate) fn durability(&self) -> Durability {
+        match &self.scribe {
+            Some(scribe) if !self.failed => scribe.durability(),
+            Some(_) | None => Durability::Async,
+        }
+    }
+
+    /// The newest turn that may be seen.
+    pub(crate) fn visible_turn(&self) -> u64 {
+        match &self.scribe {
+            Some(scribe) if self.durability() != Durability::Async => scribe.durable(),
+            Some(_) | None => u64::MAX,
+        }
+    }
+
+    /// True when nothing can be taken or applied before the journal has made progress.
+    pub(crate) fn is_blocked(&self) -> bool {
+        let Some(scribe) = self.scribe.as_ref().filter(|_| !self.failed) else { return false };
+        match &self.staged {
+            Some(staged) => scribe.durable() < staged.turn(),
+            None => !scribe.has_room(),
+        }
+    }
+
+    /// What a turn has to say of it, if anything.
+    pub(crate) fn left(&self) -> Option<Left> {
+        match self.is_blocked() {
+            true => Some(Left::Journal),
+            false => self.staged.is_some().then_some(Left::More),
+        }
+    }
+
+    /// True when the journal has failed and nobody was told.
+    pub(crate) fn has_failed(&self) -> bool {
+        !self.failed && self.scribe.as_ref().is_some_and(|scribe| scribe.failure().is_some())
+    }
+
+    /// True when a batch is not done with, or something waits to be seen.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.batch.is_empty() || self.staged.is_some() || !self.held_effects.is_empty() || !self.requests.is_empty()
+    }
+
+    /// Applies the rest of the batch, at most `count` events. Returns how many. If it unwinds, `applied` is the place of the
+    /// event.
+    pub(crate) fn apply(&mut self, applying: &mut Applying<S>, core: &crate::core::Core, count: usize) -> usize {
+        let end = self.batch.len().min(self.applied.saturating_add(count));
+        let begin = self.applied;
+        while self.applied < end {
+            let (entry, fate) = &mut self.batch[self.applied];
+            *fate = applying.fate_of(core, entry.envelope());
+            self.applied += 1;
+        }
+        end - begin
+    }
+
+    /// The state before the event at `applied`, for one on which the reducer panicked.
+    pub(crate) fn roll_back(&mut self) -> Result<S, String> {
+        let Some(history) = &self.history else { return Err("there is no timeline".to_owned()) };
+        let (from, mut state) = match &self.safe {
+            Some((from, state)) => (*from, contain(|| state.clone())?),
+            None => (0, history.newest_state().map_err(|error| error.to_string())?),
+        };
+        reapply(&mut state, &self.batch[from..self.applied])?;
+        self.safe = Some((self.applied, contain(|| state.clone())?));
+        Ok(state)
+    }
+
+    /// Where the batch that was applied comes out differently the second time.
+    pub(crate) fn differs(&mut self, state: &S, effects: usize) -> Option<(Option<&'static str>, String)> {
+        let (check, (before, asked)) = (self.check.as_ref()?, self.before.take()?);
+        let compare = || -> Result<Option<&'static str>, String> {
+            let mut second = check.copy(&before)?;
+            let asked_again = reapply(&mut second, &self.batch)?;
+            if check.hash(&second)? != check.hash(state)? {
+                return Ok(Some("the state"));
+            }
+            Ok((asked_again != effects - asked).then_some("the number of effects"))
+        };
+        let what = match contain(compare) {
+            Ok(Ok(None)) => return None,
+            Ok(Ok(Some(what))) => what.to_owned(),
+            Ok(Err(message)) | Err(message) => message,
+        };
+        let kind = contain(|| self.first_difference(check.as_ref(), &before)).ok().flatten();
+        Some((kind, what))
+    }
+
+    /// Event by event, on two copies.
+    fn first_difference(&self, check: &dyn Check<S>, before: &S) -> Option<&'static str> {
+        let (mut first, mut second) = (check.copy(before).ok()?, check.copy(before).ok()?);
+        self.batch.iter().take(STEPS_MAX).find_map(|entry| {
+            let one = std::slice::from_ref(entry);
+            let same = reapply(&mut first, one).ok()? == reapply(&mut second, one).ok()?;
+            let same = same && check.hash(&first).ok()? == check.hash(&second).ok()?;
+            (!same).then(|| entry.0.event.kind())
+        })
+    }
+}
+
+/// How many events of a batch are looked at one by one for the first that differs.
+const STEPS_MAX: usize = 4096;
+
+/// Applies what reached the state before. Effects are counted and not run: they were, the first time.
+pub(crate) fn reapply<S: Reducer>(state: &mut S, batch: &[(Entry<S::Event>, Fate)]) -> Result<usize, String> {
+    let mut effects = Effects::new();
+    let mut asked = 0;
+    for (entry, fate) in batch {
+        if *fate == Fate::Applied {
+            contain(|| {
+                state.apply(&entry.envelope(), &mut effects);
+                if effects.misrouted_to.is_none() {
+                    asked += effects.pending.len();
+                }
+                effects.take_back(0);
+            })?;
+        }
+    }
+    Ok(asked)
+}

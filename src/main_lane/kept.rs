@@ -1,0 +1,465 @@
+//! A turn of a main lane that keeps what it applies: with a timeline, a journal, or a check of determinism.
+//!
+//! A batch is taken out of the lanes, applied, written down, and left to the timeline. With
+//! [`Durability::BeforeApply`](crate::main_lane::scribe::Durability) it is written down first: the turn that takes it stages
+//! it, and a later one applies it. No turn waits for the disk; one that has to says [`Left::Journal`](crate::Left).
+
+use std::sync::Arc;
+
+use crate::core::contain;
+use crate::event::Event;
+use crate::main_lane::budget::{Budget, Pace};
+use crate::main_lane::entry::{Entry, Fate};
+use crate::main_lane::keeping::{Keeping, Request, Staged};
+use crate::main_lane::lane_end::LaneEnd;
+use crate::main_lane::lanes::{Lanes, Place};
+use crate::main_lane::outcome::{Poison, TurnError};
+use crate::main_lane::reduce::Reducer;
+use crate::main_lane::report::Fault;
+use crate::main_lane::scribe::Durability;
+use crate::main_lane::turn::MainLane;
+use crate::observe::diagnostic::Diagnostic;
+use crate::reply::Answer;
+use crate::snapshot::Version;
+use crate::timeline::ask::{Ask, Change, Rewind, RewindError};
+
+/// Whether a turn may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Go {
+    On,
+    /// Nothing can be applied before the journal has made progress.
+    Wait,
+}
+
+impl<S: Reducer> MainLane<S> {
+    /// At the beginning of a turn: lets out what is durable by now, and answers what was asked.
+    #[inline(never)]
+    pub(crate) fn begin_kept(&mut self) -> Result<(Go, Option<Version>), TurnError<S::Event>> {
+        let Some(keeping) = &mut self.keeping else { return Ok((Go::On, None)) };
+        if keeping.has_failed() {
+            self.lose_journal()?;
+        }
+        let Some(keeping) = &mut self.keeping else { return Ok((Go::On, None)) };
+        let visible = keeping.visible_turn();
+        while keeping.held_effects.front().is_some_and(|(turn, _)| *turn <= visible) {
+            self.applying.effects.pending.extend(keeping.held_effects.pop_front().map(|(_, effect)| effect));
+        }
+        let released = self.publishing.release(visible, &self.hub.core);
+        if keeping.is_blocked() {
+            self.hub.core.counts.journal_waits.add(1);
+            return Ok((Go::Wait, released));
+        }
+        self.answer()?;
+        Ok((if self.is_blocked() { Go::Wait } else { Go::On }, released))
+    }
+
+    /// The journal writes nothing more.
+    #[cold]
+    fn lose_journal(&mut self) -> Result<(), TurnError<S::Event>> {
+        let Some(keeping) = &mut self.keeping else { return Ok(()) };
+        let Some(scribe) = &keeping.scribe else { return Ok(()) };
+        let (durable, durability) = (scribe.durable(), scribe.durability());
+        let message = scribe.failure().unwrap_or_default();
+        keeping.failed = true;
+        self.hub.core.report(Diagnostic::JournalFailed { durable, reason: message.clone() });
+        match durability {
+            // Readers see what is not durable anyway: nothing changes for them.
+            Durability::Async => Ok(()),
+            Durability::BeforePublish | Durability::BeforeApply => {
+                Err(self.stop_with(Fault::Journal { message: message.clone() }, TurnError::JournalFailed { message }))
+            }
+        }
+    }
+
+    /// Answers what was asked of the timeline, between two batches.
+    fn answer(&mut self) -> Result<(), TurnError<S::Event>> {
+        self.change_staged()?;
+        loop {
+            let Some(keeping) = &mut self.keeping else { return Ok(()) };
+            if !keeping.batch.is_empty() || keeping.staged.is_some() || keeping.is_blocked() {
+                return Ok(());
+            }
+            let Some(request) = keeping.requests.pop_front() else { return Ok(()) };
+            match (request, &keeping.history) {
+                (Request::StateAt(turn, answer), Some(history)) => answer.give(history.state_at(turn)),
+                (Request::Rewind(ask, answer), Some(_)) => self.rewind(ask, answer)?,
+                (request, None) => request.refuse(),
+            }
+        }
+    }
+
+    fn rewind(&mut self, ask: Ask, answer: Answer<Result<Rewind, RewindError>>) -> Result<(), TurnError<S::Event>> {
+        let turn = self.turns + 1;
+        let Some(keeping) = &mut self.keeping else { return Ok(()) };
+        let Some(history) = &keeping.history else { return Ok(()) };
+        let change = match history.plan(ask) {
+            Ok(change) => change,
+            Err(error) => {
+                answer.give(Err(error));
+                return Ok(());
+            }
+        };
+        if keeping.durability() == Durability::BeforeApply
+            && let Some(journal) = keeping.journal()
+        {
+            journal.change(turn, &change);
+            journal.submit();
+            keeping.staged = Some(Staged::Change { turn, change, answer });
+            return Ok(());
+        }
+        self.change(turn, change, answer, true)
+    }
+
+    /// The change that was staged is durable.
+    fn change_staged(&mut self) -> Result<(), TurnError<S::Event>> {
+        let is_change = |staged: &mut Staged| matches!(staged, Staged::Change { .. });
+        match self.keeping.as_mut().and_then(|keeping| keeping.staged.take_if(is_change)) {
+            Some(Staged::Change { turn, change, answer }) => self.change(turn, change, answer, false),
+            Some(Staged::Batch { .. }) | None => Ok(()),
+        }
+    }
+
+    fn change(
+        &mut self,
+        turn: u64,
+        change: Change,
+        answer: Answer<Result<Rewind, RewindError>>,
+        to_record: bool,
+    ) -> Result<(), TurnError<S::Event>> {
+        let Some(keeping) = &mut self.keeping else { return Ok(()) };
+        let Some(history) = &mut keeping.history else { return Ok(()) };
+        let (outcome, state) = match history.rewind(&change, turn) {
+            Ok((state, rewind)) => (Ok(rewind), Some(state)),
+            Err(error) => (Err(error), None),
+        };
+        // A change that is in the journal has its turn, also when it came to nothing.
+        if state.is_some() || !to_record {
+            self.turns = turn;
+            self.hub.core.counts.turns.add(1);
+        }
+        if state.is_none() && !to_record {
+            history.keep(turn, &mut Vec::new(), &self.applying.state, false);
+        }
+        if let Some(state) = state {
+            let old = std::mem::replace(&mut self.applying.state, state);
+            if let Err(message) = contain(|| drop(old)) {
+                return Err(
+                    self.stop_with(Fault::EventDrop { message: message.clone() }, TurnError::DropPanicked { message })
+                );
+            }
+            self.publishing.changed();
+            if to_record && let Some(journal) = keeping.journal() {
+                journal.change(turn, &change);
+                journal.submit();
+            }
+        }
+        if let Ok(rewind) = &outcome {
+            self.hub.core.report(Diagnostic::Rewound(*rewind));
+        }
+        answer.give(outcome);
+        Ok(())
+    }
+
+    /// Takes a run of one lane's events below `limit` out, and applies it unless it is to be durable first.
+    #[inline(never)]
+    pub(crate) fn apply_run_kept(&mut self, place: Place, limit: u64, count: usize) -> usize {
+        let Some(keeping) = &mut self.keeping else { return 0 };
+        let run = self.lanes.at(place).take_out(limit, count, &mut keeping.batch);
+        if keeping.durability() != Durability::BeforeApply {
+            keeping.apply(&mut self.applying, &self.hub.core, usize::MAX);
+        }
+        run
+    }
+
+    /// Applies what was cut, or what was staged of it and is durable by now. Returns how many events are done with, and
+    /// whether that was all of the cut.
+    #[inline(never)]
+    pub(crate) fn apply_kept(&mut self, pace: &mut Pace) -> Result<(usize, bool), TurnError<S::Event>> {
+        let Some(keeping) = &mut self.keeping else { return Ok((0, true)) };
+        if keeping.staged.is_none() && keeping.durability() == Durability::BeforeApply {
+            self.stage(pace);
+            return Ok((0, true));
+        }
+        self.begin_batch();
+        if self.has_staged() {
+            return self.apply_staged(pace);
+        }
+        let finished = loop {
+            let applied = contain(|| {
+                if let Some(keeping) = &mut self.keeping {
+                    keeping.apply(&mut self.applying, &self.hub.core, usize::MAX);
+                }
+                self.apply_batch(pace)
+            });
+            match applied {
+                Ok((_, finished)) => break finished,
+                Err(message) => self.set_aside(message)?,
+            }
+        };
+        Ok((self.end_batch()?, finished))
+    }
+
+    /// Keeps a copy for the check of determinism.
+    fn begin_batch(&mut self) {
+        let Some(keeping) = &mut self.keeping else { return };
+        let Some(check) = &keeping.check else { return };
+        if keeping.before.is_none() && keeping.applied == 0 {
+            match contain(|| check.copy(&self.applying.state)) {
+                Ok(Ok(copy)) => keeping.before = Some((copy, self.applying.effects.pending.len())),
+                Ok(Err(what)) | Err(what) => {
+                    let turn = self.turns + 1;
+                    self.hub.core.report(Diagnostic::Nondeterministic { turn, kind: None, what });
+                }
+            }
+        }
+    }
+
+    /// Hands a batch to the journal, to be applied when it is durable.
+    fn stage(&mut self, pace: &mut Pace) {
+        let settled = self.settled;
+        let (_, finished) = self.apply_batch(pace);
+        let settled = std::mem::replace(&mut self.settled, settled);
+        let turn = self.turns + 1;
+        let Some(keeping) = &mut self.keeping else { return };
+        if keeping.batch.is_empty() {
+            self.settled = settled;
+        } else {
+            if let Some(scribe) = &mut keeping.scribe {
+                scribe.record(turn, &keeping.batch);
+                scribe.submit();
+            }
+            keeping.staged = Some(Staged::Batch { turn, finished, settled });
+        }
+        self.count();
+    }
+
+    fn apply_staged(&mut self, pace: &mut Pace) -> Result<(usize, bool), TurnError<S::Event>> {
+        loop {
+            let Some(keeping) = &mut self.keeping else { return Ok((0, true)) };
+            if keeping.applied == keeping.batch.len() {
+                break;
+            }
+            let allowance = pace.allowance();
+            if allowance == 0 {
+                return Ok((0, false));
+            }
+            let applied = contain(|| keeping.apply(&mut self.applying, &self.hub.core, allowance));
+            match applied {
+                Ok(applied) => pace.spend(applied),
+                Err(message) => self.set_aside(message)?,
+            }
+        }
+        let Some(Staged::Batch { finished, settled, .. }) =
+            self.keeping.as_ref().and_then(|keeping| keeping.staged.as_ref())
+        else {
+            return Ok((0, true));
+        };
+        let (finished, settled) = (*finished, *settled);
+        let events = self.end_batch()?;
+        self.settled = settled;
+        Ok((events, finished))
+    }
+
+    /// True when a batch is applied in part.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.keeping.as_ref().is_some_and(|keeping| keeping.applied > 0)
+    }
+
+    /// True when there is a batch that the journal has, and that is to be applied.
+    pub(crate) fn has_staged(&self) -> bool {
+        self.keeping.as_ref().is_some_and(|keeping| matches!(keeping.staged, Some(Staged::Batch { .. })))
+    }
+
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.keeping.as_ref().is_some_and(|keeping| keeping.is_blocked())
+    }
+
+    /// The reducer panicked on the event of the batch that is next: rolls it back and goes on behind it.
+    #[cold]
+    fn set_aside(&mut self, message: String) -> Result<(), TurnError<S::Event>> {
+        let by_reducer = self.applying.forget_event();
+        let Some(keeping) = &mut self.keeping else { return Ok(()) };
+        if !by_reducer {
+            return Err(self.stop_kept(None, message));
+        }
+        match keeping.roll_back() {
+            Ok(state) => {
+                let old = std::mem::replace(&mut self.applying.state, state);
+                // Half-way through an event, its drop may well panic.
+                let _ = contain(|| drop(old));
+                let at = keeping.applied;
+                keeping.batch[at].1 = Fate::Refused;
+                keeping.poisoned.push((at, message));
+                keeping.applied += 1;
+                Ok(())
+            }
+            Err(_) => {
+                let at = keeping.applied;
+                Err(self.stop_kept(Some(at), message))
+            }
+        }
+    }
+
+    /// Nothing can go on. What was applied before is written down; `poison` is the place of the event.
+    #[cold]
+    fn stop_kept(&mut self, poison: Option<usize>, message: String) -> TurnError<S::Event> {
+        let turn = self.turns + 1;
+        let Some(keeping) = &mut self.keeping else { return TurnError::Stopped };
+        let staged = keeping.staged.take().is_some();
+        let kind = poison.map(|at| keeping.batch[at].0.event.kind());
+        let applied = keeping.applied;
+        if let Some(scribe) = keeping.scribe.as_mut().filter(|_| !keeping.failed) {
+            if !staged && applied > 0 {
+                scribe.record(turn, &keeping.batch[..applied]);
+            }
+            if let (true, Some(at), Some(kind)) = (staged, poison, kind) {
+                scribe.quarantine(turn, at, kind, &message);
+            }
+            for (at, message) in std::mem::take(&mut keeping.poisoned) {
+                scribe.quarantine(turn, at, keeping.batch[at].0.event.kind(), &message);
+            }
+            scribe.submit();
+        }
+        let entry = poison.map(|at| keeping.batch.remove(at).0);
+        if let Some(entry) = &entry {
+            self.done(Some(entry));
+        } else {
+            self.done(None);
+        }
+        if applied > 0 || staged {
+            self.turns = turn;
+        }
+        if self.keeping.as_ref().is_some_and(|keeping| keeping.durability() == Durability::Async) {
+            // There will be no other turn to run them in.
+            self.reconcile(&Pace::new(Budget::UNLIMITED));
+        }
+        match entry {
+            Some(entry) => {
+                let name = self.lane_name(&entry);
+                self.stop_on(Poison::new(entry, name, turn, message))
+            }
+            None => self.stop_with(Fault::EventDrop { message: message.clone() }, TurnError::DropPanicked { message }),
+        }
+    }
+
+    /// The batch is applied: it is written down, and left to the timeline. Returns how many events it had.
+    fn end_batch(&mut self) -> Result<usize, TurnError<S::Event>> {
+        let turn = self.turns + 1;
+        let Some(keeping) = &mut self.keeping else { return Ok(0) };
+        let events = keeping.batch.len();
+        if events == 0 {
+            keeping.before = None;
+            return Ok(0);
+        }
+        let staged = keeping.staged.take().is_some();
+        let effects = self.applying.effects.pending.len();
+        if let Some((kind, what)) = keeping.differs(&self.applying.state, effects) {
+            self.hub.core.report(Diagnostic::Nondeterministic { turn, kind, what });
+        }
+        let hold = keeping.durability() == Durability::BeforePublish;
+        if let Some(scribe) = keeping.scribe.as_mut().filter(|_| !keeping.failed) {
+            if !staged {
+                scribe.record(turn, &keeping.batch);
+            }
+            for (at, message) in &keeping.poisoned {
+                scribe.quarantine(turn, *at, keeping.batch[*at].0.event.kind(), message);
+            }
+        }
+        if hold {
+            let effects = self.applying.effects.pending.drain(..);
+            keeping.held_effects.extend(effects.map(|effect| (turn, effect)));
+        }
+        self.done(None);
+        self.leave_poisoned(turn);
+        self.leave_batch(turn)?;
+        Ok(events)
+    }
+
+    /// Counts what became of the batch: what is behind `applied` in it is still in flight, and `poison` was not applied.
+    fn done(&mut self, poison: Option<&Entry<S::Event>>) {
+        let Some(keeping) = &self.keeping else { return };
+        let (done, left) = keeping.batch.split_at(keeping.applied);
+        let plain = left.is_empty() && poison.is_none() && done.iter().all(|(_, fate)| *fate == Fate::Applied);
+        let Lanes { unclocked, clocked, .. } = &mut self.lanes;
+        for lane in unclocked.iter_mut().chain(clocked) {
+            let of_lane = |(entry, _): &&(Entry<_>, Fate)| entry.lane == lane.id;
+            let (refused, left) = if plain {
+                (0, 0)
+            } else {
+                let refused = done.iter().filter(|(_, fate)| *fate == Fate::Refused).filter(of_lane).count();
+                let poison = usize::from(poison.is_some_and(|entry| entry.lane == lane.id));
+                (refused + poison, left.iter().filter(of_lane).count())
+            };
+            lane.done(refused as u64, left as u64);
+            lane.count();
+        }
+    }
+
+    /// Hands what was set aside to whoever asks for it.
+    fn leave_poisoned(&mut self, turn: u64) {
+        let Some(keeping) = &mut self.keeping else { return };
+        // From the back, so that places stay what they are.
+        let mut poisoned: Vec<_> = std::mem::take(&mut keeping.poisoned);
+        let marked = !poisoned.is_empty();
+        let mut aside = Vec::new();
+        while let Some((at, message)) = poisoned.pop() {
+            aside.push((keeping.batch.remove(at).0, message));
+        }
+        for (entry, message) in aside.into_iter().rev() {
+            let (lane, kind, lane_name) = (entry.lane, entry.event.kind(), self.lane_name(&entry));
+            let kept = self.hub.quarantine.add(Poison::new(entry, lane_name, turn, message.clone()));
+            self.hub.core.report(Diagnostic::Quarantined { lane, kind, turn, message, kept });
+        }
+        if let Some(keeping) = &mut self.keeping {
+            keeping.marked = marked;
+        }
+    }
+
+    fn leave_batch(&mut self, turn: u64) -> Result<(), TurnError<S::Event>> {
+        let Some(keeping) = &mut self.keeping else { return Ok(()) };
+        keeping.applied = 0;
+        let Keeping { history, scribe, failed, batch, marked, safe, before, .. } = &mut **keeping;
+        let (state, operations) = (&self.applying.state, &self.applying.operations);
+        let left = contain(|| {
+            drop((safe.take(), before.take()));
+            match history {
+                Some(history) => history.keep(turn, batch, state, *marked),
+                None => batch.clear(),
+            }
+            if let Some(scribe) = scribe.as_mut().filter(|_| !*failed) {
+                if scribe.is_checkpoint_due() {
+                    let oldest = history.as_ref().map_or(turn, |history| history.base_turn());
+                    scribe.checkpoint(turn, state, operations, oldest);
+                }
+                scribe.submit();
+            }
+        });
+        left.map_err(|message| {
+            self.stop_with(Fault::EventDrop { message: message.clone() }, TurnError::DropPanicked { message })
+        })
+    }
+
+    fn lane_name(&self, entry: &Entry<S::Event>) -> Arc<str> {
+        let Lanes { unclocked, clocked, .. } = &self.lanes;
+        let mut lanes = unclocked.iter().chain(clocked);
+        let is_its = |lane: &&LaneEnd<S::Event>| lane.id == entry.lane;
+        lanes.find(is_its).map_or_else(|| Arc::from(""), |lane| lane.name.clone())
+    }
+
+    /// What there would be to do for a main lane that waits for its journal.
+    pub(crate) fn has_progress(&self) -> bool {
+        let Some(keeping) = &self.keeping else { return false };
+        let visible = keeping.visible_turn();
+        keeping.has_failed()
+            || self.publishing.held().is_some_and(|turn| turn <= visible)
+            || keeping.held_effects.front().is_some_and(|(turn, _)| *turn <= visible)
+            || !keeping.is_blocked() && (keeping.staged.is_some() || !keeping.requests.is_empty())
+    }
+
+    /// True when everything is durable and visible, as far as it ever will be.
+    pub(crate) fn is_settled_for_good(&self) -> bool {
+        let Some(keeping) = &self.keeping else { return true };
+        let durable = keeping.scribe.as_ref().is_none_or(|scribe| keeping.failed || scribe.durable() >= self.turns);
+        durable && !keeping.is_busy() && self.publishing.held().is_none()
+    }
+}

@@ -1,0 +1,131 @@
+//! Which operations a timeline knows: whose they are, whether they have ended, whether they are undone.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::event::{self, OperationId, Phase};
+use crate::origin::Origin;
+
+/// How many operations without an event in the window are remembered, so that it can be said of them that they are beyond
+/// it. Older ones are as if they had never been.
+pub(crate) const LEFT_MAX: usize = 1 << 14;
+
+/// The place of an event among all events that the timeline was ever given.
+pub(super) type Place = u64;
+
+pub(super) struct Operations {
+    /// Those with an event in the window, and those that left it last.
+    known: HashMap<OperationId, Operation, foldhash::fast::RandomState>,
+    /// Those whose newest event left the window, with that event; some have had another since.
+    left: VecDeque<(OperationId, Place)>,
+    left_max: usize,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Operation {
+    /// That of its first event.
+    owner: Origin,
+    /// Its first event, and the turn of it.
+    pub(super) first: Place,
+    pub(super) reaches: u64,
+    /// What is taken to be its first event is one, or stands for it.
+    pub(super) whole: bool,
+    newest: Place,
+    /// The turn and the place of its first end.
+    ended: Option<(u64, Place)>,
+    /// The turn in which it was undone, if it is.
+    pub(super) undone: Option<u64>,
+    /// The turn in which it was undone or redone last.
+    changed: Option<u64>,
+}
+
+impl Operations {
+    pub(super) fn bounded(left_max: usize) -> Self {
+        Self { known: HashMap::default(), left: VecDeque::new(), left_max }
+    }
+
+    /// Takes note of an event of an operation, which stands for `parts` pushes.
+    pub(super) fn keep(
+        &mut self,
+        event: event::Operation,
+        parts: u32,
+        place: Place,
+        turn: u64,
+        origin: impl FnOnce() -> Origin,
+    ) {
+        let operation = self.known.entry(event.id).or_insert_with(|| Operation {
+            owner: origin(),
+            first: place,
+            reaches: turn,
+            // Numbered from zero: a coalesced event has the number of the last push that it stands for.
+            whole: event.phase == Phase::Started || event.sequence < u64::from(parts.max(1)),
+            newest: place,
+            ended: None,
+            undone: None,
+            changed: None,
+        });
+        operation.newest = place;
+        if event.phase == Phase::Terminal && operation.ended.is_none() {
+            operation.ended = Some((turn, place));
+        }
+    }
+
+    /// An event of operation `id` left the window. Returns the turn in which the operation was changed last: it cannot be
+    /// changed again.
+    pub(super) fn leave(&mut self, id: OperationId, place: Place) -> Option<u64> {
+        let operation = self.known.get(&id)?;
+        let changed = operation.changed;
+        if operation.newest == place {
+            self.left.push_back((id, place));
+        }
+        if self.left.len() > self.left_max
+            && let Some((oldest, place)) = self.left.pop_front()
+            && self.known.get(&oldest).is_some_and(|oldest| oldest.newest == place)
+        {
+            self.known.remove(&oldest);
+        }
+        changed
+    }
+
+    pub(super) fn get(&self, id: OperationId) -> Option<&Operation> {
+        self.known.get(&id)
+    }
+
+    /// Of the operations of `owner` that are not undone, the one that ended last.
+    pub(super) fn newest_ended(&self, owner: Origin) -> Option<OperationId> {
+        let standing = self.of(owner).filter(|(_, operation)| operation.undone.is_none());
+        let newest = standing.filter_map(|(id, operation)| Some((operation.ended?, *id))).max();
+        newest.map(|(_, id)| id)
+    }
+
+    /// Of the operations of `owner` that are undone, the one that was undone last, unless a new one has ended since.
+    pub(super) fn last_undone(&self, owner: Origin) -> Option<OperationId> {
+        let undone = self.of(owner).filter_map(|(id, operation)| Some((operation.undone?, *id)));
+        let (turn, id) = undone.max()?;
+        let ended_since = |operation: &Operation| operation.ended.is_some_and(|(ended, _)| ended > turn);
+        (!self.of(owner).any(|(_, operation)| ended_since(operation))).then_some(id)
+    }
+
+    /// The operation is undone from `turn` on, or not any more.
+    pub(super) fn change(&mut self, id: OperationId, undone: bool, turn: u64) {
+        if let Some(operation) = self.known.get_mut(&id) {
+            operation.undone = undone.then_some(turn);
+            operation.changed = Some(turn);
+        }
+    }
+
+    /// In no order: what is found among them must not depend on it.
+    fn of(&self, owner: Origin) -> impl Iterator<Item = (&OperationId, &Operation)> {
+        self.known.iter().filter(move |(_, operation)| operation.owner == owner)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> (usize, usize) {
+        (self.known.len(), self.left.len())
+    }
+}
+
+impl Operation {
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+}

@@ -1,0 +1,325 @@
+//! C15: what is acknowledged as durable is there afterwards, and the state is the same.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use mainlane::journal::{Durability, Journal, JournalError, Replaying, Retention, StoreError};
+use mainlane::{
+    Budget, Builder, Class, Effects, Envelope, Event, Left, MainLane, Operation, OperationId, Origin, Phase, Reducer,
+    Tier, Timeline,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::PATIENCE;
+use crate::memory::{Disk, Memory};
+
+const ANNA: Origin = Origin::built_in("user", 1);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Entry {
+    Add(u64),
+    Level { key: u32, value: u64 },
+    Step(u64, Operation),
+    Thorn,
+    Ask(u64),
+}
+
+/// Depends on the order of everything.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Book {
+    pub(crate) chain: u64,
+    pub(crate) count: u64,
+    pub(crate) levels: BTreeMap<u32, u64>,
+}
+
+impl Event for Entry {
+    type Key = u32;
+    type Facets = ();
+
+    fn class(&self) -> Class<u32> {
+        match self {
+            Entry::Level { key, .. } => Class::lossy(*key, Tier::NORMAL),
+            Entry::Add(_) | Entry::Step(..) | Entry::Thorn | Entry::Ask(_) => Class::Critical,
+        }
+    }
+
+    fn operation(&self) -> Option<Operation> {
+        if let Entry::Step(_, operation) = self { Some(*operation) } else { None }
+    }
+}
+
+impl Book {
+    fn link(&mut self, value: u64) {
+        self.chain = self.chain.rotate_left(7).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ value;
+        self.count += 1;
+    }
+}
+
+impl Reducer for Book {
+    type Event = Entry;
+    type Effect = u64;
+
+    fn apply(&mut self, envelope: &Envelope<'_, Entry>, effects: &mut Effects<u64>) {
+        match envelope.event {
+            Entry::Add(value) | Entry::Step(value, _) => self.link(*value),
+            Entry::Level { key, value } => {
+                self.levels.insert(*key, *value);
+                self.link(*value);
+            }
+            Entry::Ask(effect) => {
+                self.link(*effect);
+                effects.push(*effect);
+            }
+            Entry::Thorn => {
+                self.link(1);
+                panic!("a thorn");
+            }
+        }
+        self.link(envelope.stamp.as_u64() ^ envelope.sequence.as_u64());
+    }
+}
+
+fn step(id: u64, sequence: u64, phase: Phase) -> Entry {
+    Entry::Step(id * 100 + sequence, Operation { id: OperationId(id), sequence, phase })
+}
+
+fn whole(id: u64) -> [Entry; 2] {
+    [step(id, 0, Phase::Started), step(id, 1, Phase::Terminal)]
+}
+
+fn journal(disk: &Disk) -> Journal {
+    Journal::store(Memory::open(disk)).schema("book", 1)
+}
+
+fn begin(disk: &Disk, durability: Durability) -> Builder<Book> {
+    let (builder, _) = journal(disk).durability(durability).recover(Book::default()).unwrap();
+    builder
+}
+
+/// Turns until there is nothing left to apply, and the journal is through.
+pub(crate) fn settle(main_lane: &mut MainLane<Book>) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let turn = main_lane.turn(Budget::UNLIMITED).unwrap();
+        match turn.left {
+            Left::Nothing | Left::Ended if turn.events == 0 => return,
+            Left::Journal => main_lane.wait_for_input(deadline),
+            _ => {}
+        }
+        assert!(Instant::now() < deadline);
+    }
+}
+
+const ALL: [Durability; 3] = [Durability::Async, Durability::BeforePublish, Durability::BeforeApply];
+
+#[test]
+fn a_state_is_recovered_as_it_was() {
+    for durability in ALL {
+        let disk = Disk::default();
+        let journal = |disk: &Disk| journal(disk).retention(Retention::All);
+        let mut states = Vec::new();
+        for run in 0..4 {
+            let (builder, recovery) = journal(&disk).durability(durability).recover(Book::default()).unwrap();
+            assert_eq!((recovery.created, recovery.turn), (run == 0, run * 10));
+            if run > 0 {
+                assert_eq!(Some(builder.state()), states.last(), "{durability:?}");
+            }
+            let mut lane = builder.lane("a").open().unwrap();
+            let (mut main_lane, handle) = builder.build().unwrap();
+            assert_eq!(handle.reader().load().turn(), run * 10);
+            for turn in 0..10 {
+                lane.push_batch((0..turn).map(Entry::Add)).unwrap();
+                lane.push(Entry::Level { key: turn as u32 % 3, value: turn }).unwrap();
+                settle(&mut main_lane);
+            }
+            let state = main_lane.state().clone();
+            let report = main_lane.shutdown(PATIENCE);
+            assert!(report.complete, "{report:?}");
+            assert_eq!(
+                report.journal.map(|end| (end.durable, end.applied, end.failure)),
+                Some(((run + 1) * 10, (run + 1) * 10, None))
+            );
+            states.push(state);
+        }
+        let (replayed, report) = journal(&disk)
+            .replay::<Book>(Replaying { verify: true, ..Replaying::default() }, None, &mut |_| true)
+            .unwrap();
+        assert_eq!((Some(&replayed), report.turn, report.different.len()), (states.last(), 40, 0));
+        assert!(report.compared.len() > 1, "{report:?}");
+        let (then, _) = journal(&disk)
+            .replay::<Book>(Replaying { until: Some(20), ..Replaying::default() }, None, &mut |_| true)
+            .unwrap();
+        assert_eq!(then, states[1]);
+    }
+}
+
+#[test]
+fn nothing_is_seen_before_it_is_durable() {
+    for durability in [Durability::BeforePublish, Durability::BeforeApply] {
+        let disk = Disk::default();
+        let builder = begin(&disk, durability);
+        let (effects, ran) = crossbeam_channel::unbounded();
+        let builder = builder.reconciler(move |effect, _: &Book| effects.send(effect).unwrap());
+        let mut lane = builder.lane("a").open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        let (reader, watch) = (handle.reader(), handle.journal().unwrap());
+        disk.hold();
+        lane.push(Entry::Ask(7)).unwrap();
+        for _ in 0..100 {
+            main_lane.turn(Budget::UNLIMITED).unwrap();
+        }
+        assert_eq!(main_lane.state().count > 0, durability == Durability::BeforePublish);
+        assert_eq!((reader.load().count, reader.load().turn(), ran.len(), watch.durable()), (0, 0, 0, 0));
+        lane.push(Entry::Add(1)).unwrap();
+        main_lane.turn(Budget::UNLIMITED).unwrap();
+        disk.release();
+        watch.wait(1, Instant::now() + PATIENCE).unwrap();
+        settle(&mut main_lane);
+        watch.wait(2, Instant::now() + PATIENCE).unwrap();
+        settle(&mut main_lane);
+        assert_eq!((reader.load().count, reader.load().turn(), ran.try_recv()), (4, 2, Ok(7)));
+        assert!(main_lane.shutdown(PATIENCE).complete);
+    }
+}
+
+#[test]
+fn a_journal_that_fails_acknowledges_nothing_more_and_says_so() {
+    for durability in ALL {
+        let disk = Disk::default();
+        let builder = begin(&disk, durability);
+        let mut lane = builder.lane("a").open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        lane.push(Entry::Add(1)).unwrap();
+        settle(&mut main_lane);
+        let watch = handle.journal().unwrap();
+        watch.wait(1, Instant::now() + PATIENCE).unwrap();
+        disk.fail(StoreError::Failed { doing: "writing", reason: "the disk is gone".into() });
+        lane.push(Entry::Add(2)).unwrap();
+        main_lane.turn(Budget::UNLIMITED).unwrap();
+        let refused = watch.wait(2, Instant::now() + PATIENCE).unwrap_err();
+        assert!(refused.to_string().contains("the disk is gone"), "{durability:?}: {refused}");
+        disk.mend();
+        let next = main_lane.turn(Budget::UNLIMITED);
+        match durability {
+            Durability::Async => {
+                lane.push(Entry::Add(3)).unwrap();
+                settle(&mut main_lane);
+                assert_eq!(handle.reader().load().count, 6, "it goes on, and has said that it is not durable");
+            }
+            Durability::BeforePublish | Durability::BeforeApply => {
+                let error = next.expect_err("nothing can be shown any more");
+                assert!(error.to_string().contains("the disk is gone"), "{error}");
+                assert_eq!(handle.reader().load().count, 2);
+            }
+        }
+        assert_eq!(handle.counters().faults.journal_failures, 1);
+        assert_eq!(watch.durable(), 1, "also when the disk is back");
+        let report = main_lane.shutdown(PATIENCE);
+        assert!(!report.complete);
+        assert_eq!(report.journal.map(|end| end.durable), Some(1));
+        drop(main_lane);
+        let (builder, recovery) = journal(&disk).recover(Book::default()).unwrap();
+        assert_eq!((recovery.turn, builder.state().count), (1, 2));
+    }
+}
+
+#[test]
+fn a_full_disk_is_waited_for() {
+    for durability in ALL {
+        let disk = Disk::default();
+        let (builder, _) = journal(&disk).durability(durability).lag(2, 1 << 20).recover(Book::default()).unwrap();
+        let mut lane = builder.lane("a").capacity(4).open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        disk.fail(StoreError::Full { reason: "no space".into() });
+        let mut pushed = 0;
+        let deadline = Instant::now() + PATIENCE;
+        // Until everything stands: lag, ring, and the producer.
+        while lane.push(Entry::Add(pushed)).is_ok() && pushed < 1000 {
+            pushed += 1;
+            while main_lane.turn(Budget::events(1)).unwrap().left == Left::More {}
+            assert!(Instant::now() < deadline);
+        }
+        assert!(pushed < 100, "the lane filled up");
+        crate::domain::until("the journal says that it is full", || handle.counters().faults.journal_full == 1);
+        assert!(handle.counters().journal_waits > 0);
+        disk.mend();
+        settle(&mut main_lane);
+        let report = main_lane.shutdown(PATIENCE);
+        assert!(report.complete, "{report:?}");
+        let (builder, _) = journal(&disk).recover(Book::default()).unwrap();
+        assert_eq!(builder.state().count, 2 * pushed);
+    }
+}
+
+#[test]
+fn the_past_that_was_changed_is_recovered_as_it_was_changed() {
+    for durability in ALL {
+        let disk = Disk::default();
+        let open = || journal(&disk).durability(durability).timeline(Timeline::window(50).checkpoint_every(7));
+        let (builder, _) = open().recover(Book::default()).unwrap();
+        let mut lane = builder.lane("a").origin(ANNA).open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        for id in 0..6 {
+            lane.push_batch(whole(id)).unwrap();
+            lane.push_batch([Entry::Thorn, Entry::Add(id)]).unwrap();
+            settle(&mut main_lane);
+            if id % 2 == 1 {
+                let asked = handle.undo(ANNA);
+                settle(&mut main_lane);
+                assert_eq!(asked.poll().unwrap().unwrap().unwrap().operation, OperationId(id));
+            }
+        }
+        let asked = handle.redo_operation(OperationId(3));
+        settle(&mut main_lane);
+        asked.poll().unwrap().unwrap().unwrap();
+        let state = main_lane.state().clone();
+        assert_eq!(handle.take_quarantined().len(), 6);
+        assert!(main_lane.shutdown(PATIENCE).complete);
+        drop(main_lane);
+
+        let (builder, recovery) = open().recover(Book::default()).unwrap();
+        assert_eq!((builder.state(), recovery.turn, recovery.quarantined.len()), (&state, 10, 0), "{durability:?}");
+        let (mut main_lane, handle) = builder.build().unwrap();
+        assert_eq!(handle.operation(), OperationId(6), "numbers go on where they were");
+        let asked = handle.redo_operation(OperationId(5));
+        settle(&mut main_lane);
+        asked.poll().unwrap().unwrap().expect("undone before, and redone after");
+        let asked = handle.undo_operation(OperationId(0));
+        settle(&mut main_lane);
+        asked.poll().unwrap().unwrap().expect("the window is as it was");
+        assert!(main_lane.shutdown(PATIENCE).complete);
+        drop(main_lane);
+        let verify = Replaying { verify: true, ..Replaying::default() };
+        let (_, report) = open().replay::<Book>(verify, None, &mut |_| true).unwrap();
+        assert_eq!((report.different.len(), report.turn, report.quarantined.len()), (0, 12, 6));
+    }
+}
+
+#[test]
+fn damage_is_an_error_with_its_turn() {
+    let disk = Disk::default();
+    let builder = begin(&disk, Durability::Async);
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, _) = builder.build().unwrap();
+    for turn in 1..=9 {
+        lane.push(Entry::Add(turn)).unwrap();
+        settle(&mut main_lane);
+    }
+    main_lane.shutdown(PATIENCE);
+    drop(main_lane);
+    // The newest checkpoint is damaged: the one before it is taken, and that is said.
+    disk.edit(|rows| rows.checkpoints.last_mut().unwrap().payload[0] ^= 1);
+    let (builder, recovery) = journal(&disk).recover(Book::default()).unwrap();
+    assert_eq!((recovery.turn, recovery.checkpoint, recovery.damaged_checkpoints.len()), (9, 0, 1));
+    drop(builder);
+    disk.edit(|rows| rows.records[4].payload[3] ^= 1);
+    let error = journal(&disk).recover(Book::default()).unwrap_err();
+    assert!(matches!(error, JournalError::Damaged { turn: 5, .. }), "{error}");
+    disk.edit(|rows| drop(rows.records.remove(4)));
+    let error = journal(&disk).recover(Book::default()).unwrap_err();
+    assert_eq!(error, JournalError::Missing { first: 5, last: 5 });
+    let error = journal(&disk).schema("other", 1).recover(Book::default()).unwrap_err();
+    assert!(matches!(error, JournalError::OtherSchema { .. }), "{error}");
+    let error = journal(&disk).schema("book", 0).recover(Book::default()).unwrap_err();
+    assert!(matches!(error, JournalError::Version { .. }), "{error}");
+}

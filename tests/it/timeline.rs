@@ -1,0 +1,284 @@
+//! C13 and C15 in memory: undo and redo, quarantine, a look back, the check of determinism.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use mainlane::{
+    Asked, Budget, Class, Diagnostic, Drive, Effects, Envelope, Event, Handle, Left, MainLane, Operation, OperationId,
+    Origin, Phase, Pipeline, Reducer, RewindError, RewindKind, Tier, Timeline, TimelineError, TurnError,
+};
+
+use crate::domain::{PATIENCE, drain, settled};
+
+const ANNA: Origin = Origin::built_in("user", 1);
+const BEN: Origin = Origin::built_in("user", 2);
+
+/// A page that people write on.
+#[derive(Clone, Debug, PartialEq)]
+enum Edit {
+    /// Appends to a line: where it ends up depends on what was there before.
+    Write { line: u32, text: char, operation: Operation },
+    /// Needs the line to be there.
+    Shout { line: u32 },
+    /// Always panics.
+    Thorn(u32),
+    /// Reads a clock, in a manner of speaking.
+    Lucky,
+    /// Goes through a hash map.
+    Shuffle,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
+struct Page {
+    lines: BTreeMap<u32, String>,
+    order: Vec<u64>,
+}
+
+impl Event for Edit {
+    type Key = ();
+    type Facets = ();
+
+    fn class(&self) -> Class<()> {
+        match self {
+            Edit::Lucky => Class::lossy((), Tier::NORMAL),
+            _ => Class::Critical,
+        }
+    }
+
+    fn operation(&self) -> Option<Operation> {
+        if let Edit::Write { operation, .. } = self { Some(*operation) } else { None }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Edit::Write { .. } => "write",
+            Edit::Shout { .. } => "shout",
+            Edit::Thorn(_) => "thorn",
+            Edit::Lucky => "lucky",
+            Edit::Shuffle => "shuffle",
+        }
+    }
+}
+
+static CLOCK: AtomicU64 = AtomicU64::new(0);
+
+impl Reducer for Page {
+    type Event = Edit;
+    type Effect = u32;
+
+    fn apply(&mut self, envelope: &Envelope<'_, Edit>, effects: &mut Effects<u32>) {
+        match envelope.event {
+            Edit::Write { line, text, .. } => {
+                self.lines.entry(*line).or_default().push(*text);
+                effects.push(*line);
+            }
+            Edit::Shout { line } => {
+                let line = self.lines.get_mut(line).expect("the line is there");
+                *line = line.to_uppercase();
+            }
+            Edit::Thorn(line) => {
+                // Half-done, and effects asked for.
+                self.lines.insert(*line, "torn".to_owned());
+                effects.push(99);
+                panic!("a thorn");
+            }
+            Edit::Lucky => self.order.push(CLOCK.fetch_add(1, Ordering::Relaxed)),
+            Edit::Shuffle => {
+                let numbers: HashMap<u64, ()> = (0..64).map(|number| (number, ())).collect();
+                self.order = numbers.into_keys().collect();
+            }
+        }
+    }
+}
+
+fn whole(id: u64, line: u32, text: char) -> [Edit; 2] {
+    let part =
+        |sequence, phase| Edit::Write { line, text, operation: Operation { id: OperationId(id), sequence, phase } };
+    [part(0, Phase::Started), part(1, Phase::Terminal)]
+}
+
+fn answer<T>(main_lane: &mut MainLane<Page>, asked: Asked<T>) -> T {
+    drain(main_lane);
+    asked.poll().ok().flatten().expect("the main lane has answered")
+}
+
+fn page(handle: &Handle<Page>) -> Vec<String> {
+    handle.reader().load().lines.values().cloned().collect()
+}
+
+#[test]
+fn what_one_undoes_is_gone_and_what_others_did_later_stays() {
+    let builder = Pipeline::builder(Page::default()).timeline(Timeline::window(1000));
+    let mut anna = builder.lane("anna").origin(ANNA).open().unwrap();
+    let mut ben = builder.lane("ben").origin(BEN).open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    anna.push_batch(whole(1, 0, 'a')).unwrap();
+    drain(&mut main_lane);
+    ben.push_batch(whole(2, 0, 'b')).unwrap();
+    drain(&mut main_lane);
+    anna.push_batch(whole(3, 0, 'c')).unwrap();
+    drain(&mut main_lane);
+    ben.push(Edit::Shout { line: 0 }).unwrap();
+    drain(&mut main_lane);
+    assert_eq!(page(&handle), ["AABBCC"]);
+
+    let rewind = answer(&mut main_lane, handle.undo(ANNA)).unwrap();
+    assert_eq!((rewind.kind, rewind.operation, rewind.turn), (RewindKind::Undo, OperationId(3), 5));
+    assert_eq!((rewind.reaches, rewind.events), (3, 2));
+    assert_eq!(page(&handle), ["AABB"], "published, and Ben's shout stands");
+    assert_eq!(handle.reader().load().turn(), 5);
+    answer(&mut main_lane, handle.undo(ANNA)).unwrap();
+    assert_eq!(page(&handle), ["BB"]);
+    let nothing = RewindError::Nothing { kind: RewindKind::Undo, origin: ANNA };
+    assert_eq!(answer(&mut main_lane, handle.undo(ANNA)), Err(nothing));
+
+    assert_eq!(answer(&mut main_lane, handle.redo(ANNA)).unwrap().operation, OperationId(1));
+    assert_eq!(page(&handle), ["AABB"], "where it stood");
+    answer(&mut main_lane, handle.redo_operation(OperationId(3))).unwrap();
+    assert_eq!(page(&handle), ["AABBCC"]);
+
+    // As it was, undone later or not.
+    let then: Vec<_> = (0..=8).map(|turn| answer(&mut main_lane, handle.state_at(turn)).unwrap()).collect();
+    let lines: Vec<_> = then.iter().map(|page| page.lines.values().next().cloned().unwrap_or_default()).collect();
+    assert_eq!(lines, ["", "aa", "aabb", "aabbcc", "AABBCC", "AABB", "BB", "AABB", "AABBCC"]);
+    let not_yet = answer(&mut main_lane, handle.state_at(9));
+    assert_eq!(not_yet, Err(TimelineError::NotYet { newest: 8 }));
+
+    let counters = settled(&handle);
+    assert_eq!((counters.faults.rewinds, counters.turns), (4, 8));
+    assert_eq!(counters.effects_unhandled, 6, "of six events; none was asked for again");
+    assert_eq!(handle.diagnostics().drain().filter(|note| matches!(note, Diagnostic::Rewound(_))).count(), 4);
+}
+
+#[test]
+fn an_event_on_which_the_reducer_panics_is_set_aside_and_the_rest_is_applied() {
+    let builder = Pipeline::builder(Page::default()).timeline(Timeline::window(8).checkpoint_every(3));
+    let mut lane = builder.lane("anna").origin(ANNA).capacity(1024).open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    let (mut expected, mut thorns) = (String::new(), 0);
+    for round in 0..20_u64 {
+        let mut batch = Vec::new();
+        for number in 0..10 {
+            if (round + number) % 4 == 0 {
+                batch.push(Edit::Thorn(0));
+                thorns += 1;
+            } else {
+                batch.extend(whole(round * 10 + number, 0, 'a'));
+                expected.push_str("aa");
+            }
+        }
+        lane.push_batch(batch).unwrap();
+        main_lane.turn(Budget::UNLIMITED).unwrap();
+    }
+    assert_eq!(page(&handle), [expected], "nothing half-done is left, and nothing is missing");
+    let counters = settled(&handle);
+    assert_eq!((counters.faults.quarantined, counters.events.refused), (thorns, thorns));
+    assert_eq!(counters.effects_unhandled, counters.events.applied, "none of the thorns'");
+    let aside = handle.take_quarantined();
+    assert_eq!(aside.len() as u64, thorns);
+    let first = &aside[0];
+    assert_eq!((&first.event, &*first.lane_name, first.message.as_str()), (&Edit::Thorn(0), "anna", "a thorn"));
+    assert_eq!((first.turn, first.sequence.as_u64(), first.origin, first.parts), (1, 0, ANNA, 1));
+    assert!(first.stamp.as_u64() > 0);
+    assert!(handle.take_quarantined().is_empty(), "taken once");
+}
+
+#[test]
+fn without_a_timeline_it_stops_the_main_lane_as_ever() {
+    let builder = Pipeline::builder(Page::default()).check_determinism();
+    let mut lane = builder.lane("anna").open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    lane.push_batch(whole(1, 0, 'a').into_iter().chain([Edit::Thorn(1), Edit::Shout { line: 0 }])).unwrap();
+    let Err(TurnError::ReducerPanicked(poison)) = main_lane.turn(Budget::UNLIMITED) else { panic!("no error") };
+    assert_eq!((poison.event, poison.sequence.as_u64()), (Edit::Thorn(1), 2));
+    let events = handle.counters().events;
+    assert!(events.balanced(), "{events:?}");
+    assert_eq!((events.applied, events.refused, events.in_flight), (2, 1, 1));
+    assert_eq!(handle.undo(ANNA).poll().unwrap(), None, "the pipeline has ended");
+}
+
+#[test]
+fn a_change_without_which_a_later_event_does_not_stand_is_not_made() {
+    let builder = Pipeline::builder(Page::default()).timeline(Timeline::default());
+    let mut anna = builder.lane("anna").origin(ANNA).open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    anna.push_batch(whole(1, 7, 'a').into_iter().chain([Edit::Shout { line: 7 }])).unwrap();
+    drain(&mut main_lane);
+    let Err(RewindError::Panicked { operation, kind: "shout", .. }) = answer(&mut main_lane, handle.undo(ANNA)) else {
+        panic!("it was undone");
+    };
+    assert_eq!((operation, page(&handle)), (OperationId(1), vec!["AA".to_owned()]));
+    assert_eq!(main_lane.turn(Budget::UNLIMITED).unwrap().number, 1, "and it was no turn");
+}
+
+#[test]
+fn a_pipeline_without_a_past_says_so() {
+    let (mut main_lane, handle) = Pipeline::builder(Page::default()).build().unwrap();
+    assert_eq!(answer(&mut main_lane, handle.undo(ANNA)), Err(RewindError::NoTimeline));
+    assert_eq!(answer(&mut main_lane, handle.state_at(0)), Err(TimelineError::NoTimeline));
+}
+
+#[test]
+fn a_main_lane_on_a_thread_of_its_own_wakes_up_for_what_is_asked() {
+    let builder = Pipeline::builder(Page::default()).timeline(Timeline::default());
+    let mut anna = builder.lane("anna").origin(ANNA).open().unwrap();
+    let (main_lane, handle) = builder.build().unwrap();
+    let mut running = main_lane.spawn(Drive::new()).unwrap();
+    anna.push_batch(whole(1, 0, 'a')).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let mut reader = handle.reader();
+    while reader.wait_changed(deadline).expect("it is published").lines.is_empty() {}
+    assert_eq!(handle.undo(ANNA).wait(deadline).expect("it is answered").unwrap().operation, OperationId(1));
+    while !reader.wait_changed(deadline).expect("it is published").lines.is_empty() {}
+    assert!(running.shutdown(PATIENCE).complete);
+    assert_eq!(handle.redo(ANNA).wait(deadline), None);
+}
+
+/// What the check says of a batch of these events.
+fn suspects(events: Vec<Edit>) -> Vec<Option<&'static str>> {
+    let builder = Pipeline::builder(Page::default()).check_determinism();
+    let mut lane = builder.lane("anna").open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    for event in events {
+        lane.push(event).unwrap();
+    }
+    drain(&mut main_lane);
+    let found: Vec<_> = handle
+        .diagnostics()
+        .drain()
+        .filter_map(|note| if let Diagnostic::Nondeterministic { kind, .. } = note { Some(kind) } else { None })
+        .collect();
+    assert_eq!(settled(&handle).faults.nondeterministic, found.len() as u64);
+    found
+}
+
+#[test]
+fn a_reducer_that_depends_on_more_than_state_and_events_is_found_out() {
+    let [one, two] = whole(1, 0, 'a');
+    let line = Edit::Shout { line: 0 };
+    assert_eq!(suspects(vec![one.clone(), two.clone(), line.clone()]), []);
+    assert_eq!(suspects(vec![one.clone(), Edit::Lucky, two.clone()]), [Some("lucky")]);
+    assert_eq!(suspects(vec![one, line, Edit::Shuffle, two]), [Some("shuffle")]);
+}
+
+#[test]
+fn a_batch_that_a_budget_cuts_in_pieces_is_as_many_turns() {
+    let builder = Pipeline::builder(Page::default()).timeline(Timeline::window(100).checkpoint_every(4));
+    let mut anna = builder.lane("anna").origin(ANNA).open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    for id in 0..10 {
+        anna.push_batch(whole(id, 0, 'a')).unwrap();
+    }
+    let mut turns = Vec::new();
+    loop {
+        let turn = main_lane.turn(Budget::events(3)).unwrap();
+        turns.push(turn.events);
+        if turn.left != Left::More {
+            break;
+        }
+    }
+    assert_eq!(turns, [3, 3, 3, 3, 3, 3, 2]);
+    let then = answer(&mut main_lane, handle.state_at(3)).unwrap();
+    assert_eq!(then.lines[&0].len(), 9);
+}
