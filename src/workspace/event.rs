@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::origin::Name;
 use crate::{Authority, Facets, Fill, Operation, Tags};
 
 /// The owner of the data model: panes, worktrees, readings, services, plug-ins.
@@ -15,10 +16,12 @@ pub const LAYOUT: Authority = Authority::new(2, "layout");
 
 /// Identifies a pane within a pipeline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub struct PaneId(pub u64);
 
 /// Identifies a worktree, a watched folder, within a pipeline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub struct WorktreeId(pub u64);
 
 impl fmt::Display for PaneId {
@@ -35,6 +38,7 @@ impl fmt::Display for WorktreeId {
 
 /// Everything that can happen in a workspace.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub enum WorkspaceEvent {
     /// Built in: a command on a pseudo-terminal.
     Pane(PaneEvent),
@@ -55,6 +59,7 @@ pub enum WorkspaceEvent {
 /// `Started`, `Output` and `Exited` are the three phases of one operation, the run of the command; their sequence
 /// numbers rise by one from event to event.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub enum PaneEvent {
     /// The command was started.
     Started {
@@ -63,6 +68,7 @@ pub enum PaneEvent {
         /// The command, as it was given to the shell.
         command: Arc<str>,
         /// The folder it was started in, when one was asked for.
+        #[cfg_attr(feature = "journal", serde(with = "super::encode::optional_path"))]
         folder: Option<Arc<Path>>,
         /// The run, its first phase.
         operation: Operation,
@@ -92,6 +98,7 @@ pub enum PaneEvent {
         /// Which pane.
         pane: PaneId,
         /// The folder, on this host.
+        #[cfg_attr(feature = "journal", serde(with = "super::encode::path"))]
         folder: Arc<Path>,
     },
     /// The bell rang. Lossy; unread bells of a pane add up.
@@ -131,6 +138,7 @@ pub enum PaneEvent {
 
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub enum Exit {
     /// By itself, with this exit code.
     Code(i32),
@@ -169,12 +177,14 @@ impl fmt::Display for Exit {
 
 /// What happens in a worktree. All paths but that of `Opened` are relative to the worktree's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub enum WorktreeEvent {
     /// The folder is being watched.
     Opened {
         /// Which worktree.
         worktree: WorktreeId,
         /// The folder, absolute, symbolic links resolved.
+        #[cfg_attr(feature = "journal", serde(with = "super::encode::path"))]
         path: Arc<Path>,
         /// How many entries were there already.
         entries: u64,
@@ -184,6 +194,7 @@ pub enum WorktreeEvent {
         /// Which worktree.
         worktree: WorktreeId,
         /// Which entry.
+        #[cfg_attr(feature = "journal", serde(with = "super::encode::path"))]
         path: Arc<Path>,
         /// What it is.
         kind: EntryKind,
@@ -193,6 +204,7 @@ pub enum WorktreeEvent {
         /// Which worktree.
         worktree: WorktreeId,
         /// Which entry.
+        #[cfg_attr(feature = "journal", serde(with = "super::encode::path"))]
         path: Arc<Path>,
     },
     /// An entry has a new name. A folder takes everything below it along, without further events.
@@ -203,8 +215,10 @@ pub enum WorktreeEvent {
         /// Which worktree.
         worktree: WorktreeId,
         /// The name it had.
+        #[cfg_attr(feature = "journal", serde(with = "super::encode::path"))]
         from: Arc<Path>,
         /// The name it has.
+        #[cfg_attr(feature = "journal", serde(with = "super::encode::path"))]
         to: Arc<Path>,
         /// How many entries had that name, or lay below it, and are gone with it.
         replaced: u64,
@@ -214,6 +228,7 @@ pub enum WorktreeEvent {
         /// Which worktree.
         worktree: WorktreeId,
         /// Which entry.
+        #[cfg_attr(feature = "journal", serde(with = "super::encode::path"))]
         path: Arc<Path>,
         /// How many times the operating system said so.
         changes: u64,
@@ -248,6 +263,7 @@ pub enum WorktreeEvent {
         /// Which worktree.
         worktree: WorktreeId,
         /// Which folder.
+        #[cfg_attr(feature = "journal", serde(with = "super::encode::path"))]
         path: Arc<Path>,
         /// What the operating system said.
         reason: Arc<str>,
@@ -256,6 +272,7 @@ pub enum WorktreeEvent {
 
 /// What an entry of a worktree is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub enum EntryKind {
     /// A folder.
     Folder,
@@ -265,6 +282,7 @@ pub enum EntryKind {
 
 /// Why a worktree may differ from the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub enum Divergence {
     /// Changes came faster than they were taken in, and the source's queue was full.
     QueueFull {
@@ -298,6 +316,7 @@ impl fmt::Display for Divergence {
 
 /// A reading of the machine. Lossy: the newest one of its kind stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub enum SystemEvent {
     /// Memory, in bytes.
     Memory {
@@ -326,6 +345,7 @@ pub enum SystemEvent {
 
 /// What changes on screen. All critical: these are the user's own doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub enum LayoutEvent {
     /// The focus moved.
     Focused {
@@ -348,11 +368,13 @@ pub enum LayoutEvent {
 
 /// What a service says, through an interface that has a type of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub enum ServiceEvent {
     /// Version control of a worktree. Lossy: the newest status of a provider stands.
     VersionControl {
         /// Who says so, as `git`.
-        provider: &'static str,
+        #[cfg_attr(feature = "journal", serde(deserialize_with = "crate::journal::names::deserialize"))]
+        provider: Name,
         /// About which worktree.
         worktree: WorktreeId,
         /// What it says.
@@ -362,6 +384,7 @@ pub enum ServiceEvent {
 
 /// The status of a worktree under version control.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub struct VersionStatus {
     /// The branch; `None` when no branch is checked out.
     pub branch: Option<Arc<str>>,
@@ -371,12 +394,16 @@ pub struct VersionStatus {
 
 /// What a plug-in says, in its own words. Critical, since nobody here knows which of them may be lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub struct PlugInEvent {
     /// Which plug-in.
-    pub plugin: &'static str,
+    #[cfg_attr(feature = "journal", serde(deserialize_with = "crate::journal::names::deserialize"))]
+    pub plugin: Name,
     /// The name of the schema that the payload follows.
-    pub schema: &'static str,
+    #[cfg_attr(feature = "journal", serde(deserialize_with = "crate::journal::names::deserialize"))]
+    pub schema: Name,
     /// The payload.
+    #[cfg_attr(feature = "journal", serde(with = "super::encode::bytes"))]
     pub payload: Box<[u8]>,
 }
 
@@ -408,10 +435,12 @@ pub enum Reading {
 
 /// The context that travels with every event of a workspace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub struct WorkspaceFacets {
     /// The project it belongs to.
     pub project: Option<Arc<str>>,
     /// The folder it happened in.
+    #[cfg_attr(feature = "journal", serde(with = "super::encode::optional_path"))]
     pub folder: Option<Arc<Path>>,
     /// Labels.
     pub tags: Tags,

@@ -40,6 +40,9 @@ mod system;
 
 mod state;
 
+#[cfg(feature = "journal")]
+mod encode;
+
 #[cfg(test)]
 mod mirror_twin;
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::{Authority, Effects, Envelope, Origin, Reducer};
 
 /// The state of a workspace.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub struct Workspace {
     /// What there is.
     pub model: Model,
@@ -39,25 +40,32 @@ pub enum WorkspaceEffect {
 
 /// The data of a workspace; owned by [`MODEL`].
 #[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub struct Model {
     /// The panes, those that have ended included.
+    #[cfg_attr(feature = "journal", serde(with = "super::encode::map"))]
     pub panes: OrdMap<PaneId, Arc<Pane>>,
     /// The watched folders.
+    #[cfg_attr(feature = "journal", serde(with = "super::encode::map"))]
     pub worktrees: OrdMap<WorktreeId, Arc<Worktree>>,
     /// The newest readings of the machine.
     pub machine: Machine,
     /// The newest status of each worktree under version control, by provider.
+    #[cfg_attr(feature = "journal", serde(with = "super::encode::map"))]
     pub version_control: OrdMap<(WorktreeId, &'static str), VersionStatus>,
     /// What was heard from each plug-in, by plug-in and schema.
+    #[cfg_attr(feature = "journal", serde(with = "super::encode::map"))]
     pub plug_ins: OrdMap<(&'static str, &'static str), PlugInTally>,
 }
 
 /// What is on screen; owned by [`LAYOUT`].
 #[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub struct Layout {
     /// The pane that has the focus.
     pub focused: Option<PaneId>,
     /// The panes on screen.
+    #[cfg_attr(feature = "journal", serde(with = "super::encode::set"))]
     pub visible: OrdSet<PaneId>,
     /// The pane that fills the screen.
     pub zoomed: Option<PaneId>,
@@ -65,6 +73,7 @@ pub struct Layout {
 
 /// A pane.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub struct Pane {
     /// The command it runs.
     pub command: Arc<str>,
@@ -92,6 +101,7 @@ pub struct Pane {
 
 /// Whether a pane's command still runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub enum PaneState {
     /// It runs.
     #[default]
@@ -102,6 +112,7 @@ pub enum PaneState {
 
 /// What a shell inside a pane says it is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub enum PaneActivity {
     /// Nothing was said; most programs do not.
     #[default]
@@ -114,8 +125,10 @@ pub enum PaneActivity {
 
 /// A watched folder.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub struct Worktree {
     /// Where it is, absolute; `None` until it is opened.
+    #[cfg_attr(feature = "journal", serde(with = "super::encode::optional_path"))]
     pub path: Option<Arc<Path>>,
     /// How many changes of each sort there were since it is watched.
     pub counts: WorktreeCounts,
@@ -139,6 +152,7 @@ pub struct Worktree {
 
 /// How many changes of each sort there were in a worktree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub struct WorktreeCounts {
     /// Entries that are new.
     pub created: u64,
@@ -152,6 +166,7 @@ pub struct WorktreeCounts {
 
 /// Whether what is known of a worktree is what is on the disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub enum Mirror {
     /// As far as the operating system has told.
     #[default]
@@ -170,6 +185,7 @@ pub enum Mirror {
 
 /// The newest readings of the machine; zero until the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub struct Machine {
     /// What this process holds in memory, in bytes.
     pub process_rss: u64,
@@ -185,6 +201,7 @@ pub struct Machine {
 
 /// What was heard from a plug-in. The payload itself is for whoever knows its schema.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub struct PlugInTally {
     /// How many events.
     pub events: u64,

@@ -1,13 +1,18 @@
 //! Drives sources and the state in tests, without the rest of the engine.
 
 use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::event::WorkspaceEvent;
+use super::event::{
+    Divergence, EntryKind, Exit, LayoutEvent, PaneEvent, PaneId, PlugInEvent, Reading, ServiceEvent, SystemEvent,
+    VersionStatus, WorkspaceEvent, WorkspaceKey, WorktreeEvent, WorktreeId,
+};
 use super::state::{Workspace, WorkspaceEffect};
 use crate::clock::Stamp;
 use crate::event::{LaneId, Sequence};
-use crate::{Effects, Envelope, Event, Outlet, Pipeline, Polled, Reducer, Source};
+use crate::{Effects, Envelope, Event, Operation, OperationId, Outlet, Phase, Pipeline, Polled, Reducer, Source};
 
 /// How long a test waits for something that must happen, before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -103,5 +108,78 @@ pub(super) fn apply_all(state: &mut Workspace, events: &[WorkspaceEvent]) -> Eff
         assert_eq!(effects.misrouted_to, None, "misrouted: {event:?}");
         all.pending.extend(effects.pending);
     }
+    all
+}
+
+pub(super) const PANE: PaneId = PaneId(7);
+pub(super) const WORKTREE: WorktreeId = WorktreeId(9);
+pub(super) const RUN: Operation = Operation { id: OperationId(3), sequence: 4, phase: Phase::Progress };
+
+/// One event of every sort, its kind, and its key if it is lossy.
+pub(super) fn every_sort() -> Vec<(WorkspaceEvent, &'static str, Option<WorkspaceKey>)> {
+    let (pane, worktree, operation, changes) = (PANE, WORKTREE, RUN, 1);
+    let (path, folder, text): (Arc<Path>, Arc<Path>, Arc<str>) =
+        (Path::new("a").into(), Path::new("/srv").into(), "text".into());
+    let (created, removed, entries, kind) = (0, 0, 0, EntryKind::File);
+    let panes = [
+        (PaneEvent::Started { pane, command: text.clone(), folder: None, operation }, "pane.started", None),
+        (
+            PaneEvent::Output { pane, bytes: 1, lines: 1, last_line: text.clone(), operation },
+            "pane.output",
+            Some(WorkspaceKey::PaneOutput(pane)),
+        ),
+        (PaneEvent::Title { pane, title: text.clone() }, "pane.title", None),
+        (PaneEvent::WorkingDirectory { pane, folder: folder.clone() }, "pane.working-directory", None),
+        (PaneEvent::Bell { pane, count: 1 }, "pane.bell", Some(WorkspaceKey::PaneBell(pane))),
+        (PaneEvent::PromptStarted { pane }, "pane.prompt-started", None),
+        (PaneEvent::CommandStarted { pane }, "pane.command-started", None),
+        (PaneEvent::CommandFinished { pane, exit_code: None }, "pane.command-finished", None),
+        (PaneEvent::Exited { pane, exit: Exit::Code(0), operation }, "pane.exited", None),
+    ];
+    let worktrees = [
+        (WorktreeEvent::Opened { worktree, path: folder, entries }, "worktree.opened", None),
+        (WorktreeEvent::Created { worktree, path: path.clone(), kind }, "worktree.created", None),
+        (WorktreeEvent::Removed { worktree, path: path.clone() }, "worktree.removed", None),
+        (
+            WorktreeEvent::Renamed { worktree, from: path.clone(), to: path.clone(), replaced: 0 },
+            "worktree.renamed",
+            None,
+        ),
+        (
+            WorktreeEvent::Modified { worktree, path: path.clone(), changes },
+            "worktree.modified",
+            Some(WorkspaceKey::PathModified(worktree, path.clone())),
+        ),
+        (WorktreeEvent::Diverged { worktree, reason: Divergence::RootMissing }, "worktree.diverged", None),
+        (WorktreeEvent::Reconciled { worktree, created, removed }, "worktree.reconciled", None),
+        (WorktreeEvent::Audited { worktree, in_sync: true, entries }, "worktree.audited", None),
+        (WorktreeEvent::Unreadable { worktree, path, reason: text }, "worktree.unreadable", None),
+    ];
+    let systems = [
+        (SystemEvent::Memory { process_rss: 1, machine_used: 2, machine_total: 3 }, "system.memory", Reading::Memory),
+        (SystemEvent::Load { one: 1.0, five: 2.0, fifteen: 3.0 }, "system.load", Reading::Load),
+        (SystemEvent::Processor { process_percent: 1.0 }, "system.processor", Reading::Processor),
+    ];
+    let layouts = [
+        (LayoutEvent::Focused { pane: Some(pane) }, "layout.focused"),
+        (LayoutEvent::Visible { pane, visible: true }, "layout.visible"),
+        (LayoutEvent::Zoomed { pane: Some(pane) }, "layout.zoomed"),
+    ];
+    let status = ServiceEvent::VersionControl { provider: "git", worktree, status: VersionStatus::default() };
+    let mood = PlugInEvent { plugin: "mood", schema: "mood/1", payload: Box::default() };
+    let mut all = vec![
+        (
+            WorkspaceEvent::Service(status),
+            "service.version-control",
+            Some(WorkspaceKey::VersionControl("git", worktree)),
+        ),
+        (WorkspaceEvent::PlugIn(mood), "plug-in", None),
+    ];
+    all.extend(panes.map(|(event, kind, key)| (WorkspaceEvent::Pane(event), kind, key)));
+    all.extend(worktrees.map(|(event, kind, key)| (WorkspaceEvent::Worktree(event), kind, key)));
+    all.extend(
+        systems.map(|(event, kind, key)| (WorkspaceEvent::System(event), kind, Some(WorkspaceKey::System(key)))),
+    );
+    all.extend(layouts.map(|(event, kind)| (WorkspaceEvent::Layout(event), kind, None)));
     all
 }

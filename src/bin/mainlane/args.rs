@@ -45,7 +45,7 @@ pub(crate) struct BurstArgs {
     #[arg(long, value_name = "N", default_value_t = 500_000)]
     pub(crate) events: u64,
 
-    /// How long a slice takes in W15, W16, W20 and W21, such as `50ms`; by default each has its own.
+    /// How long a slice takes in W15, W16, W20, W21 and W22, such as `50ms`; by default each has its own.
     #[arg(long, value_name = "DURATION", value_parser = some_time)]
     pub(crate) slice: Option<Duration>,
 
@@ -60,6 +60,10 @@ pub(crate) struct BurstArgs {
     /// Writes a page with charts as well: one file, to be opened in a browser.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+
+    /// Where W22 has its files while it runs; by default where the system has its temporary files.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 /// A duration that is not zero.

@@ -23,7 +23,30 @@ mod event {
     //! What the files below know of events.
 
     pub(crate) use mainlane::workspace::EntryKind;
-    pub(crate) use mainlane::{Coalesced, Operation, OperationId, Phase, Tier};
+    pub(crate) use mainlane::{Coalesced, Event, Operation, OperationId, Phase, Tier};
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct LaneId(pub(crate) u32);
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct Sequence(pub(crate) u64);
+}
+
+mod origin {
+    //! What the files below know of origins.
+
+    pub(crate) use mainlane::Origin;
+}
+
+#[path = "../../../src/journal"]
+#[allow(dead_code, unreachable_pub, reason = "the whole files are compiled, the targets use a part of them")]
+mod journal {
+    pub(crate) mod batch;
+    mod bytes;
+    pub(crate) mod names;
+    pub(crate) mod record;
+    pub(crate) mod store;
+    pub(crate) mod torn;
 }
 
 #[path = "../../../src/lane"]
@@ -40,6 +63,31 @@ mod lane {
 #[allow(dead_code, reason = "the whole file is compiled, the target uses a part of it")]
 mod main_lane {
     pub(crate) mod operations;
+
+    pub(crate) mod entry {
+        //! What an entry is to those that write and read it.
+
+        use mainlane::{Event, Origin};
+
+        use crate::clock::Stamp;
+        use crate::event::{LaneId, Sequence};
+
+        pub(crate) struct Entry<E: Event> {
+            pub(crate) stamp: Stamp,
+            pub(crate) lane: LaneId,
+            pub(crate) sequence: Sequence,
+            pub(crate) lane_origin: Origin,
+            pub(crate) parts: u32,
+            pub(crate) facets: E::Facets,
+            pub(crate) event: E,
+        }
+    }
+
+    pub(crate) mod reduce {
+        //! What a reducer is to those that read its state.
+
+        pub(crate) use mainlane::Reducer;
+    }
 }
 
 #[path = "../../../src/sync"]

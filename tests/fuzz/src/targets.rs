@@ -6,6 +6,7 @@ mod command;
 mod mirror;
 mod operations;
 mod pipeline;
+mod record;
 mod ring;
 mod terminal;
 mod translate;
@@ -29,6 +30,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "worktree", check: worktree::check },
     Target { name: "arguments", check: arguments::check },
     Target { name: "command", check: command::check },
+    Target { name: "record", check: record::check },
     // What the engine does with it, one thread at a time.
     Target { name: "ring", check: ring::check },
     Target { name: "coalesce", check: coalesce::check },

@@ -30,6 +30,9 @@ const SPSC: &str = "src/sync/spsc.rs";
 const COALESCE: &str = "src/lane/coalesce.rs";
 const TABLE: &str = "src/lane/table.rs";
 const OPERATIONS: &str = "src/main_lane/operations.rs";
+const BATCH: &str = "src/journal/batch.rs";
+const BYTES: &str = "src/journal/bytes.rs";
+const TORN: &str = "src/journal/torn.rs";
 
 #[rustfmt::skip]
 const CONTROLS: &[Control] = &[
@@ -66,6 +69,14 @@ const CONTROLS: &[Control] = &[
     Control { target: "coalesce", file: TABLE, place: "self.held.extract_if(.., |value| value.key < bound.0)", bug: "self.held.extract_if(.., |_| true)" },
     Control { target: "coalesce", file: TABLE, place: "is_named && self.table.first.key.load(Relaxed) < bound.0", bug: "is_named" },
     Control { target: "operations", file: OPERATIONS, place: "if sequence <= self.last ||", bug: "if sequence < self.last ||" },
+    Control { target: "record", file: BATCH, place: "min(payload.len() / ENTRY_BYTES_MIN)", bug: "max(1 << 16)" },
+    Control { target: "record", file: BATCH, place: "self.before = stamp;", bug: "self.before = self.before.max(stamp);" },
+    Control { target: "record", file: BATCH, place: "== Some(&(lane, origin))", bug: ".is_some_and(|known| known.0 == lane)" },
+    Control { target: "record", file: BYTES, place: "filter(|length| *length <= self.0.len())", bug: "filter(|_| true)" },
+    Control { target: "record", file: BYTES, place: "part << (7 * place) >> (7 * place) != part", bug: "place > 99" },
+    Control { target: "record", file: TORN, place: "*salts == self.salts[..salts.len()] || is_next", bug: "*salts == self.salts[..salts.len()]" },
+    Control { target: "record", file: TORN, place: "self.tail.goes_on |= self.tail.commits > 0;", bug: "" },
+    Control { target: "record", file: TORN, place: "self.is_valid = is_next && number(frame, 0) > 0;", bug: "self.is_valid = is_next;" },
     Control { target: "pipeline", file: "src/main_lane/merge.rs", place: "if first.lane < second.lane {", bug: "if first.lane != second.lane {" },
     Control { target: "pipeline", file: "src/main_lane/apply.rs", place: "self.operations.applied(operation, find);", bug: "let _ = find;" },
     Control { target: "workspace", file: "src/workspace/class.rs", place: "*lines += older_lines;", bug: "let _ = older_lines;" },

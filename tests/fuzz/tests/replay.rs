@@ -40,7 +40,7 @@ macro_rules! replayed {
     };
 }
 
-replayed! { arguments coalesce command mirror operations pipeline ring terminal translate workspace worktree }
+replayed! { arguments coalesce command mirror operations pipeline record ring terminal translate workspace worktree }
 
 #[test]
 fn every_target_is_replayed_and_has_a_program() {

@@ -8,6 +8,7 @@ mod bursts;
 mod coalescing;
 mod costs;
 mod hostloop;
+mod journal;
 mod limits;
 mod machine;
 mod openloop;
@@ -43,6 +44,7 @@ const WORKLOADS: &[Workload] = &[
     Workload { name: "W16", about: "reading the newest state", tables: snapshots::tables },
     Workload { name: "W20", about: "frames of a host, and bursts that fall into them", tables: hostloop::tables },
     Workload { name: "W21", about: "the whole path, from lanes to readers", tables: whole::tables },
+    Workload { name: "W22", about: "the journal: rates, turns, recovery", tables: journal::tables },
 ];
 
 /// What a workload is about, by its name.
@@ -62,6 +64,9 @@ pub(crate) fn run(args: &BurstArgs) -> Result<ExitCode, String> {
     };
     if let Some(page) = &args.html {
         report::assert_writable(page)?;
+    }
+    if let Some(dir) = &args.dir {
+        journal::assert_usable(dir)?;
     }
     crate::say(format_args!("the machine itself"));
     let machine = Machine::measure();

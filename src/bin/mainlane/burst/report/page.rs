@@ -190,8 +190,8 @@ mod tests {
     }
 
     fn page_of(tables: Vec<Table>) -> String {
-        let args =
-            BurstArgs { workloads: Vec::new(), rounds: 1, events: 1, slice: None, seed: 1, json: false, html: None };
+        let (workloads, slice, html, dir) = (Vec::new(), None, None, None);
+        let args = BurstArgs { workloads, rounds: 1, events: 1, slice, seed: 1, json: false, html, dir };
         page(&Report { machine: Machine::measure(), args: &args, tables })
     }
 
