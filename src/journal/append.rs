@@ -129,6 +129,7 @@ where
         checkpoints,
         schema: settings.schema_version,
         retention: settings.retention,
+        gives_up: settings.behind == Behind::GiveUp && settings.durability == Durability::BeforeApply,
         kept: begin.checkpoints,
         changes: begin.changes,
         waiting: None,
@@ -144,7 +145,7 @@ where
     let writer = thread("journal")
         .spawn(move || {
             let _end = end;
-            writer.run();
+            writer.run_contained();
         })
         .map_err(|error| refused("journal", error))?;
     let pen = Pen {
@@ -287,7 +288,10 @@ where
         if let Some(Threads { joins, done }) = self.threads.take() {
             // A little beyond: the thread itself gives up at the deadline, and then still has to end.
             match done.recv_deadline(deadline + Duration::from_millis(250)) {
-                Err(RecvTimeoutError::Timeout) => stragglers.push("journal".to_owned()),
+                Err(RecvTimeoutError::Timeout) => {
+                    stragglers.push("journal".to_owned());
+                    self.status.give_up();
+                }
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => {
                     // The second ends with the first, which it has answered by then.
                     joins.into_iter().for_each(|join| drop(join.join()));
@@ -362,6 +366,8 @@ struct Writer<S> {
     checkpoints: Receiver<Encoded>,
     schema: u32,
     retention: Retention,
+    /// A full disk is not waited for: what is not durable may not be applied, so there is no lag that it could use up.
+    gives_up: bool,
     kept: Vec<u64>,
     changes: Vec<(u64, u64)>,
     /// A checkpoint whose turn is not written yet.
@@ -370,7 +376,18 @@ struct Writer<S> {
 }
 
 impl<S> Writer<S> {
-    fn run(mut self) {
+    /// A store may be the host's, and panic. Nobody must wait for a thread that has ended.
+    fn run_contained(mut self) {
+        let (status, core) = (self.status.clone(), self.core.clone());
+        let ran = contain(|| self.run());
+        // By itself: what is left of a store that has panicked may do so again.
+        if let Err(message) = ran.and_then(|()| contain(|| drop(self))) {
+            status.fail(format!("its store panicked: {message}"));
+            core.bell.ring();
+        }
+    }
+
+    fn run(&mut self) {
         loop {
             // Before the look: what came before the closing is seen by it.
             let closing = self.status.is_closing();
@@ -451,11 +468,16 @@ impl<S> Writer<S> {
             match self.store.append(&write) {
                 Ok(()) => break,
                 Err(StoreError::Full { reason }) => {
+                    self.status.lack_space(&reason);
                     if !std::mem::replace(&mut is_full, true) {
-                        self.core.report(Diagnostic::JournalFull { reason: reason.clone() });
+                        self.core.report(Diagnostic::JournalFull { reason });
                     }
-                    if self.status.is_over() {
-                        self.fail(format!("there was no space left for it: {reason}"));
+                    if self.gives_up || self.status.is_over() {
+                        self.status.give_up();
+                        self.core.bell.ring();
+                    }
+                    // The main lane may have given up too.
+                    if self.status.has_failed() {
                         return;
                     }
                     self.parker.park_timeout(RETRY_EVERY);
@@ -465,6 +487,13 @@ impl<S> Writer<S> {
                     return;
                 }
             }
+        }
+        if is_full {
+            self.status.has_space();
+        }
+        if self.status.has_failed() {
+            // Given up meanwhile: it was said that this would not be durable.
+            return;
         }
         if write.checkpoint.is_some() {
             self.status.set_drafting(false);

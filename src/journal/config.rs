@@ -80,7 +80,8 @@ pub enum Behind {
     /// producers wait or are told, each by its lane's policy. A full disk is tried again until there is space.
     #[default]
     Wait,
-    /// The journal fails, which is reported; the main lane never waits for it.
+    /// The journal fails, which is reported; the main lane never waits for it. With [`Durability::BeforeApply`], where each
+    /// batch waits until it is durable, it fails as soon as the disk is full.
     GiveUp,
 }
 

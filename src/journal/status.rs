@@ -16,6 +16,8 @@ pub(crate) struct Status {
     drafting: AtomicBool,
     failed: Latch,
     reason: Mutex<Option<String>>,
+    /// What the system said of the space that is waited for.
+    full: Mutex<Option<String>>,
     closing: Latch,
     deadline: Mutex<Option<Instant>>,
     changes: Changes,
@@ -29,6 +31,7 @@ impl Status {
             drafting: AtomicBool::new(false),
             failed: Latch::default(),
             reason: Mutex::new(None),
+            full: Mutex::new(None),
             closing: Latch::default(),
             deadline: Mutex::new(None),
             changes: Changes::new(),
@@ -78,6 +81,23 @@ impl Status {
         self.reason.lock().get_or_insert(reason);
         self.failed.set();
         self.changes.notify(usize::MAX);
+    }
+
+    pub(crate) fn lack_space(&self, reason: &str) {
+        *self.full.lock() = Some(reason.to_owned());
+    }
+
+    pub(crate) fn has_space(&self) {
+        *self.full.lock() = None;
+    }
+
+    /// There is no time left.
+    pub(crate) fn give_up(&self) {
+        let full = self.full.lock().clone();
+        self.fail(match full {
+            Some(reason) => format!("there was no space left for it: {reason}"),
+            None => "it was not through when the time for the shutdown was".to_owned(),
+        });
     }
 
     pub(crate) fn is_closing(&self) -> bool {
