@@ -8,6 +8,7 @@
 //! After an error that is not a lack of space nothing is written any more: what a failed sync has done to a file is not
 //! known, and trying again would only make it look done.
 
+use std::cell::Cell;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -37,8 +38,9 @@ use crate::timeline::ask::Change;
 
 /// A turn needs no more than so many places in the ring: its batch, and what came of it.
 const JOBS_PER_TURN: usize = 2;
-/// How much is written at once at most, in bytes of payload.
-const WRITE_BYTES_MAX: usize = 4 << 20;
+/// How much is written at once, in bytes of payload; the one that goes beyond is still written. Half of what SQLite has room
+/// for in memory: a transaction for which there is none takes twice as long.
+const WRITE_BYTES_MAX: usize = 1 << 20;
 /// How often a journal without space looks for some.
 const RETRY_EVERY: Duration = Duration::from_millis(50);
 
@@ -69,6 +71,11 @@ struct Draft<S> {
 /// The main lane's end.
 pub(crate) struct Pen<S: Reducer> {
     jobs: spsc::Producer<Job<S>>,
+    /// Places that were free in that ring at the last look, without those that were taken since: each look takes a line from
+    /// the journal's thread.
+    room: Cell<usize>,
+    /// How long the last payload was: the next will be about as long.
+    payload_bytes: usize,
     buffers: spsc::Consumer<Vec<u8>>,
     job: Job<S>,
     scratch: Scratch,
@@ -150,6 +157,8 @@ where
         .map_err(|error| refused("journal", error))?;
     let pen = Pen {
         jobs,
+        room: Cell::new(0),
+        payload_bytes: 0,
         buffers,
         job: Job::empty(),
         scratch: Scratch::default(),
@@ -186,6 +195,7 @@ where
 {
     fn line(&mut self, turn: u64, kind: RecordKind, events: usize, reaches: u64, payload: Vec<u8>) {
         self.status.add_bytes(payload.len() as u64);
+        self.payload_bytes = payload.len();
         self.events += events as u64;
         self.bytes += payload.len() as u64;
         let events = u32::try_from(events).unwrap_or(u32::MAX);
@@ -195,7 +205,15 @@ where
     fn buffer(&mut self) -> Vec<u8> {
         let mut buffer = self.buffers.pop().unwrap_or_default();
         buffer.clear();
+        buffer.reserve(self.payload_bytes);
         buffer
+    }
+
+    fn ring_has_room(&self) -> bool {
+        if self.room.get() < JOBS_PER_TURN {
+            self.room.set(self.jobs.room());
+        }
+        self.room.get() >= JOBS_PER_TURN
     }
 }
 
@@ -218,8 +236,7 @@ where
     }
 
     fn has_room(&self) -> bool {
-        self.behind == Behind::GiveUp
-            || self.jobs.room() >= JOBS_PER_TURN && self.status.bytes_in_flight() < self.bytes_max
+        self.behind == Behind::GiveUp || self.ring_has_room() && self.status.bytes_in_flight() < self.bytes_max
     }
 
     fn record(&mut self, turn: u64, batch: &[(Entry<S::Event>, Fate)]) {
@@ -273,6 +290,7 @@ where
             return;
         }
         let job = std::mem::replace(&mut self.job, Job::empty());
+        self.room.set(self.room.get().saturating_sub(1));
         if self.jobs.push(job).is_err() {
             let reason = "it is further behind than its lag allows, and was set to give up rather than make the main lane \
                           wait";

@@ -15,8 +15,47 @@ pub(crate) fn put_number(number: u64, bytes: &mut Vec<u8>) {
     if number < 0x80 {
         return bytes.push(number as u8);
     }
+    if number < 1 << (7 * 8) {
+        // The last byte that is one is the last that is not followed by another.
+        let last = (63 - number.leading_zeros()) / 7;
+        let word = spread(number) | 0x8080_8080_8080_8080 & ((1 << (8 * last)) - 1);
+        bytes.extend_from_slice(&word.to_le_bytes());
+        bytes.truncate(bytes.len() - 7 + last as usize);
+        return;
+    }
     let (written, length) = number_bytes(number);
     bytes.extend_from_slice(&written[..length]);
+}
+
+/// Seven bits in each byte of what is 56 bits at most.
+#[inline]
+fn spread(number: u64) -> u64 {
+    let halves = number & 0x0FFF_FFFF | (number & 0x0FFF_FFFF << 28) << 4;
+    let quarters = halves & 0x0000_3FFF_0000_3FFF | (halves & 0x0FFF_C000_0FFF_C000) << 2;
+    quarters & 0x007F_007F_007F_007F | (quarters & 0x3F80_3F80_3F80_3F80) << 1
+}
+
+/// Appends what are often few bytes: a call that copies them, as `extend_from_slice` comes to, takes longer than they do.
+#[inline]
+pub(crate) fn put_few(few: &[u8], bytes: &mut Vec<u8>) {
+    match few.len() {
+        0 => {}
+        1 => bytes.push(few[0]),
+        2..=3 => put_ends::<2>(few, bytes),
+        4..=7 => put_ends::<4>(few, bytes),
+        8..=16 => put_ends::<8>(few, bytes),
+        _ => bytes.extend_from_slice(few),
+    }
+}
+
+/// Appends `LENGTH` to twice as many bytes: the first and the last so many, which may overlap.
+#[inline]
+fn put_ends<const LENGTH: usize>(few: &[u8], bytes: &mut Vec<u8>) {
+    if let (Some(first), Some(last)) = (few.first_chunk::<LENGTH>(), few.last_chunk::<LENGTH>()) {
+        bytes.extend_from_slice(first);
+        bytes.truncate(bytes.len() + few.len() - 2 * LENGTH);
+        bytes.extend_from_slice(last);
+    }
 }
 
 /// A number's bytes, and how many they are.
@@ -125,9 +164,10 @@ mod tests {
     proptest! {
         #[test]
         fn a_number_is_read_as_it_was_written(number: u64, rest: [u8; 3]) {
-            for number in [number, number & 0x7F, number & 0xFFFF, number >> 32] {
+            for number in (0..64).map(|shift| number >> shift) {
                 let mut bytes = Vec::new();
                 put_number(number, &mut bytes);
+                prop_assert_eq!(&bytes, &number_bytes(number).0[..bytes.len()]);
                 prop_assert_eq!(bytes.len(), (64 - number.leading_zeros()).div_ceil(7).max(1) as usize);
                 bytes.extend(rest);
                 let mut left = Bytes(&bytes);
@@ -135,6 +175,13 @@ mod tests {
                 prop_assert_eq!(left.0, rest);
                 prop_assert_eq!(unfold(fold(number as i64)), number as i64);
             }
+        }
+
+        #[test]
+        fn few_bytes_are_appended_as_they_are(few in prop::collection::vec(any::<u8>(), 0..40), before: Vec<u8>) {
+            let mut bytes = before.clone();
+            put_few(&few, &mut bytes);
+            prop_assert_eq!(bytes, [before, few].concat());
         }
 
         #[test]

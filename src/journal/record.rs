@@ -251,7 +251,7 @@ impl postcard::ser_flavors::Flavor for Behind<'_> {
 
     #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
+        bytes::put_few(bytes, self.0);
         Ok(())
     }
 

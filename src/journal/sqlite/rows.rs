@@ -130,7 +130,7 @@ pub(super) fn prune(connection: &Connection, before: u64, is_new: bool, room: u6
         && let Some(row) = rows.next()?
     {
         last = Some(row.get::<_, i64>(0)?);
-        bytes += row.get::<_, u32>(1)? as u64 + super::ROW_BYTES / 8;
+        bytes += row.get::<_, u32>(1)? as u64 + super::ROW_BYTES;
     }
     drop(rows);
     if let Some(last) = last {

@@ -14,8 +14,9 @@ use super::ledger::{Ledger, Posting};
 const EVENT_BYTES: usize = 32;
 /// A checksum and a length, before each batch of a plain file.
 const HEAD_BYTES: usize = 16 + 8;
-/// Pages after which SQLite merges what was appended, of 4 KiB: as much as mainlane's journal has.
-const MERGE_PAGES: u32 = 1024;
+/// How large a page is, and after how many SQLite merges what was appended: as in mainlane's journal.
+const PAGE_BYTES: u32 = 16 << 10;
+const MERGE_PAGES: u32 = 256;
 
 /// Where batches are appended, one after the other.
 pub(crate) trait Log {
@@ -64,7 +65,7 @@ fn connect(path: &Path, sync: Sync, table: &str) -> Connection {
     let connection = Connection::open(path).expect("SQLite opens a new file");
     let synchronous = if sync == Sync::Full { "FULL" } else { "NORMAL" };
     let settings = format!(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; PRAGMA fullfsync = ON; \
+        "PRAGMA page_size = {PAGE_BYTES}; PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; PRAGMA fullfsync = ON; \
          PRAGMA checkpoint_fullfsync = ON; PRAGMA wal_autocheckpoint = {MERGE_PAGES}; PRAGMA mmap_size = 0; {table}"
     );
     connection.execute_batch(&settings).expect("SQLite takes its settings");
