@@ -137,7 +137,7 @@ impl Journal {
             durability: Durability::default(),
             sync: Sync::Full,
             lag_turns: 256,
-            lag_bytes: 64 << 20,
+            lag_bytes: 16 << 20,
             behind: Behind::default(),
             checkpoints: CheckpointPolicy::default(),
             retention: Retention::default(),
@@ -165,7 +165,8 @@ impl Journal {
     }
 
     /// How far the main lane may be ahead: so many turns, and so many bytes of records (the one that goes beyond is still
-    /// written). 256 turns and 64 MiB by default. With [`Durability::Async`] this is what a crash takes at most.
+    /// written). 256 turns and 16 MiB by default: what
+    /// is more than a cache holds is written and read more slowly. With [`Durability::Async`] this is what a crash takes at most.
     pub fn lag(mut self, turns: usize, bytes: u64) -> Self {
         (self.settings.lag_turns, self.settings.lag_bytes) = (turns.max(1), bytes.max(1));
         self

@@ -16,6 +16,9 @@ use super::testing::{Change, Context, entry};
 use crate::event::OperationId;
 use crate::origin::Origin;
 
+/// Smaller than those of a new journal, so that few turns stand on each.
+const PAGE: usize = 4096;
+
 struct Place(TempDir);
 
 impl Place {
@@ -27,6 +30,7 @@ impl Place {
     /// With these turns instead undoing something, back to that turn.
     fn with(undone: &[(u64, u64)]) -> Self {
         let place = Self(tempfile::tempdir().unwrap());
+        place.change(&format!("PRAGMA page_size = {PAGE}; PRAGMA journal_mode = WAL"));
         let mut store = SqliteStore::open(place.path(), Sync::Os).unwrap();
         store.begin(&Identity { schema: "sums".into(), format: FORMAT }).unwrap();
         for turn in 0..=100 {
@@ -58,7 +62,7 @@ impl Place {
     fn spoil(&self, needle: &[u8]) {
         let mut bytes = fs::read(self.path()).unwrap();
         let found = bytes.windows(needle.len()).rposition(|window| window == needle).unwrap();
-        let page = found / 4096 * 4096;
+        let page = found / PAGE * PAGE;
         assert!(page > 0);
         bytes[page..page + 12].fill(0xEE);
         fs::write(self.path(), bytes).unwrap();
@@ -296,10 +300,10 @@ fn checkpoints_are_found_also_when_their_list_cannot_be_read() {
 #[test]
 fn every_spoiled_page_is_survived() {
     let whole = fs::read(Place::new().path()).unwrap();
-    for page in 1..whole.len() / 4096 {
+    for page in 1..whole.len() / PAGE {
         let place = Place::new();
         let mut bytes = whole.clone();
-        bytes[page * 4096..(page + 1) * 4096].fill(0xA5);
+        bytes[page * PAGE..(page + 1) * PAGE].fill(0xA5);
         fs::write(place.path(), bytes).unwrap();
         let to = place.0.path().join("new");
         match salvage(place.path(), &to) {

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use imbl::OrdMap;
 use mainlane::journal::store::{Checkpoint, CheckpointHead, Identity, Quarantined, Record, Store, TornTail, Write};
@@ -19,7 +19,8 @@ use super::ours::{Host, NO_CHECKPOINTS, recovered};
 use super::place::Folder;
 use super::{folder, machine};
 
-const SLICE: Duration = Duration::from_millis(400);
+/// In a slice, whatever it takes: the older a map is, the further apart its parts are.
+const TURNS: usize = 2_000;
 const ACCOUNTS: u64 = 100_000;
 /// Of an account, beside its number: ten megabytes in all.
 const WORDS: usize = 12;
@@ -63,12 +64,12 @@ impl<'de> Deserialize<'de> for Accounts {
 }
 
 pub(super) fn table(args: &BurstArgs) -> Table {
-    let (time, written) = (args.slice.unwrap_or(SLICE), Rc::new(RefCell::new(Vec::new())));
+    let written = Rc::new(RefCell::new(Vec::new()));
     let every = CheckpointPolicy { events: EVERY * BATCH, ..NO_CHECKPOINTS };
     let of = |name: &str, policy: Option<CheckpointPolicy>| {
         let (dir, written) = (args.dir.clone(), written.clone());
         Contender::new(name, move || {
-            let (figure, checkpoints) = slice(policy, &folder(dir.as_deref()), time);
+            let (figure, checkpoints) = slice(policy, &folder(dir.as_deref()));
             written.borrow_mut().extend(checkpoints);
             figure
         })
@@ -94,7 +95,7 @@ pub(super) fn table(args: &BurstArgs) -> Table {
 }
 
 /// Turns, and how long each checkpoint took, in milliseconds.
-fn slice(policy: Option<CheckpointPolicy>, folder: &Folder, time: Duration) -> (Figure, Vec<f64>) {
+fn slice(policy: Option<CheckpointPolicy>, folder: &Folder) -> (Figure, Vec<f64>) {
     let (path, landed) = (folder.file("journal"), Landed::default());
     let journal = |store| Journal::store(store).schema("accounts", 1);
     let open = || SqliteStore::open(&path, Sync::Full).expect("the journal is sound");
@@ -107,8 +108,8 @@ fn slice(policy: Option<CheckpointPolicy>, folder: &Folder, time: Duration) -> (
     };
     landed.lock().clear();
     let mut host = Host::new(builder, BATCH);
-    let (began, mut times, mut ends) = (Instant::now(), histogram(), Vec::new());
-    while times.is_empty() || began.elapsed() < time {
+    let (mut times, mut ends) = (histogram(), Vec::with_capacity(TURNS));
+    for _ in 0..TURNS {
         host.push(BATCH);
         let turn = host.apply();
         times.saturating_record(turn.took.as_nanos() as u64);

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use mainlane::journal::{CheckpointPolicy, Durability, Journal, JournalReader, Retention, Sync};
-use mainlane::{Budget, Builder, Handle, Lane, Left, MainLane, Pipeline, Reducer, Timeline};
+use mainlane::journal::{CheckpointPolicy, Durability, Journal, JournalReader, Replaying, Retention, Sync};
+use mainlane::{Budget, Builder, Lane, Left, MainLane, Pipeline, Reducer, Timeline};
 
-use super::ledger::Posting;
+use super::ledger::{Ledger, Posting};
 
 /// Nothing takes so long unless it stands still.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ pub(crate) enum Keep {
 pub(crate) struct Host<S: Reducer<Event = Posting>> {
     lane: Lane<Posting>,
     pub(crate) main_lane: MainLane<S>,
-    pub(crate) handle: Handle<S>,
+
     journal: Option<JournalReader>,
     pub(crate) pushed: u64,
 }
@@ -52,6 +52,18 @@ where
     builder
 }
 
+/// The state that all records there are come to, from the oldest checkpoint on.
+///
+/// # Panics
+/// When it is another than the checkpoints on the way say.
+pub(crate) fn replayed(journal: Journal) -> Ledger {
+    let all = Replaying { verify: true, ..Replaying::default() };
+    let replayed = journal.replay(all, None, &mut |_| true);
+    let (state, report) = replayed.unwrap_or_else(|error| panic!("the journal is sound: {error}"));
+    assert!(report.different.is_empty(), "the state is what it was: {report:?}");
+    state
+}
+
 impl<S: Reducer<Event = Posting>> Host<S> {
     /// With room for so many events in its lane.
     pub(crate) fn new(builder: Builder<S>, batch: u64) -> Self {
@@ -59,7 +71,7 @@ impl<S: Reducer<Event = Posting>> Host<S> {
         let lane = lane.expect("the builder is not built yet");
         let (main_lane, handle) = builder.build().expect("all settings are in range");
         let journal = handle.journal();
-        Self { lane, main_lane, handle, journal, pushed: 0 }
+        Self { lane, main_lane, journal, pushed: 0 }
     }
 
     #[inline]
@@ -113,8 +125,8 @@ impl<S: Reducer<Event = Posting>> Host<S> {
 }
 
 impl Keep {
-    pub(crate) fn open(self, path: &Path, batch: u64) -> Host<super::ledger::Ledger> {
-        let initial = super::ledger::Ledger::default();
+    pub(crate) fn open(self, path: &Path, batch: u64) -> Host<Ledger> {
+        let initial = Ledger::default();
         let builder = match self {
             Keep::Nothing => Pipeline::builder(initial),
             Keep::Timeline => Pipeline::builder(initial).timeline(Timeline::default()),

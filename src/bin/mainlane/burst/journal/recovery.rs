@@ -1,5 +1,6 @@
 //! How quickly a state is rebuilt.
 
+use std::fs;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
@@ -12,6 +13,7 @@ use super::super::rounds::{self, Contender, Table};
 use super::by_hand::{self, Bare, Keeping, Plain};
 use super::ledger::Ledger;
 use super::ours::{self, Host};
+use super::place::Folder;
 use super::{BARE, PLAIN, folder};
 
 const BATCHES: [u64; 3] = [1, 100, 10_000];
@@ -24,7 +26,7 @@ fn table(batch: u64, args: &BurstArgs) -> Table {
     // A million, unless another number is asked for.
     let events = (args.events * 2).next_multiple_of(batch);
     let folder = Rc::new(folder(args.dir.as_deref()));
-    let journal = journal(folder.file("journal"), batch, events);
+    let journal = journal(&folder, batch, events);
     let expected = Ledger::of(events);
     let of = |name: &str, rebuild: Box<dyn Fn() -> Ledger>| {
         let (expected, folder) = (expected.clone(), folder.clone());
@@ -50,14 +52,22 @@ fn table(batch: u64, args: &BurstArgs) -> Table {
     table
 }
 
-fn journal(path: PathBuf, batch: u64, events: u64) -> PathBuf {
-    let mut host = Host::new(ours::recovered(ours::whole(&path).sync(Sync::Os), Ledger::default()), batch);
+/// As a crash leaves it: a journal that was closed in peace has a checkpoint at its end, and nothing is left to do.
+fn journal(folder: &Folder, batch: u64, events: u64) -> PathBuf {
+    let open = folder.file("open");
+    let mut host = Host::new(ours::recovered(ours::whole(&open).sync(Sync::Os), Ledger::default()), batch);
+    let mut turn = 0;
     while host.pushed < events {
         host.push(batch);
-        host.apply();
+        turn = host.apply().number;
+    }
+    host.persist(turn);
+    for file in ["", "-wal"] {
+        let [from, to] = ["open", "crashed"].map(|name| folder.file(&format!("{name}{file}")));
+        fs::copy(from, to).unwrap_or_else(|error| panic!("the journal can be copied: {error}"));
     }
     host.end();
-    path
+    folder.file("crashed")
 }
 
 fn recovered(path: &PathBuf, timeline: Option<Timeline>) -> Ledger {
