@@ -39,7 +39,7 @@ const WAL_BYTES_KEPT: u64 = 16 << 20;
 const PAGE_BYTES: u64 = 16 << 10;
 
 /// What a row costs beside its payload, about.
-const ROW_BYTES: u64 = 512;
+const ROW_BYTES: u64 = 128;
 
 /// The least that one append takes away of what may go.
 const PRUNE_BYTES_MIN: u64 = 1 << 20;
