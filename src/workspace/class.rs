@@ -153,7 +153,8 @@ impl PaneEvent {
             | PaneEvent::PromptStarted { pane }
             | PaneEvent::CommandStarted { pane }
             | PaneEvent::CommandFinished { pane, .. }
-            | PaneEvent::Exited { pane, .. } => *pane,
+            | PaneEvent::Exited { pane, .. }
+            | PaneEvent::Lost { pane } => *pane,
         }
     }
 
@@ -167,7 +168,8 @@ impl PaneEvent {
             | PaneEvent::Bell { .. }
             | PaneEvent::PromptStarted { .. }
             | PaneEvent::CommandStarted { .. }
-            | PaneEvent::CommandFinished { .. } => None,
+            | PaneEvent::CommandFinished { .. }
+            | PaneEvent::Lost { .. } => None,
         }
     }
 
@@ -181,7 +183,8 @@ impl PaneEvent {
             | PaneEvent::PromptStarted { .. }
             | PaneEvent::CommandStarted { .. }
             | PaneEvent::CommandFinished { .. }
-            | PaneEvent::Exited { .. } => None,
+            | PaneEvent::Exited { .. }
+            | PaneEvent::Lost { .. } => None,
         }
     }
 
@@ -196,6 +199,7 @@ impl PaneEvent {
             PaneEvent::CommandStarted { .. } => "pane.command-started",
             PaneEvent::CommandFinished { .. } => "pane.command-finished",
             PaneEvent::Exited { .. } => "pane.exited",
+            PaneEvent::Lost { .. } => "pane.lost",
         }
     }
 
@@ -222,7 +226,8 @@ impl PaneEvent {
             | PaneEvent::PromptStarted { .. }
             | PaneEvent::CommandStarted { .. }
             | PaneEvent::CommandFinished { .. }
-            | PaneEvent::Exited { .. } => Coalesced::Replaced,
+            | PaneEvent::Exited { .. }
+            | PaneEvent::Lost { .. } => Coalesced::Replaced,
         }
     }
 }
@@ -239,7 +244,8 @@ impl WorktreeEvent {
             | WorktreeEvent::Diverged { worktree, .. }
             | WorktreeEvent::Reconciled { worktree, .. }
             | WorktreeEvent::Audited { worktree, .. }
-            | WorktreeEvent::Unreadable { worktree, .. } => *worktree,
+            | WorktreeEvent::Unreadable { worktree, .. }
+            | WorktreeEvent::Unwatched { worktree } => *worktree,
         }
     }
 
@@ -255,7 +261,8 @@ impl WorktreeEvent {
             | WorktreeEvent::Diverged { .. }
             | WorktreeEvent::Reconciled { .. }
             | WorktreeEvent::Audited { .. }
-            | WorktreeEvent::Unreadable { .. } => None,
+            | WorktreeEvent::Unreadable { .. }
+            | WorktreeEvent::Unwatched { .. } => None,
         }
     }
 
@@ -270,6 +277,7 @@ impl WorktreeEvent {
             WorktreeEvent::Reconciled { .. } => "worktree.reconciled",
             WorktreeEvent::Audited { .. } => "worktree.audited",
             WorktreeEvent::Unreadable { .. } => "worktree.unreadable",
+            WorktreeEvent::Unwatched { .. } => "worktree.unwatched",
         }
     }
 
@@ -289,7 +297,8 @@ impl WorktreeEvent {
             | WorktreeEvent::Diverged { .. }
             | WorktreeEvent::Reconciled { .. }
             | WorktreeEvent::Audited { .. }
-            | WorktreeEvent::Unreadable { .. } => Coalesced::Replaced,
+            | WorktreeEvent::Unreadable { .. }
+            | WorktreeEvent::Unwatched { .. } => Coalesced::Replaced,
         }
     }
 }

@@ -98,6 +98,7 @@ fn pane_event() -> impl Strategy<Value = PaneEvent> {
         pane().prop_map(|pane| PaneEvent::CommandStarted { pane }),
         (pane(), any::<Option<i32>>()).prop_map(|(pane, exit_code)| PaneEvent::CommandFinished { pane, exit_code }),
         (pane(), exit(), operation()).prop_map(|(pane, exit, operation)| PaneEvent::Exited { pane, exit, operation }),
+        pane().prop_map(|pane| PaneEvent::Lost { pane }),
     ]
 }
 
@@ -134,6 +135,7 @@ fn worktree_event() -> impl Strategy<Value = WorktreeEvent> {
             path,
             reason
         }),
+        worktree().prop_map(|worktree| WorktreeEvent::Unwatched { worktree }),
     ]
 }
 
@@ -185,7 +187,7 @@ fn facets() -> impl Strategy<Value = WorkspaceFacets> {
 }
 
 fn any_pane() -> impl Strategy<Value = Pane> {
-    let state = prop_oneof![Just(PaneState::Running), exit().prop_map(PaneState::Exited)];
+    let state = prop_oneof![Just(PaneState::Running), exit().prop_map(PaneState::Exited), Just(PaneState::Lost)];
     let activity = prop::sample::select(&[PaneActivity::Unknown, PaneActivity::AtPrompt, PaneActivity::InCommand][..]);
     let exit_code = any::<Option<i32>>();
     ([text(), text(), text()], any::<[u64; 4]>(), state, activity, exit_code, facets()).prop_map(
@@ -200,6 +202,7 @@ fn mirror() -> impl Strategy<Value = Mirror> {
         Just(Mirror::InSync),
         divergence().prop_map(|reason| Mirror::Diverged { reason }),
         divergence().prop_map(|reason| Mirror::Reconciling { reason }),
+        Just(Mirror::Unwatched),
     ]
 }
 
@@ -360,7 +363,7 @@ fn what_is_written_does_not_change_by_accident() {
 }
 
 /// By kind, in hexadecimal.
-const WRITTEN: [(&str, &str); 26] = [
+const WRITTEN: [(&str, &str); 28] = [
     ("service.version-control", "040003676974090000"),
     ("plug-in", "05046d6f6f64066d6f6f642f3100"),
     ("pane.started", "000007047465787400030401"),
@@ -372,6 +375,7 @@ const WRITTEN: [(&str, &str); 26] = [
     ("pane.command-started", "000607"),
     ("pane.command-finished", "00070700"),
     ("pane.exited", "0008070000030401"),
+    ("pane.lost", "000907"),
     ("worktree.opened", "010009042f73727600"),
     ("worktree.created", "010109016101"),
     ("worktree.removed", "0102090161"),
@@ -381,6 +385,7 @@ const WRITTEN: [(&str, &str); 26] = [
     ("worktree.reconciled", "0106090000"),
     ("worktree.audited", "0107090100"),
     ("worktree.unreadable", "01080901610474657874"),
+    ("worktree.unwatched", "010909"),
     ("system.memory", "0200010203"),
     ("system.load", "0201000000000000f03f00000000000000400000000000000840"),
     ("system.processor", "02020000803f"),

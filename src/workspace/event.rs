@@ -134,6 +134,12 @@ pub enum PaneEvent {
         /// The run, its last phase.
         operation: Operation,
     },
+    /// The pane was lost: the program that ran it has ended, and how the command went on is not known. Said by whoever goes
+    /// on from a recovered state.
+    Lost {
+        /// Which pane.
+        pane: PaneId,
+    },
 }
 
 /// How a command ended.
@@ -267,6 +273,11 @@ pub enum WorktreeEvent {
         path: Arc<Path>,
         /// What the operating system said.
         reason: Arc<str>,
+    },
+    /// The folder is not watched any more: the program that did has ended. Said by whoever goes on from a recovered state.
+    Unwatched {
+        /// Which worktree.
+        worktree: WorktreeId,
     },
 }
 

@@ -65,3 +65,8 @@ pub use system::SystemSource;
 pub use terminal::{Mark, Terminal, TerminalReading};
 pub use watch::{WatchBuilder, WatchControl, WatchError};
 pub use worktree::WatchSource;
+
+/// What a journal of a workspace is called, and the version of its events and state; for
+/// [`Journal::schema`](crate::journal::Journal::schema).
+#[cfg(feature = "journal")]
+pub const SCHEMA: (&str, u32) = ("workspace", 1);

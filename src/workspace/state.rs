@@ -108,6 +108,8 @@ pub enum PaneState {
     Running,
     /// It has ended.
     Exited(Exit),
+    /// It ran when the program that ran it ended; nobody saw its end.
+    Lost,
 }
 
 /// What a shell inside a pane says it is doing.
@@ -144,7 +146,7 @@ pub struct Worktree {
     pub unreadable: u64,
     /// How many audits have been answered.
     pub audits: u64,
-    /// Whether the last audit found no difference.
+    /// Whether the last audit found no difference; `None` when there was none since the folder was opened.
     pub last_audit_in_sync: Option<bool>,
     /// What is known of it for the context of its events.
     pub facets: WorkspaceFacets,
@@ -181,6 +183,8 @@ pub enum Mirror {
         /// Why.
         reason: Divergence,
     },
+    /// What is known is what was there when it was watched last.
+    Unwatched,
 }
 
 /// The newest readings of the machine; zero until the first.
@@ -321,6 +325,10 @@ impl Pane {
                 self.state = PaneState::Exited(exit.clone());
                 effects.push(WorkspaceEffect::PaneEnded(*pane));
             }
+            PaneEvent::Lost { pane } => {
+                self.state = PaneState::Lost;
+                effects.push(WorkspaceEffect::PaneEnded(*pane));
+            }
         }
     }
 
@@ -356,13 +364,14 @@ impl Worktree {
                 self.last_audit_in_sync = Some(*in_sync);
             }
             WorktreeEvent::Unreadable { .. } => self.unreadable += 1,
+            WorktreeEvent::Unwatched { .. } => self.mirror = Mirror::Unwatched,
         }
     }
 
     /// Whether the folder itself is gone.
     pub fn root_missing(&self) -> bool {
         match &self.mirror {
-            Mirror::InSync => false,
+            Mirror::InSync | Mirror::Unwatched => false,
             Mirror::Diverged { reason } | Mirror::Reconciling { reason } => *reason == Divergence::RootMissing,
         }
     }
@@ -372,6 +381,7 @@ impl Worktree {
         self.path = Some(Arc::clone(path));
         self.entries = entries;
         self.mirror = Mirror::InSync;
+        self.last_audit_in_sync = None;
         self.facets.folder = Some(Arc::clone(path));
         self.facets.project = path.file_name().map(OsStr::to_string_lossy).map(Arc::from);
     }
@@ -386,7 +396,7 @@ impl Worktree {
     fn note_difference(&mut self) {
         match &self.mirror {
             Mirror::Diverged { reason } => self.mirror = Mirror::Reconciling { reason: reason.clone() },
-            Mirror::InSync | Mirror::Reconciling { .. } => {}
+            Mirror::InSync | Mirror::Reconciling { .. } | Mirror::Unwatched => {}
         }
     }
 

@@ -46,6 +46,16 @@ fn a_pane_lives_from_its_start_to_its_exit() {
 }
 
 #[test]
+fn a_pane_whose_end_nobody_saw_is_lost() {
+    let mut state = Workspace::default();
+    let lost = WorkspaceEvent::Pane(PaneEvent::Lost { pane: PANE });
+    let effects = apply_all(&mut state, &[started(), output(10), lost]);
+    let pane = &state.model.panes[&PANE];
+    assert_eq!((&pane.state, pane.bytes), (&PaneState::Lost, 10));
+    assert_eq!(effects.pending, [WorkspaceEffect::PaneEnded(PANE)]);
+}
+
+#[test]
 fn the_state_knows_the_folder_of_a_pane() {
     let mut state = Workspace::default();
     apply_all(&mut state, &[started()]);
@@ -181,6 +191,20 @@ fn only_a_worktree_whose_folder_is_gone_misses_its_root() {
     of_worktree(&mut state, &[WorktreeEvent::Reconciled { worktree, created: 0, removed: 1 }]);
     let known = &state.model.worktrees[&WORKTREE];
     assert_eq!((known.root_missing(), known.divergences), (false, 2));
+}
+
+#[test]
+fn a_worktree_that_nobody_watches_is_not_in_sync_until_it_is_opened_again() {
+    let (mut state, worktree) = (Workspace::default(), WORKTREE);
+    let opened = WorktreeEvent::Opened { worktree, path: Path::new("/srv").into(), entries: 3 };
+    let audited = WorktreeEvent::Audited { worktree, in_sync: true, entries: 3 };
+    of_worktree(&mut state, &[opened.clone(), audited, WorktreeEvent::Unwatched { worktree }]);
+    let known = state.model.worktrees[&WORKTREE].clone();
+    assert_eq!((&known.mirror, known.last_audit_in_sync), (&Mirror::Unwatched, Some(true)));
+    assert_eq!((known.root_missing(), known.divergences), (false, 0));
+    of_worktree(&mut state, &[opened]);
+    let known = &state.model.worktrees[&WORKTREE];
+    assert_eq!((&known.mirror, known.last_audit_in_sync, known.audits), (&Mirror::InSync, None, 1));
 }
 
 #[test]

@@ -135,6 +135,7 @@ pub(super) fn every_sort() -> Vec<(WorkspaceEvent, &'static str, Option<Workspac
         (PaneEvent::CommandStarted { pane }, "pane.command-started", None),
         (PaneEvent::CommandFinished { pane, exit_code: None }, "pane.command-finished", None),
         (PaneEvent::Exited { pane, exit: Exit::Code(0), operation }, "pane.exited", None),
+        (PaneEvent::Lost { pane }, "pane.lost", None),
     ];
     let worktrees = [
         (WorktreeEvent::Opened { worktree, path: folder, entries }, "worktree.opened", None),
@@ -154,6 +155,7 @@ pub(super) fn every_sort() -> Vec<(WorkspaceEvent, &'static str, Option<Workspac
         (WorktreeEvent::Reconciled { worktree, created, removed }, "worktree.reconciled", None),
         (WorktreeEvent::Audited { worktree, in_sync: true, entries }, "worktree.audited", None),
         (WorktreeEvent::Unreadable { worktree, path, reason: text }, "worktree.unreadable", None),
+        (WorktreeEvent::Unwatched { worktree }, "worktree.unwatched", None),
     ];
     let systems = [
         (SystemEvent::Memory { process_rss: 1, machine_used: 2, machine_total: 3 }, "system.memory", Reading::Memory),
