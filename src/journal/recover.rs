@@ -62,7 +62,7 @@ pub struct ReplayReport {
     pub compared: Vec<u64>,
     /// Those whose state came out differently.
     pub different: Vec<u64>,
-    /// The hash of the state and what is known of operations after the newest turn, when it was to be compared.
+    /// At the end, the hash of the state and of what is known of operations: the one that a checkpoint made there has.
     pub hash: Option<u128>,
     /// Events that were set aside then, or are now.
     pub quarantined: Vec<Quarantined>,
@@ -225,9 +225,7 @@ impl Journal {
             })?;
         }
         outcome?;
-        if what.verify {
-            report.hash = Some(replay.hash()?);
-        }
+        report.hash = Some(replay.hash()?);
         quarantined.append(&mut replay.found);
         report.quarantined = quarantined;
         let (state, ..) = replay.into_parts();

@@ -159,6 +159,11 @@ impl SqliteStore {
         Ok(())
     }
 
+    /// Whether somebody writes it now.
+    pub fn is_written(&self) -> bool {
+        self.files.is_written()
+    }
+
     fn prepare(&mut self, sync: Sync, found: Found) -> Result<(), StoreError> {
         let Self { connection, files, .. } = self;
         let failed = |error| fault(&files.name(), "opening it", error);
