@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Many producers, one coherent state, and a thread that must not stall.
 ///
@@ -25,6 +25,19 @@ pub(crate) enum Command {
     /// Keys: Tab moves the focus, z zooms, q ends.
     #[command(after_help = EXAMPLES)]
     Run(RunArgs),
+
+    /// Rebuilds the state that a journal has, and prints it.
+    ///
+    /// Without --verify it begins with the newest checkpoint, which is quick; with --verify it begins with the oldest, and
+    /// compares the state with every hash that was recorded on the way.
+    #[command(after_help = REPLAY_CODES)]
+    Replay(ReplayArgs),
+
+    /// Says what is in a journal, whether it is whole, and saves what is good of a damaged one.
+    ///
+    /// Without an option it prints a page about the journal. One that is being written can be looked at too.
+    #[command(after_help = JOURNAL_CODES)]
+    Journal(JournalArgs),
 
     /// Measures mainlane side by side with its peers.
     #[cfg(feature = "burst")]
@@ -81,9 +94,19 @@ Examples:
   mainlane run --pane 'cargo build' --pane 'tail -f /var/log/syslog' --watch src
   mainlane run --plain --json --pane 'seq 1 1000000'
   mainlane run --watch . --for 30s
+  mainlane run --journal day.journal --pane 'make test' --watch src
 
-Exit codes: 0 when everything was applied and ended, 1 when something was not, 2 for wrong
-arguments, a command or a folder that is not there. A command's own exit code is in the summary.";
+Exit codes: 0 when everything was applied and ended, 1 when something was not, or the journal
+failed, 2 for wrong arguments, a command or a folder that is not there, a journal that cannot be
+opened. A command's own exit code is in the summary.";
+
+const REPLAY_CODES: &str = "\
+Exit codes: 0 when the state was rebuilt, 1 when it came out differently, something is damaged, or
+the replay was interrupted, 2 for wrong arguments, no such turn, or what is no journal of a workspace.";
+
+const JOURNAL_CODES: &str = "\
+Exit codes: 0 when all is well, 1 when something is damaged, 2 for wrong arguments, no such turn, or
+what is no journal. A salvage that wrote a new journal ends with 0, whatever was lost; it says what.";
 
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
@@ -94,6 +117,18 @@ pub(crate) struct RunArgs {
     /// A folder to watch, with everything below it; may be given several times.
     #[arg(long = "watch", value_name = "DIR")]
     pub(crate) watches: Vec<PathBuf>,
+
+    /// Goes on from the state in this file, and records there what is applied. Made when it is not there.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) journal: Option<PathBuf>,
+
+    /// What waits until a turn is on disk.
+    #[arg(long, value_name = "WHEN", default_value = "before-publish", requires = "journal")]
+    pub(crate) durability: Waiting,
+
+    /// What is kept of the past: `all`, or so many checkpoints with the turns since the oldest of them.
+    #[arg(long, value_name = "all|N", default_value = "all", value_parser = kept, requires = "journal")]
+    pub(crate) keep: Kept,
 
     /// Ends after this time, such as `30s` or `5m`.
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
@@ -108,6 +143,86 @@ pub(crate) struct RunArgs {
     pub(crate) plain: bool,
 
     /// Prints one JSON object at the end, on standard output; everything else goes to standard error.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What waits for the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Waiting {
+    /// Nothing: a crash takes the newest turns, 256 at most
+    Async,
+    /// What is shown: a crash takes nothing that was seen
+    #[default]
+    BeforePublish,
+    /// The state itself: nothing is done before it is on disk
+    BeforeApply,
+}
+
+/// What a journal keeps of the past.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Kept {
+    #[default]
+    All,
+    Checkpoints(u32),
+}
+
+fn kept(text: &str) -> Result<Kept, String> {
+    match (text, text.parse()) {
+        ("all", _) => Ok(Kept::All),
+        (_, Ok(count)) if count > 0 => Ok(Kept::Checkpoints(count)),
+        _ => Err("`all`, or a number of checkpoints, 1 at least".to_owned()),
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ReplayArgs {
+    /// The journal.
+    pub(crate) file: PathBuf,
+
+    /// The last turn to apply; the newest by default.
+    #[arg(long, value_name = "TURN")]
+    pub(crate) until: Option<u64>,
+
+    /// Begins with the oldest checkpoint, and compares the state with every hash that was recorded.
+    #[arg(long)]
+    pub(crate) verify: bool,
+
+    /// Prints one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct JournalArgs {
+    /// The journal.
+    pub(crate) file: PathBuf,
+
+    /// Prints a line for each turn.
+    #[arg(long, group = "what")]
+    pub(crate) list: bool,
+
+    /// The first turn to list.
+    #[arg(long, value_name = "TURN", requires = "list")]
+    pub(crate) from: Option<u64>,
+
+    /// The last turn to list.
+    #[arg(long, value_name = "TURN", requires = "list")]
+    pub(crate) to: Option<u64>,
+
+    /// Prints the events of one turn.
+    #[arg(long, value_name = "TURN", group = "what")]
+    pub(crate) show: Option<u64>,
+
+    /// Reads all of it, and says what is wrong with it.
+    #[arg(long, group = "what")]
+    pub(crate) check: bool,
+
+    /// Writes what is good of it to a new journal, and says what is lost.
+    #[arg(long, value_name = "FILE", group = "what")]
+    pub(crate) salvage: Option<PathBuf>,
+
+    /// Prints JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -133,7 +248,17 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 impl Default for RunArgs {
     fn default() -> Self {
-        Self { panes: Vec::new(), watches: Vec::new(), duration: None, fps: FPS, plain: false, json: false }
+        Self {
+            panes: Vec::new(),
+            watches: Vec::new(),
+            journal: None,
+            durability: Waiting::default(),
+            keep: Kept::default(),
+            duration: None,
+            fps: FPS,
+            plain: false,
+            json: false,
+        }
     }
 }
 
@@ -163,8 +288,44 @@ mod tests {
             ["mainlane", "run", "--for", "18446744073709551615s 1000ms"],
             ["mainlane", "run", "--for", "184467440 73709551615s 1000ms"],
             ["mainlane", "run", "--frames", "3"],
+            ["mainlane", "run", "--durability", "async"],
+            ["mainlane", "run", "--keep", "all"],
+            ["mainlane", "journal", "--list", "--check"],
+            ["mainlane", "replay", "a", "--until"],
         ] {
             assert!(CommandLine::try_parse_from(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_journal_keeps_all_of_the_past_or_a_part_of_it() {
+        let run = |words: &[&str]| {
+            let line = ["mainlane", "run", "--journal", "a"].iter().chain(words);
+            match CommandLine::try_parse_from(line).ok()?.command {
+                Some(Command::Run(args)) => Some((args.keep, args.durability)),
+                _ => None,
+            }
+        };
+        assert_eq!(run(&[]), Some((Kept::All, Waiting::BeforePublish)));
+        let both = run(&["--keep", "3", "--durability", "before-apply"]);
+        assert_eq!(both, Some((Kept::Checkpoints(3), Waiting::BeforeApply)));
+        for wrong in [["--keep", "0"], ["--keep", "-1"], ["--keep", "some"], ["--durability", "never"]] {
+            assert_eq!(run(&wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn one_thing_is_asked_of_a_journal() {
+        let wrong = [
+            &["--list", "--check"][..],
+            &["--show", "1", "--salvage", "b"],
+            &["--from", "1"],
+            &["--check", "--to", "1"],
+            &["--show", "-1"],
+        ];
+        for words in wrong {
+            let line = ["mainlane", "journal", "a"].iter().chain(words);
+            assert!(CommandLine::try_parse_from(line).is_err(), "{words:?}");
         }
     }
 

@@ -26,7 +26,7 @@ const PANES: [&str; 3] = [
 
 /// Fills in what to show, and says so.
 pub(crate) fn fill(args: &mut RunArgs) {
-    say(format_args!("{SHOWN}"));
+    SHOWN.lines().for_each(|line| say(format_args!("{line}")));
     args.panes = PANES.map(str::to_owned).to_vec();
     // A home folder may have more than is worth reading for this.
     if WatchSource::builder(".").entries_max(ENTRIES_MAX).watch().is_ok() {

@@ -4,9 +4,15 @@ mod args;
 #[cfg(feature = "burst")]
 mod burst;
 mod demo;
+mod inspect;
+mod past;
 mod plain;
+mod print;
+mod problem;
+mod replay;
 mod run;
 mod session;
+mod state;
 mod summary;
 mod view;
 
@@ -16,29 +22,29 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::args::{Command, CommandLine};
-
-/// Exit code for wrong arguments, a command or a folder that is not there. 0 means that everything was applied and every
-/// thread ended; 1 that something was not, or that the summary could not be printed.
-const USAGE: u8 = 2;
+use crate::print::Clean;
+use crate::problem::Problem;
 
 fn main() -> ExitCode {
     // Prints help, or what is wrong with the arguments, and ends by itself.
     let outcome = match CommandLine::parse().command {
-        Some(Command::Run(args)) => run::run(args),
+        Some(Command::Run(args)) => run::run(args).map_err(Problem::from),
+        Some(Command::Replay(args)) => replay::run(&args),
+        Some(Command::Journal(args)) => inspect::run(&args),
         #[cfg(feature = "burst")]
-        Some(Command::Burst(args)) => burst::run(&args),
-        None => run::run(args::RunArgs::default()),
+        Some(Command::Burst(args)) => burst::run(&args).map_err(Problem::from),
+        None => run::run(args::RunArgs::default()).map_err(Problem::from),
     };
     match outcome {
         Ok(code) => code,
-        Err(problem) => {
-            say(format_args!("mainlane: {problem}"));
-            ExitCode::from(USAGE)
+        Err(Problem { code, line }) => {
+            say(format_args!("mainlane: {line}"));
+            ExitCode::from(code)
         }
     }
 }
 
 /// Prints a line on standard error. Nobody may be there to read it, which is no reason to stop.
 fn say(line: std::fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", Clean(line));
 }

@@ -31,20 +31,20 @@ impl Plain {
             return;
         }
         self.next = now + EVERY;
-        say(format_args!("{}", line(session.began.elapsed(), snapshot, counters)));
+        say(format_args!("{}", line(session, snapshot, counters)));
     }
 }
 
-fn line(elapsed: Duration, state: &Workspace, counters: &Counters) -> String {
-    let panes = &state.model.panes;
-    let running = panes.values().filter(|pane| pane.state == PaneState::Running).count();
-    let bytes: u64 = panes.values().map(|pane| pane.bytes).sum();
-    let lines: u64 = panes.values().map(|pane| pane.lines).sum();
-    let mut text = format!("{:>4}s", elapsed.as_secs());
+fn line(session: &Session, state: &Workspace, counters: &Counters) -> String {
+    let panes: Vec<_> = session.panes.iter().filter_map(|id| state.model.panes.get(id)).collect();
+    let running = panes.iter().filter(|pane| pane.state == PaneState::Running).count();
+    let bytes: u64 = panes.iter().map(|pane| pane.bytes).sum();
+    let lines: u64 = panes.iter().map(|pane| pane.lines).sum();
+    let mut text = format!("{:>4}s", session.began.elapsed().as_secs());
     if !panes.is_empty() {
         text += &format!("  panes {running} of {} running, {bytes} bytes, {lines} lines", panes.len());
     }
-    for worktree in state.model.worktrees.values() {
+    for worktree in session.watched.iter().filter_map(|id| state.model.worktrees.get(id)) {
         let path = worktree.path.as_deref().unwrap_or(std::path::Path::new("?"));
         let counts = worktree.counts;
         text += &format!(
@@ -65,6 +65,9 @@ fn line(elapsed: Duration, state: &Workspace, counters: &Counters) -> String {
     );
     if events.shed + events.refused > 0 {
         text += &format!(", {} shed, {} refused", events.shed, events.refused);
+    }
+    if let Some(journal) = session.handle.journal() {
+        text += &format!(", turn {} on disk", journal.durable());
     }
     text
 }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use mainlane::workspace::Workspace;
-use mainlane::{Budget, CachedReader, Left, ShutdownReport, Turn};
+use mainlane::workspace::{Workspace, Worktree};
+use mainlane::{Budget, CachedReader, JournalEnd, Left, ShutdownReport, Turn};
 
 use crate::args::RunArgs;
 use crate::demo;
@@ -20,6 +20,8 @@ use crate::view::{Key, View};
 
 /// How long the sources and the main lane have to come to an end.
 const SHUTDOWN: Duration = Duration::from_secs(5);
+/// How long they have when everything is to be on disk by then.
+const SHUTDOWN_OF_JOURNAL: Duration = Duration::from_secs(30);
 /// How long a watched folder has to be compared with the disk at the end.
 const AUDIT: Duration = Duration::from_secs(10);
 /// The longest turn that is told apart from longer ones.
@@ -43,7 +45,7 @@ pub(crate) fn run(mut args: RunArgs) -> Result<ExitCode, String> {
     if fault.is_none() {
         frames.settle(&mut session, &stop);
     }
-    let report = session.main_lane.shutdown(SHUTDOWN);
+    let report = session.main_lane.shutdown(shutdown_of(&session));
     let summary = Summary::new(&args, &session, &report, &frames.turn_ns);
     let code = exit_code(&session, &report, fault);
     if let Err(error) = summary.print(args.json) {
@@ -53,13 +55,21 @@ pub(crate) fn run(mut args: RunArgs) -> Result<ExitCode, String> {
     Ok(code)
 }
 
+fn shutdown_of(session: &Session) -> Duration {
+    if session.journal.is_some() { SHUTDOWN_OF_JOURNAL } else { SHUTDOWN }
+}
+
 fn exit_code(session: &Session, report: &ShutdownReport, fault: Option<String>) -> ExitCode {
     session.problems().iter().chain(&fault).for_each(|problem| say(format_args!("mainlane: {problem}")));
-    if report.complete {
+    let journal = report.journal.as_ref();
+    if let Some(JournalEnd { durable, applied, .. }) = journal.filter(|journal| !journal.is_complete()) {
+        say(format_args!("mainlane: turn {applied} was applied, and the newest in the journal is {durable}"));
+    }
+    if report.complete && journal.is_none_or(|journal| journal.failure.is_none()) {
         return ExitCode::SUCCESS;
     }
     for thread in &report.stragglers {
-        say(format_args!("mainlane: `{thread}` did not stop within {SHUTDOWN:?}"));
+        say(format_args!("mainlane: `{thread}` did not stop within {:?}", shutdown_of(session)));
     }
     if report.counters.events.in_flight > 0 {
         say(format_args!("mainlane: {} accepted events were not applied", report.counters.events.in_flight));
@@ -68,7 +78,7 @@ fn exit_code(session: &Session, report: &ShutdownReport, fault: Option<String>) 
 }
 
 /// Set by Ctrl-C, SIGTERM, and the end of the terminal.
-fn signals() -> Result<Arc<AtomicBool>, String> {
+pub(crate) fn signals() -> Result<Arc<AtomicBool>, String> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
         signal_hook::flag::register(signal, stop.clone())
@@ -118,7 +128,7 @@ impl Frames {
     fn run(&mut self, session: &mut Session, screen: &mut Screen, stop: &AtomicBool) -> Result<(), String> {
         let mut due = Instant::now();
         while !stop.load(Ordering::Relaxed) && self.deadline.is_none_or(|deadline| Instant::now() < deadline) {
-            self.turn(session)?;
+            let left = self.turn(session)?.left;
             let counters = session.handle.counters();
             let snapshot = self.reader.load();
             match screen {
@@ -138,7 +148,7 @@ impl Frames {
                 return Ok(());
             }
             due = next_frame(due, self.frame);
-            self.wait_until(due, stop);
+            self.wait_until(due, left, session, stop)?;
         }
         Ok(())
     }
@@ -153,23 +163,33 @@ impl Frames {
         Ok(turn)
     }
 
-    /// Sleeps until the next frame. Events wait for it, and coalesce meanwhile.
-    fn wait_until(&self, due: Instant, stop: &AtomicBool) {
+    /// Sleeps until the next frame. Events wait for it, and coalesce meanwhile; what waits for the disk alone does not.
+    fn wait_until(
+        &mut self,
+        due: Instant,
+        mut left: Left,
+        session: &mut Session,
+        stop: &AtomicBool,
+    ) -> Result<(), String> {
         let due = self.deadline.map_or(due, |deadline| deadline.min(due));
-        while !stop.load(Ordering::Relaxed) {
-            let left = due.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
+        loop {
+            let now = Instant::now();
+            if now >= due || stop.load(Ordering::Relaxed) {
+                return Ok(());
             }
-            std::thread::sleep(left.min(LOOK_EVERY));
+            let look = due.min(now + LOOK_EVERY);
+            if left == Left::Journal {
+                session.main_lane.wait_for_input(look);
+                left = self.turn(session)?.left;
+            } else {
+                std::thread::sleep(look - now);
+            }
         }
     }
 
     /// Has every watched folder compared with the disk, so that what the summary says is what is there.
     fn settle(&mut self, session: &mut Session, stop: &AtomicBool) {
-        let audits = |session: &Session| -> Vec<u64> {
-            session.main_lane.state().model.worktrees.values().map(|worktree| worktree.audits).collect()
-        };
+        let audits = |session: &Session| -> Vec<u64> { watched(session).map(|worktree| worktree.audits).collect() };
         let before = audits(session);
         // A second Ctrl-C while this goes on: the user does not want to wait.
         stop.store(false, Ordering::Relaxed);
@@ -177,7 +197,7 @@ impl Frames {
         let deadline = Instant::now() + AUDIT;
         while !session.worktrees.is_empty() && Instant::now() < deadline {
             let Ok(turn) = self.turn(session) else { return };
-            let missing = session.main_lane.state().model.worktrees.values().any(|worktree| worktree.root_missing());
+            let missing = watched(session).any(Worktree::root_missing);
             let answered = audits(session).iter().zip(&before).all(|(now, before)| now > before);
             if turn.left == Left::Ended || answered || missing {
                 return;
@@ -188,6 +208,12 @@ impl Frames {
             }
         }
     }
+}
+
+/// The folders of this run, as far as they are known.
+fn watched(session: &Session) -> impl Iterator<Item = &Worktree> {
+    let worktrees = &session.main_lane.state().model.worktrees;
+    session.watched.iter().filter_map(|id| worktrees.get(id)).map(|worktree| &**worktree)
 }
 
 /// The moment of the next frame; frames that were missed are skipped.

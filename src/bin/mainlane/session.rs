@@ -1,9 +1,11 @@
 //! A workspace being run: its pipeline, wired, and what the command line keeps beside it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mainlane::journal::Recovery;
 use mainlane::workspace::{
     LayoutEvent, PaneId, PtySource, SystemSource, WatchControl, WatchSource, Workspace, WorkspaceEffect,
     WorkspaceEvent, WorktreeId, classify_in, first_word_exists,
@@ -11,6 +13,8 @@ use mainlane::workspace::{
 use mainlane::{Diagnostic, Handle, Lane, MainLane, Origin, Overflow, Pipeline};
 
 use crate::args::RunArgs;
+use crate::past::{self, Past};
+use crate::say;
 
 /// How often the machine is read.
 const READING_EVERY: Duration = Duration::from_secs(1);
@@ -20,14 +24,20 @@ const WATCH_CAPACITY: usize = 1 << 16;
 const WATCH_KEYS: usize = 1 << 14;
 /// Unread lossy events of a pane: its output and its bell.
 const PANE_KEYS: usize = 4;
+/// Keys pressed between two frames.
+const KEYS_MAX: usize = 64;
 
 pub(crate) struct Session {
     pub(crate) main_lane: MainLane<Workspace>,
     pub(crate) handle: Handle<Workspace>,
     /// The user's own lane: ahead of everyone else's.
     pub(crate) keyboard: Lane<WorkspaceEvent>,
+    /// Those of this run, in the order they were asked for, as are the folders.
     pub(crate) panes: Vec<PaneId>,
+    pub(crate) watched: Vec<WorktreeId>,
     pub(crate) worktrees: BTreeMap<WorktreeId, WatchControl>,
+    /// The journal, what was recovered from it, and how many panes were lost.
+    pub(crate) journal: Option<(PathBuf, Recovery, usize)>,
     pub(crate) began: Instant,
 }
 
@@ -35,18 +45,34 @@ impl Session {
     /// Starts everything that was asked for.
     pub(crate) fn open(args: &RunArgs) -> Result<Self, String> {
         args.panes.iter().try_for_each(|command| first_word_exists(command))?;
+        let (builder, recovered) = match &args.journal {
+            None => (Pipeline::builder(Workspace::default()), None),
+            Some(file) => {
+                let (builder, recovery) = past::recover(file, args)?;
+                (builder, Some((file.clone(), recovery)))
+            }
+        };
+        let mut past = Past::of(builder.state());
         let watches = args
             .watches
             .iter()
-            .enumerate()
-            .map(|(at, folder)| WatchSource::builder(folder).worktree(WorktreeId(at as u64 + 1)).watch())
+            .map(|folder| WatchSource::builder(folder).worktree(past.worktree(folder)).watch())
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| error.to_string())?;
+        past.end(&builder)?;
+        let journal = recovered.map(|(file, recovery)| {
+            let lines = past::in_words(&file, &recovery, past.running.len());
+            lines.iter().for_each(|line| say(format_args!("mainlane: {line}")));
+            (file, recovery, past.running.len())
+        });
+        let watched: Vec<_> = watches.iter().map(WatchSource::worktree).collect();
         let worktrees: BTreeMap<_, _> = watches.iter().map(|watch| (watch.worktree(), watch.control())).collect();
 
         let controls = worktrees.clone();
-        let builder = Pipeline::builder(Workspace::default()).reconciler(move |effect, _: &Workspace| match effect {
-            WorkspaceEffect::RescanWorktree(worktree) => controls[&worktree].audit(),
+        let builder = builder.reconciler(move |effect, _: &Workspace| match effect {
+            WorkspaceEffect::RescanWorktree(worktree) => {
+                controls.get(&worktree).into_iter().for_each(WatchControl::audit)
+            }
             // The view shows both from the state.
             WorkspaceEffect::Bell(_) | WorkspaceEffect::PaneEnded(_) => {}
         });
@@ -55,13 +81,13 @@ impl Session {
             .lane("keyboard")
             .rank(0)
             .unclocked()
-            .capacity(64)
+            .capacity(KEYS_MAX + args.panes.len())
             .overflow(Overflow::Return)
             .open()
             .map_err(|error| error.to_string())?;
         let mut panes = Vec::new();
-        for (at, command) in args.panes.iter().enumerate() {
-            let pane = PaneId(at as u64 + 1);
+        for command in &args.panes {
+            let pane = past.new_pane();
             let source = PtySource::builder(command).pane(pane).spawn().map_err(|error| error.to_string())?;
             builder
                 .ingest(format!("pane {}", pane.0), source)
@@ -88,7 +114,8 @@ impl Session {
             .start()
             .map_err(|error| error.to_string())?;
         let (main_lane, handle) = builder.build().map_err(|error| error.to_string())?;
-        let mut session = Self { main_lane, handle, keyboard, panes, worktrees, began: Instant::now() };
+        let mut session =
+            Self { main_lane, handle, keyboard, panes, watched, worktrees, journal, began: Instant::now() };
         session.show_all();
         Ok(session)
     }
@@ -124,6 +151,13 @@ fn in_words(diagnostic: &Diagnostic) -> Option<String> {
         Diagnostic::Shed { lane, count } => Some(format!("{lane}: {count} lossy events dropped, its table is full")),
         Diagnostic::Returned { lane, count } => Some(format!("{lane}: {count} events refused, its ring is full")),
         Diagnostic::SourceFailed { name, message, .. } => Some(format!("{name} failed: {message}")),
+        Diagnostic::JournalFailed { durable, reason } => {
+            Some(format!("the journal failed after turn {durable}, nothing more is recorded: {reason}"))
+        }
+        Diagnostic::JournalFull { reason } => Some(format!("no space for the journal, trying again: {reason}")),
+        Diagnostic::CheckpointFailed { turn, reason } => {
+            Some(format!("no checkpoint after turn {turn}, the next start takes longer: {reason}"))
+        }
         Diagnostic::SourcePanicked { name, message, .. } => Some(format!("{name} panicked: {message}")),
         other => Some(format!("{other:?}")),
     }

@@ -3,12 +3,14 @@
 use std::io::{self, Write};
 
 use hdrhistogram::Histogram;
-use mainlane::ShutdownReport;
-use mainlane::workspace::{Exit, PaneState, Workspace};
+use mainlane::workspace::Workspace;
+use mainlane::{JournalEnd, ShutdownReport};
 use serde::Serialize;
 
 use crate::args::RunArgs;
+use crate::print;
 use crate::session::Session;
+use crate::state::{PaneSummary, QuarantinedSummary, WorktreeSummary};
 
 #[derive(Serialize)]
 pub(crate) struct Summary {
@@ -21,29 +23,37 @@ pub(crate) struct Summary {
     elapsed_ms: u64,
     /// The most memory this process held; `None` where the system does not say.
     peak_memory_bytes: Option<u64>,
+    journal: Option<JournalSummary>,
     complete: bool,
 }
 
+/// What became of the journal.
 #[derive(Serialize)]
-struct PaneSummary {
-    command: String,
-    bytes: u64,
-    lines: u64,
-    /// `None` if it was still running; 128 and the signal's number if a signal ended it.
-    exit_code: Option<i32>,
-    signal: Option<String>,
+struct JournalSummary {
+    file: String,
+    recovered: RecoverySummary,
+    /// The newest turn that was applied, and the newest that is on disk.
+    turn: u64,
+    durable: u64,
+    /// Why nothing more was recorded, if it was not.
+    failure: Option<String>,
 }
 
 #[derive(Serialize)]
-struct WorktreeSummary {
-    path: String,
-    created: u64,
-    modified: u64,
-    removed: u64,
-    renamed: u64,
-    /// How often it diverged from the disk; each time was reconciled if `in_sync`.
-    diverged: u64,
-    in_sync: bool,
+struct RecoverySummary {
+    created: bool,
+    turn: u64,
+    checkpoint: u64,
+    turns: u64,
+    events: u64,
+    ms: u64,
+    /// Panes that ran when the journal ended.
+    lost_panes: usize,
+    /// Bytes that were cut off at the end.
+    torn_bytes: u64,
+    /// Turns.
+    damaged_checkpoints: Vec<u64>,
+    quarantined: Vec<QuarantinedSummary>,
 }
 
 #[derive(Serialize)]
@@ -71,7 +81,7 @@ impl Summary {
         let events = report.counters.events;
         Self {
             panes: panes(args, session, &state),
-            worktrees: worktrees(args, &state),
+            worktrees: worktrees(args, session, &state),
             events: EventSummary {
                 pushed: events.pushed,
                 applied: events.applied,
@@ -91,38 +101,20 @@ impl Summary {
             },
             elapsed_ms: u64::try_from(session.began.elapsed().as_millis()).unwrap_or(u64::MAX),
             peak_memory_bytes: peak_memory_bytes(),
+            journal: journal(session, report),
             complete: report.complete,
         }
     }
 
     pub(crate) fn print(&self, json: bool) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        if json {
-            serde_json::to_writer_pretty(&mut out, self)?;
-            writeln!(out)?;
-        } else {
-            self.print_text(&mut out)?;
-        }
-        out.flush()
+        print::print(|out| if json { print::json(out, self) } else { self.print_text(out) })
     }
 
-    fn print_text(&self, out: &mut impl Write) -> io::Result<()> {
-        for pane in &self.panes {
-            let end = match (&pane.signal, pane.exit_code) {
-                (Some(signal), _) => format!("ended by {signal}"),
-                (None, Some(code)) => format!("exit code {code}"),
-                (None, None) => "ended with this".to_owned(),
-            };
-            writeln!(out, "{:>12} bytes {:>10} lines  {end:<16} {}", pane.bytes, pane.lines, pane.command)?;
-        }
-        for worktree in &self.worktrees {
-            let WorktreeSummary { path, created, modified, removed, renamed, diverged, in_sync } = worktree;
-            let sync = if *in_sync { "equal to the disk" } else { "NOT equal to the disk, or not compared with it" };
-            writeln!(
-                out,
-                "{created} created, {modified} modified, {removed} removed, {renamed} renamed, \
-                 {diverged} times diverged, {sync}  {path}"
-            )?;
+    fn print_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.panes.iter().try_for_each(|pane| pane.print(out, "ended with this"))?;
+        self.worktrees.iter().try_for_each(|worktree| worktree.print(out))?;
+        if let Some(JournalSummary { file, turn, durable, .. }) = &self.journal {
+            print::line(out, format_args!("turn {durable} of {turn} is on disk, in {file}"))?;
         }
         let EventSummary { pushed, applied, replaced, merged, shed, refused, in_flight } = &self.events;
         writeln!(
@@ -154,45 +146,35 @@ fn peak_memory_bytes() -> Option<u64> {
 }
 
 fn panes(args: &RunArgs, session: &Session, state: &Workspace) -> Vec<PaneSummary> {
-    session
-        .panes
-        .iter()
-        .zip(&args.panes)
-        .map(|(id, command)| {
-            let pane = state.model.panes.get(id).map(|pane| (**pane).clone()).unwrap_or_default();
-            let exit = match pane.state {
-                PaneState::Running => None,
-                PaneState::Exited(exit) => Some(exit),
-            };
-            let signal = match &exit {
-                Some(Exit::Signal { name, .. }) => Some(name.to_string()),
-                Some(Exit::Code(_)) | None => None,
-            };
-            let exit_code = exit.map(|exit| exit.shell_code());
-            PaneSummary { command: command.clone(), bytes: pane.bytes, lines: pane.lines, exit_code, signal }
+    let known = |id| state.model.panes.get(id).map(|pane| (**pane).clone()).unwrap_or_default();
+    session.panes.iter().zip(&args.panes).map(|(id, command)| PaneSummary::new(*id, command, &known(id))).collect()
+}
+
+fn worktrees(args: &RunArgs, session: &Session, state: &Workspace) -> Vec<WorktreeSummary> {
+    let worktrees = session.watched.iter().zip(&args.watches);
+    worktrees
+        .map(|(id, asked)| {
+            let worktree = state.model.worktrees.get(id).map(|worktree| (**worktree).clone()).unwrap_or_default();
+            let path = worktree.path.as_deref().unwrap_or(asked).display().to_string();
+            WorktreeSummary::new(path, &worktree)
         })
         .collect()
 }
 
-fn worktrees(args: &RunArgs, state: &Workspace) -> Vec<WorktreeSummary> {
-    // Numbered from one, in the order they were asked for.
-    args.watches
-        .iter()
-        .enumerate()
-        .map(|(at, asked)| {
-            let id = mainlane::workspace::WorktreeId(at as u64 + 1);
-            let worktree = state.model.worktrees.get(&id).map(|worktree| (**worktree).clone()).unwrap_or_default();
-            let path = worktree.path.as_deref().unwrap_or(asked).display().to_string();
-            let in_sync = worktree.mirror == mainlane::workspace::Mirror::InSync && worktree.audits > 0;
-            WorktreeSummary {
-                path,
-                created: worktree.counts.created,
-                modified: worktree.counts.modified,
-                removed: worktree.counts.removed,
-                renamed: worktree.counts.renamed,
-                diverged: worktree.divergences,
-                in_sync,
-            }
-        })
-        .collect()
+fn journal(session: &Session, report: &ShutdownReport) -> Option<JournalSummary> {
+    let (file, recovery, lost_panes) = session.journal.as_ref()?;
+    let JournalEnd { applied, durable, failure, .. } = report.journal.clone()?;
+    let recovered = RecoverySummary {
+        created: recovery.created,
+        turn: recovery.turn,
+        checkpoint: recovery.checkpoint,
+        turns: recovery.turns,
+        events: recovery.events,
+        ms: u64::try_from(recovery.took.as_millis()).unwrap_or(u64::MAX),
+        lost_panes: *lost_panes,
+        torn_bytes: recovery.torn_tail.as_ref().map_or(0, |torn| torn.bytes),
+        damaged_checkpoints: recovery.damaged_checkpoints.iter().map(|(turn, _)| *turn).collect(),
+        quarantined: recovery.quarantined.iter().map(QuarantinedSummary::new).collect(),
+    };
+    Some(JournalSummary { file: file.display().to_string(), recovered, turn: applied, durable, failure })
 }

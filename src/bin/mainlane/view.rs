@@ -116,12 +116,12 @@ fn zoom(layout: &PaneLayout, _: &[PaneId]) -> LayoutEvent {
 fn draw(
     frame: &mut Frame<'_>,
     session: &Session,
-    state: &Workspace,
+    state: &Snapshot<Workspace>,
     counters: &Counters,
     rates: &Rates,
     problems: &[String],
 ) {
-    let worktrees = state.model.worktrees.len() as u16;
+    let worktrees = session.watched.len() as u16;
     let [head, panes, folders, lanes, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Min(4),
@@ -136,10 +136,10 @@ fn draw(
         None => frame.render_widget(pane_table(state, rates), panes),
     }
     if worktrees > 0 {
-        frame.render_widget(worktree_table(state), folders);
+        frame.render_widget(worktree_table(session, state), folders);
     }
     frame.render_widget(lane_table(counters), lanes);
-    frame.render_widget(footer(counters, problems), foot);
+    frame.render_widget(footer(session, state, counters, problems), foot);
 }
 
 fn headline(session: &Session, state: &Workspace) -> Line<'static> {
@@ -159,7 +159,8 @@ fn headline(session: &Session, state: &Workspace) -> Line<'static> {
 }
 
 fn pane_table<'a>(state: &'a Workspace, rates: &Rates) -> Table<'a> {
-    let rows = state.model.panes.iter().map(|(id, pane)| {
+    let on_screen = state.model.panes.iter().filter(|(id, _)| state.layout.visible.contains(*id));
+    let rows = on_screen.map(|(id, pane)| {
         let focused = state.layout.focused == Some(*id);
         let name = if pane.title.is_empty() { &pane.command } else { &pane.title };
         Row::new(vec![
@@ -209,15 +210,18 @@ fn status(pane: &Pane) -> Span<'static> {
         PaneState::Running => "running".green(),
         PaneState::Exited(exit) if exit.success() => "done".dim(),
         PaneState::Exited(exit) => exit.to_string().red(),
+        PaneState::Lost => "lost".red(),
     }
 }
 
-fn worktree_table(state: &Workspace) -> Table<'static> {
-    let rows = state.model.worktrees.values().map(|worktree| {
+fn worktree_table(session: &Session, state: &Workspace) -> Table<'static> {
+    let watched = session.watched.iter().filter_map(|id| state.model.worktrees.get(id));
+    let rows = watched.map(|worktree| {
         let mirror = match &worktree.mirror {
             Mirror::InSync => "in sync".green(),
             Mirror::Diverged { reason } => format!("diverged: {reason}").red(),
             Mirror::Reconciling { reason } => format!("reconciling: {reason}").yellow(),
+            Mirror::Unwatched => "not watched".dim(),
         };
         let counts = worktree.counts;
         let path = worktree.path.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
@@ -260,22 +264,40 @@ fn lane_table(counters: &Counters) -> Table<'static> {
         .block(Block::bordered().title(" lanes "))
 }
 
-fn footer<'a>(counters: &Counters, problems: &'a [String]) -> Paragraph<'a> {
+fn footer<'a>(
+    session: &Session,
+    state: &Snapshot<Workspace>,
+    counters: &Counters,
+    problems: &'a [String],
+) -> Paragraph<'a> {
     let events = counters.events;
-    let mut lines = vec![
-        Line::from(format!(
-            " {} pushed, {} applied, {} coalesced, {} in flight; {} turns, {} snapshots    Tab focus  z zoom  q quit",
+    let mut lines = vec![Line::from_iter([
+        " ".into(),
+        journal(session, state.turn()),
+        format!(
+            "{} pushed, {} applied, {} coalesced, {} in flight; {} turns, {} snapshots    Tab focus  z zoom  q quit",
             events.pushed,
             events.applied,
             events.replaced + events.merged,
             events.in_flight,
             counters.turns,
             counters.snapshots
-        ))
+        )
         .dim(),
-    ];
+    ])];
     lines.extend(problems.iter().map(|problem| Line::from(format!(" {problem}")).red()));
     Paragraph::new(lines)
+}
+
+/// How far the journal is, if there is one; `turn` is the newest that is shown.
+fn journal(session: &Session, turn: u64) -> Span<'static> {
+    let Some(journal) = session.handle.journal() else { return "".into() };
+    let durable = journal.durable();
+    match journal.failure() {
+        Some(_) => format!("journal FAILED after turn {durable}    ").red().bold(),
+        None if durable >= turn => format!("turn {durable} on disk    ").green(),
+        None => format!("turn {durable} on disk, {} behind    ", turn - durable).yellow(),
+    }
 }
 
 /// Bytes per second of each pane.

@@ -30,6 +30,7 @@ fn any_words(bytes: &[u8]) {
     match CommandLine::try_parse_from([OsString::from("mainlane")].into_iter().chain(words)) {
         Ok(CommandLine { command: None }) => {}
         Ok(CommandLine { command: Some(Command::Run(args)) }) => assert!((1..=1000).contains(&args.fps)),
+        Ok(CommandLine { command: Some(Command::Replay(_) | Command::Journal(_)) }) => {}
         Err(refusal) => is_clear(&refusal),
     }
 }
