@@ -9,6 +9,8 @@ mod faults;
 mod hosts;
 #[cfg(feature = "journal")]
 mod journal;
+#[cfg(feature = "cli")]
+mod journal_program;
 mod lanes;
 #[cfg(feature = "journal")]
 mod memory;

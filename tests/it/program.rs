@@ -8,28 +8,28 @@ use serde_json::Value;
 
 use crate::domain::{PATIENCE, until};
 
-fn program(arguments: &[&str]) -> Command {
+pub(crate) fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mainlane"));
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-fn run(arguments: &[&str]) -> Output {
+pub(crate) fn run(arguments: &[&str]) -> Output {
     program(arguments).output().unwrap()
 }
 
-fn summary_of(stdout: &[u8]) -> Value {
+pub(crate) fn summary_of(stdout: &[u8]) -> Value {
     serde_json::from_slice(stdout).unwrap_or_else(|error| panic!("{error} in {:?}", String::from_utf8_lossy(stdout)))
 }
 
 /// Runs it to its end and reads the one object on its standard output.
-fn summary(arguments: &[&str]) -> Value {
+pub(crate) fn summary(arguments: &[&str]) -> Value {
     let output = run(arguments);
     assert!(output.status.success(), "{output:?}");
     summary_of(&output.stdout)
 }
 
-fn assert_balanced(summary: &Value) {
+pub(crate) fn assert_balanced(summary: &Value) {
     let events = &summary["events"];
     let count = |name: &str| events[name].as_u64().unwrap();
     let accounted = ["applied", "replaced", "merged", "shed", "refused"].map(count).iter().sum::<u64>();
@@ -39,28 +39,32 @@ fn assert_balanced(summary: &Value) {
 }
 
 /// A program under way that has said that everything is running.
-struct Started {
-    child: Child,
-    stderr: BufReader<std::process::ChildStderr>,
+pub(crate) struct Started {
+    pub(crate) child: Child,
+    pub(crate) stderr: BufReader<std::process::ChildStderr>,
 }
 
 impl Started {
-    fn new(arguments: &[&str]) -> Self {
+    pub(crate) fn new(arguments: &[&str]) -> Self {
         let mut child = program(arguments).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
-        stderr.read_line(&mut line).unwrap();
+        // What is said of a journal comes first.
+        while line.is_empty() || line.starts_with("mainlane: journal ") {
+            line.clear();
+            assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended");
+        }
         assert!(line.contains("events"), "the first line is a progress line: {line}");
         Self { child, stderr }
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 
     /// Waits for its end, and reads its summary.
-    fn end(mut self) -> (Value, String) {
+    pub(crate) fn end(mut self) -> (Value, String) {
         let (mut stdout, mut said) = (Vec::new(), String::new());
         self.child.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
         self.stderr.read_to_string(&mut said).unwrap();
