@@ -47,6 +47,8 @@ struct CheckpointLine {
 struct Torn {
     bytes: u64,
     place: String,
+    /// Then it is damage.
+    was_durable: bool,
 }
 
 pub(super) fn run(args: &JournalArgs, store: &mut SqliteStore) -> Result<bool, Problem> {
@@ -56,7 +58,7 @@ pub(super) fn run(args: &JournalArgs, store: &mut SqliteStore) -> Result<bool, P
     if let Err(error) = &read {
         say(format_args!("mainlane: {error}; the counts are of what comes before, and `--check` says more"));
     }
-    Ok(read.is_ok())
+    Ok(read.is_ok() && !page.torn.is_some_and(|torn| torn.was_durable))
 }
 
 impl Page {
@@ -91,7 +93,11 @@ impl Page {
                 })
                 .collect(),
             quarantined: store.quarantined(0)?.iter().map(QuarantinedSummary::new).collect(),
-            torn: store.torn_tail().map(|torn| Torn { bytes: torn.bytes, place: torn.place }),
+            torn: store.torn_tail().map(|torn| Torn {
+                bytes: torn.bytes,
+                place: torn.place,
+                was_durable: torn.was_durable,
+            }),
         })
     }
 
@@ -131,8 +137,12 @@ impl Page {
         }
         self.quarantined.iter().try_for_each(|event| event.print(out))?;
         match &self.torn {
-            Some(Torn { bytes, place }) => {
-                line(out, format_args!("{bytes} bytes at {place} were being written when it ended"))
+            Some(Torn { bytes, place, was_durable }) => {
+                let what = match was_durable {
+                    true => "DAMAGED: they were durable, and are not what was written",
+                    false => "they were being written when it ended, and never said to be durable",
+                };
+                line(out, format_args!("{bytes} bytes at {place}: {what}"))
             }
             None => Ok(()),
         }

@@ -28,6 +28,8 @@ struct Salvaged {
     /// Lists that could not be read.
     unread: Vec<String>,
     torn_bytes: u64,
+    /// Whether some of these had been said to be durable.
+    torn_was_durable: bool,
 }
 
 #[derive(Serialize)]
@@ -74,7 +76,8 @@ impl Salvaged {
             lost: lost.collect(),
             lost_checkpoints: report.skipped.into_iter().map(|(turn, why)| LostCheckpoint { turn, why }).collect(),
             unread: report.unread,
-            torn_bytes: report.torn.map_or(0, |torn| torn.bytes),
+            torn_bytes: report.torn.as_ref().map_or(0, |torn| torn.bytes),
+            torn_was_durable: report.torn.is_some_and(|torn| torn.was_durable),
         }
     }
 
@@ -98,7 +101,8 @@ impl Salvaged {
             line(out, format_args!("LOST: {unread}"))?;
         }
         if *torn_bytes > 0 {
-            line(out, format_args!("LOST: {torn_bytes} bytes at the end that were never said to be durable"))?;
+            let said = if self.torn_was_durable { "were durable" } else { "were never said to be durable" };
+            line(out, format_args!("LOST: {torn_bytes} bytes at the end that {said}"))?;
         }
         if self.lost.is_empty() && self.lost_checkpoints.is_empty() && self.unread.is_empty() && *torn_bytes == 0 {
             line(out, format_args!("nothing is lost"))?;
