@@ -73,14 +73,19 @@ fn a_run_goes_on_where_the_last_one_ended() {
         let (place, folder) = (Place::new(), tempfile::tempdir().unwrap());
         let (journal, watched) = (place.at("j"), folder.path().to_str().unwrap());
         let first = ["--pane", "echo one", "--pane", "sleep 1000", "--watch", watched, "--durability", durability];
-        let started = Started::new(&[&["run", "--plain", "--json", "--journal", &journal], &first[..]].concat());
+        let on_journal = ["run", "--plain", "--json", "--journal", &journal];
+        let mut started = Started::new(&[&on_journal[..], &first].concat());
+        started.until("panes 1 of 2 running");
         std::fs::write(folder.path().join("a"), "").unwrap();
         started.signal("TERM");
         let (first, _) = started.end();
         assert_eq!(first["journal"]["recovered"]["created"], true, "{first:#}");
         assert_eq!(first["worktrees"][0]["created"], 1, "{first:#}");
 
-        let second = run_on(&journal, &["--pane", "echo two", "--watch", watched, "--for", "1s"]);
+        let mut started = Started::new(&[&on_journal[..], &["--pane", "echo two", "--watch", watched]].concat());
+        started.until("panes 0 of 1 running");
+        started.signal("TERM");
+        let (second, _) = started.end();
         let recovered = &second["journal"]["recovered"];
         assert_eq!((recovered["created"].as_bool(), recovered["turn"].as_u64()), (Some(false), Some(turn_of(&first))));
         assert_eq!(recovered["lost_panes"], 1, "{second:#}");
@@ -309,6 +314,25 @@ fn files_that_are_none_of_ours_are_a_clear_line() {
 }
 
 #[test]
+fn wrong_arguments_are_refused() {
+    let wrong: [&[&str]; 8] = [
+        &["replay"],
+        &["replay", "a", "--until", "soon"],
+        &["replay", "a", "b"],
+        &["journal"],
+        &["journal", "a", "--list", "--check"],
+        &["journal", "a", "--from", "1"],
+        &["run", "--durability", "async"],
+        &["run", "--journal", "a", "--keep", "0"],
+    ];
+    for arguments in wrong {
+        let output = run(arguments);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{arguments:?}");
+        assert!(said(&output).starts_with("error: "), "{arguments:?}");
+    }
+}
+
+#[test]
 fn a_journal_is_not_recorded_in_itself() {
     let folder = tempfile::tempdir().unwrap();
     let below = folder.path().join("below");
@@ -343,11 +367,7 @@ fn a_journal_that_fails_is_an_exit_code() {
         let arguments = ["run", "--plain", "--json", "--journal", &file, "--durability", durability];
         let mut started = Started::new(&[&arguments[..], &["--pane", "while :; do echo x; sleep 0.01; done"]].concat());
         std::fs::remove_file(&file).unwrap();
-        let mut line = String::new();
-        while !line.contains("failed") {
-            line.clear();
-            assert!(started.stderr.read_line(&mut line).unwrap() > 0, "nothing was said");
-        }
+        started.until("failed");
         if goes_on {
             started.signal("TERM");
         }
@@ -415,14 +435,9 @@ fn replays_of_real_input_come_out_the_same() {
     let mut arguments = vec!["--fps", "1000", "--watch", watched, "--pane", &files, "--pane", listing];
     (0..4).for_each(|_| arguments.extend(["--pane", &marks]));
     // A watched folder has no end of its own: it ends when the panes have.
-    let started = Started::new(&[&["run", "--plain", "--json", "--journal", &file], &arguments[..]].concat());
+    let mut started = Started::new(&[&["run", "--plain", "--json", "--journal", &file], &arguments[..]].concat());
     let panes = arguments.iter().filter(|word| **word == "--pane").count();
-    let mut started = started;
-    let mut line = String::new();
-    while !line.contains(&format!("panes 0 of {panes} running")) {
-        line.clear();
-        assert!(started.stderr.read_line(&mut line).unwrap() > 0, "it ended");
-    }
+    started.until(&format!("panes 0 of {panes} running"));
     started.signal("TERM");
     let (first, _) = started.end();
     assert_balanced(&first);

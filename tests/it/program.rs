@@ -58,6 +58,15 @@ impl Started {
         Self { child, stderr }
     }
 
+    /// Waits until it says this.
+    pub(crate) fn until(&mut self, expected: &str) {
+        let mut line = String::new();
+        while !line.contains(expected) {
+            line.clear();
+            assert!(self.stderr.read_line(&mut line).unwrap() > 0, "it never said: {expected}");
+        }
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());

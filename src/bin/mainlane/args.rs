@@ -203,11 +203,11 @@ pub(crate) struct JournalArgs {
     pub(crate) list: bool,
 
     /// The first turn to list.
-    #[arg(long, value_name = "TURN", requires = "list")]
+    #[arg(long, value_name = "TURN", requires = "list", conflicts_with_all = ["show", "check", "salvage"])]
     pub(crate) from: Option<u64>,
 
     /// The last turn to list.
-    #[arg(long, value_name = "TURN", requires = "list")]
+    #[arg(long, value_name = "TURN", requires = "list", conflicts_with_all = ["show", "check", "salvage"])]
     pub(crate) to: Option<u64>,
 
     /// Prints the events of one turn.
