@@ -35,6 +35,13 @@ pub enum Error {
         /// Why it has none, and what to do.
         why: &'static str,
     },
+    /// A flight recorder cannot have this many entries.
+    FlightRecorder {
+        /// What was asked for.
+        entries: usize,
+        /// The most there can be.
+        most: usize,
+    },
     /// The pipeline has been shut down, or its main lane has stopped.
     Closed,
     /// The system refused a thread.
@@ -54,6 +61,9 @@ impl fmt::Display for Error {
             }
             Error::Keys { lane, keys, most } => {
                 write!(f, "lane `{lane}`: a table of {keys} keys is not possible; choose 1 to {most}")
+            }
+            Error::FlightRecorder { entries, most } => {
+                write!(f, "a flight recorder of {entries} entries is not possible; choose 0 (off) to {most}")
             }
             Error::UnnamedLane => f.write_str("a lane needs a name; it is what counters and diagnostics call it"),
             Error::Ignored { lane, setting, why } => {

@@ -75,7 +75,7 @@ pub trait Event: Send + Sized + 'static {
         None
     }
 
-    /// The event's kind, for diagnostics.
+    /// The event's kind, for diagnostics and the flight recorder, which asks most events: cheap, and without a panic.
     fn kind(&self) -> &'static str {
         std::any::type_name::<Self>()
     }

@@ -73,6 +73,7 @@ pub use lane::{Lane, Overflow, Refused, Unsent};
 pub use main_lane::MainLane;
 pub use main_lane::budget::Budget;
 pub use main_lane::drive::{Drive, Running};
+pub use main_lane::flight::{FLIGHT_RECORDER, FLIGHT_RECORDER_MAX, FlightEntry, FlightOutcome};
 pub use main_lane::outcome::{Left, Poison, Turn, TurnError};
 pub use main_lane::publish::{Publish, WAKE_PANICS_MAX};
 pub use main_lane::reconcile::Reconciler;

@@ -10,6 +10,7 @@ pub(crate) mod cut;
 pub(crate) mod merge;
 pub(crate) mod apply;
 pub(crate) mod entry;
+pub(crate) mod flight;
 pub(crate) mod keeping;
 pub(crate) mod kept;
 pub(crate) mod scribe;

@@ -15,6 +15,7 @@ use crate::lane::builder::{IngestBuilder, LaneBuilder, Start};
 use crate::lane::source::{Source, SourceError};
 use crate::mailbox::Mailbox;
 use crate::main_lane::MainLane;
+use crate::main_lane::flight::{FLIGHT_RECORDER, FLIGHT_RECORDER_MAX, Flight, FlightEntry};
 use crate::main_lane::keeping::{Keeping, Request};
 use crate::main_lane::operations::Operations;
 use crate::main_lane::outcome::Poison;
@@ -103,6 +104,7 @@ impl Pipeline {
             published,
             mailbox: Mailbox::new(),
             diagnostics,
+            last_flight: std::sync::OnceLock::new(),
             quarantine: Quarantine::new(),
             #[cfg(feature = "journal")]
             journal: std::sync::OnceLock::new(),
@@ -111,6 +113,7 @@ impl Pipeline {
             ends: Some(Ends { parker, state, reconciler: None, past, history: None, scribe: None, check: None }),
             hub,
             publish: Publish::EveryTurn,
+            flight: FLIGHT_RECORDER,
             starts: parking_lot::Mutex::new(Vec::new()),
         }
     }
@@ -123,6 +126,8 @@ pub struct Builder<S: Reducer> {
     /// `None` once it is built.
     ends: Option<Ends<S>>,
     publish: Publish,
+    /// How many events the flight recorder keeps.
+    flight: usize,
     /// Ingestion threads to start.
     pub(crate) starts: parking_lot::Mutex<Vec<Start>>,
 }
@@ -208,6 +213,17 @@ impl<S: Reducer> Builder<S> {
         self
     }
 
+    /// How many of the last events the flight recorder keeps, up to [`FLIGHT_RECORDER_MAX`]; rounded up to a power of two, and
+    /// [`FLIGHT_RECORDER`] unless said otherwise. Zero turns it off.
+    ///
+    /// What it has is read with [`MainLane::flight`] and [`Handle::flight`]; after a fault it is in
+    /// [`ShutdownReport::flight`](crate::ShutdownReport::flight), with the event on which the reducer panicked as the last.
+    /// Its memory, about 150 bytes an entry, is taken when the pipeline is built.
+    pub fn flight_recorder(mut self, entries: usize) -> Self {
+        self.flight = entries;
+        self
+    }
+
     /// The state that the pipeline begins with: the one that it was recovered to, if it was.
     pub fn state(&self) -> &S {
         match &self.ends {
@@ -251,8 +267,14 @@ impl<S: Reducer> Builder<S> {
     /// Starts the ingestion threads, and returns the main lane and a handle to the rest.
     ///
     /// # Errors
-    /// When the system refuses a thread. What was started is stopped again.
+    /// When the system refuses a thread, or the flight recorder cannot be as large as it was asked to be. What was started is
+    /// stopped again.
     pub fn build(mut self) -> Result<(MainLane<S>, Handle<S>), Error> {
+        let flight = match self.flight {
+            0 => Flight::new(0),
+            entries @ 1..=FLIGHT_RECORDER_MAX => Flight::new(entries.next_power_of_two()),
+            entries => return Err(Error::FlightRecorder { entries, most: FLIGHT_RECORDER_MAX }),
+        };
         for start in std::mem::take(&mut *self.starts.lock()) {
             start()?;
         }
@@ -261,7 +283,8 @@ impl<S: Reducer> Builder<S> {
         };
         let keeps = history.is_some() || scribe.is_some() || check.is_some();
         let keeping = keeps.then(|| Box::new(Keeping::new(history, scribe, check)));
-        let main_lane = MainLane::new(self.hub.clone(), parker, state, self.publish, reconciler, keeping, past);
+        let mut main_lane = MainLane::new(self.hub.clone(), parker, state, self.publish, reconciler, keeping, past);
+        main_lane.applying.flight = flight;
         Ok((main_lane, Handle::new(self.hub.clone())))
     }
 }
@@ -412,6 +435,18 @@ impl<S: Reducer> Handle<S> {
     #[cfg_attr(docsrs, doc(cfg(feature = "journal")))]
     pub fn journal(&self) -> Option<JournalReader> {
         self.hub.journal.get().cloned()
+    }
+
+    /// Asks for what the flight recorder has: the last events that were taken, oldest first. Answered in one of the next turns;
+    /// at once when the main lane has stopped by itself, with what there was then. Empty when the recorder is
+    /// [off](Builder::flight_recorder).
+    pub fn flight(&self) -> Asked<Arc<[FlightEntry]>> {
+        let (answer, asked) = reply();
+        match self.hub.mailbox.post(Letter::Flight(answer)) {
+            Ok(()) => self.hub.core.bell.ring(),
+            Err(letter) => self.hub.answer_last(letter),
+        }
+        asked
     }
 
     /// The events on which the reducer panicked and that were set aside, oldest first: those that nobody has taken, 256 at

@@ -160,7 +160,7 @@ pub(crate) fn cut(clock: &Clock, lanes: &mut Vec<End>, mailbox: Option<(&Mailbox
     }
     for lane in lanes {
         let found = &mut lane.found;
-        lane.ring.take(u64::MAX, usize::MAX, |key, _, item| found.push((key, *item)));
+        lane.ring.take(u64::MAX, usize::MAX, |key, _, item: &_| found.push((key, *item)));
         lane.ring.settle();
         let is_below = found.iter().all(|(key, _)| *key < bound.0);
         assert!(is_below || cutting == Cutting::AdmitsAll, "what is cut is below its bound");
@@ -415,7 +415,7 @@ pub fn unclocked(lossy_first: bool, is_bounded: bool) {
             ring.extend(Bound::OPEN);
             let bound = if is_bounded { Bound(critical_key(ring.cut_end())) } else { Bound::OPEN };
             table.collect(bound, |value| found.push((value.key, value.item)));
-            ring.take(u64::MAX, usize::MAX, |key, _, item| found.push((key, *item)));
+            ring.take(u64::MAX, usize::MAX, |key, _, item: &_| found.push((key, *item)));
             ring.settle();
         }
         applied.add(&mut lanes);
@@ -484,7 +484,7 @@ pub fn keys_that_jump(moves: bool) {
         if moves {
             consumer.take_out(u64::MAX, usize::MAX, |key, _, item| found.push((key, item)));
         } else {
-            consumer.take(u64::MAX, usize::MAX, |key, _, item| found.push((key, *item)));
+            consumer.take(u64::MAX, usize::MAX, |key, _, item: &_| found.push((key, *item)));
             consumer.settle();
         }
     };

@@ -16,7 +16,7 @@ use loom::thread;
 
 fn visible(consumer: &mut RingConsumer<u32>) -> usize {
     consumer.extend(Bound::OPEN);
-    consumer.take(u64::MAX, usize::MAX, |_, _, _| ())
+    consumer.take(u64::MAX, usize::MAX, |_, _, _: &_| ())
 }
 
 /// Shut, barrier, quiet: then all that was accepted is there, and what was refused wrote nothing (G1).

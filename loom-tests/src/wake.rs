@@ -153,7 +153,7 @@ pub fn producer_waits_for_room(shut: bool) {
             store_load.heavy();
         } else {
             consumer.extend(Bound::OPEN);
-            consumer.take(u64::MAX, 1, |_, _, _| ());
+            consumer.take(u64::MAX, 1, |_, _, _: &_| ());
             consumer.settle();
         }
         ringing.ring();

@@ -226,11 +226,10 @@ impl<T> RingConsumer<T> {
         self.head + self.taken as u64
     }
 
-    /// Gives the values of the cut with keys below `limit` to `read`, in place, at most `count`, each with its key and its
-    /// position. Returns how many. A value whose `read` unwinds is not taken. Slots are given back by
+    /// Gives the values of the cut with keys below `limit` to `read`, in place, at most `count`. Returns how many. A value whose `read` unwinds is not taken. Slots are given back by
     /// [`settle`](RingConsumer::settle).
     #[inline]
-    pub(crate) fn take(&mut self, limit: u64, count: usize, mut read: impl FnMut(u64, u64, &T)) -> usize {
+    pub(crate) fn take(&mut self, limit: u64, count: usize, mut read: impl Read<T>) -> usize {
         let count = count.min(self.in_cut - self.taken);
         let mut done = 0;
         while done < count && self.next_key < limit {
@@ -247,17 +246,30 @@ impl<T> RingConsumer<T> {
 
     /// Takes up to `part` values of the run that the first one is in, one at least.
     #[inline]
-    fn take_part(&mut self, part: usize, read: &mut impl FnMut(u64, u64, &T)) -> usize {
+    fn take_part(&mut self, part: usize, read: &mut impl Read<T>) -> usize {
         let position = self.position();
         let Self { slots, taken, next_key, .. } = self;
         let values = slots.part(*taken, part);
         let first_key = *next_key;
+        read.begin(position);
         let mut taking = Taking { taken, next_key, done: 0 };
         for value in values {
-            read(first_key + STEP * taking.done as u64, position + taking.done as u64, value);
+            read.read(first_key + STEP * taking.done as u64, position + taking.done as u64, value);
             taking.done += 1;
         }
+        read.end(first_key, position, values);
         taking.done
+    }
+
+    /// The values taken from `position` on, which must be within what the last call of `read` that unwound had begun with;
+    /// and the key of the first.
+    pub(crate) fn unfinished(&self, position: u64) -> (u64, &[T]) {
+        let done = self.position().saturating_sub(position);
+        let values = match done {
+            0 => &[],
+            _ => self.slots.part((position - self.head) as usize, done as usize),
+        };
+        (self.next_key - STEP * done, values)
     }
 
     /// Moves the values of the cut with keys below `limit` to `take`, in order, at most `count`, each with its key and its
@@ -328,6 +340,31 @@ impl<T> RingConsumer<T> {
     }
 }
 
+/// Who reads values in place: in parts, whose values lie in one row and have keys that rise by [`STEP`].
+pub(crate) trait Read<T> {
+    /// A part begins with the value at `position`.
+    #[inline]
+    fn begin(&mut self, position: u64) {
+        let _ = position;
+    }
+
+    /// The next value, with its key and its position.
+    fn read(&mut self, key: u64, position: u64, value: &T);
+
+    /// The part is read: all of its values, with the key and the position of the first.
+    #[inline]
+    fn end(&mut self, key: u64, position: u64, values: &[T]) {
+        let _ = (key, position, values);
+    }
+}
+
+impl<T, F: FnMut(u64, u64, &T)> Read<T> for F {
+    #[inline]
+    fn read(&mut self, key: u64, position: u64, value: &T) {
+        self(key, position, value);
+    }
+}
+
 /// Counts values of a run as taken, also when the reader unwinds.
 struct Taking<'a> {
     taken: &'a mut usize,
@@ -350,7 +387,7 @@ mod tests {
 
     fn keys(consumer: &mut RingConsumer<u64>, limit: u64) -> Vec<u64> {
         let mut seen = Vec::new();
-        consumer.take(limit, usize::MAX, |key, _, _| seen.push(key));
+        consumer.take(limit, usize::MAX, |key, _, _: &_| seen.push(key));
         consumer.settle();
         seen
     }
@@ -363,7 +400,7 @@ mod tests {
                 assert!(producer.room(1) > 0);
                 producer.push(0, 0);
                 consumer.extend(Bound::OPEN);
-                consumer.take(u64::MAX, 1, |_, _, _| ());
+                consumer.take(u64::MAX, 1, |_, _, _: &_| ());
                 consumer.settle();
             }
             assert_eq!(producer.room(4), 4);
@@ -423,7 +460,7 @@ mod tests {
                     let moved = consumer.take_out(limit, count, |key, _, value| taken.push((key, value)));
                     prop_assert_eq!((moved, consumer.position()), (taken.len(), before + moved as u64));
                 } else {
-                    consumer.take(limit, count, |key, _, value| taken.push((key, *value)));
+                    consumer.take(limit, count, |key, _, value: &_| taken.push((key, *value)));
                 }
                 for (key, value) in taken {
                     prop_assert_eq!((Some(key), value), (waiting.pop_front(), key));
@@ -434,7 +471,7 @@ mod tests {
             }
             while consumer.extend(Bound::OPEN) {}
             let mut rest = Vec::new();
-            consumer.take(u64::MAX, usize::MAX, |key, _, _| rest.push(key));
+            consumer.take(u64::MAX, usize::MAX, |key, _, _: &_| rest.push(key));
             prop_assert_eq!(rest, Vec::from(waiting));
         }
     }

@@ -1,8 +1,9 @@
 //! What happens to one event when its turn has come.
 
 use crate::core::{Core, contain};
-use crate::event::{Authority, Envelope, Event, LaneId, OperationId};
+use crate::event::{Authority, Envelope, Event, LaneId, OperationId, Sequence};
 use crate::main_lane::entry::Fate;
+use crate::main_lane::flight::Flight;
 use crate::main_lane::lane_end::{Applied, Apply};
 use crate::main_lane::operations::{Finding, Operations};
 use crate::main_lane::reduce::{Effects, Reducer};
@@ -13,6 +14,7 @@ pub(crate) struct Applying<S: Reducer> {
     pub(crate) state: S,
     pub(crate) effects: Effects<S::Effect>,
     pub(crate) operations: Operations,
+    pub(crate) flight: Flight,
     /// The reducer panicked, and so many effects were asked for before its event.
     by_reducer: Option<usize>,
 }
@@ -20,8 +22,9 @@ pub(crate) struct Applying<S: Reducer> {
 impl<S: Reducer> Applying<S> {
     const OWNED: u64 = owned(S::AUTHORITIES);
 
+    /// Takes note of no event until it is given a recorder.
     pub(crate) fn new(state: S, operations: Operations) -> Self {
-        Self { state, effects: Effects::new(), operations, by_reducer: None }
+        Self { state, effects: Effects::new(), operations, flight: Flight::new(0), by_reducer: None }
     }
 
     /// For events to be applied; what is found is reported to `core`.
@@ -34,12 +37,14 @@ impl<S: Reducer> Applying<S> {
     fn apply(&mut self, core: &Core, envelope: Envelope<'_, S::Event>) -> Applied {
         let authority = envelope.event.authority();
         if authority.bit() & Self::OWNED == 0 {
-            misrouted(core, &envelope, None, authority);
+            self.flight.refuse(envelope.sequence.0);
+            misrouted(core, envelope.lane, envelope.event, None, authority);
             return Applied::Refused;
         }
         if let Some(operation) = envelope.operation {
             let find = |finding| diagnose(core, envelope.lane, operation.id, operation, finding);
             if !self.operations.admit(operation, envelope.parts, find) {
+                self.flight.refuse(envelope.sequence.0);
                 return Applied::Refused;
             }
         }
@@ -48,9 +53,8 @@ impl<S: Reducer> Applying<S> {
         self.state.apply(&envelope, &mut self.effects);
         // Only a panic drops it.
         std::mem::forget(reducing);
-        if let Some(reached) = self.effects.misrouted_to {
-            self.effects.take_back(asked_before);
-            misrouted(core, &envelope, Some(reached), authority);
+        if self.effects.misrouted_to.is_some() {
+            self.strayed(core, envelope.lane, envelope.sequence, envelope.event, asked_before);
             return Applied::Refused;
         }
         if let Some(operation) = envelope.operation {
@@ -60,9 +64,25 @@ impl<S: Reducer> Applying<S> {
         Applied::Yes
     }
 
-    /// Applies an event that has left its lane.
+    /// The reducer says that this event is not its own.
+    ///
+    /// By itself, and without the envelope: what is left in the loop over a run of events is what most of them need, which
+    /// the compiler then keeps in registers.
+    #[cold]
+    #[inline(never)]
+    fn strayed(&mut self, core: &Core, lane: LaneId, sequence: Sequence, event: &S::Event, asked_before: usize) {
+        self.flight.refuse(sequence.0);
+        let reached = self.effects.misrouted_to;
+        self.effects.take_back(asked_before);
+        misrouted(core, lane, event, reached, event.authority());
+    }
+
+    /// Applies an event that has left its lane, and takes note of it.
     pub(crate) fn fate_of(&mut self, core: &Core, envelope: Envelope<'_, S::Event>) -> Fate {
-        match self.apply(core, envelope) {
+        self.flight.begin(envelope.sequence.0);
+        let applied = self.apply(core, envelope);
+        self.flight.note(&envelope);
+        match applied {
             Applied::Yes => Fate::Applied,
             Applied::Refused => Fate::Refused,
         }
@@ -98,6 +118,11 @@ impl<S: Reducer> Apply<S::Event> for ApplyTo<'_, S> {
     fn apply(&mut self, envelope: Envelope<'_, S::Event>) -> Applied {
         self.applying.apply(self.core, envelope)
     }
+
+    #[inline(always)]
+    fn flight(&mut self) -> &mut Flight {
+        &mut self.applying.flight
+    }
 }
 
 /// A reducer at work. Dropped when it panics.
@@ -124,9 +149,8 @@ const fn owned(authorities: &[Authority]) -> u64 {
 }
 
 #[cold]
-fn misrouted<E: Event>(core: &Core, envelope: &Envelope<'_, E>, reached: Option<Authority>, belongs_to: Authority) {
-    let (lane, kind) = (envelope.lane, envelope.event.kind());
-    core.report(Diagnostic::Misrouted { lane, kind, reached, belongs_to });
+fn misrouted<E: Event>(core: &Core, lane: LaneId, event: &E, reached: Option<Authority>, belongs_to: Authority) {
+    core.report(Diagnostic::Misrouted { lane, kind: event.kind(), reached, belongs_to });
 }
 
 #[cold]

@@ -186,7 +186,8 @@ impl<S: Reducer> Running<S> {
                 let (joined, mut stragglers) = self.core.join_threads(deadline);
                 stragglers.push(self.name.clone());
                 let counters = self.core.read_counters();
-                ShutdownReport { complete: false, joined, stragglers, fault: None, journal: None, counters }
+                let flight = Arc::default();
+                ShutdownReport { complete: false, joined, stragglers, fault: None, flight, journal: None, counters }
             }
         };
         self.done = Some(report.clone());

@@ -282,6 +282,8 @@ impl<S: Reducer> MainLane<S> {
         if !by_reducer {
             return Err(self.stop_kept(None, message));
         }
+        let flight = &mut self.applying.flight;
+        let _ = contain(|| flight.note_panicked(&keeping.batch[keeping.applied].0.envelope()));
         match keeping.roll_back() {
             Ok(state) => {
                 let old = std::mem::replace(&mut self.applying.state, state);

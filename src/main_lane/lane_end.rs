@@ -2,10 +2,11 @@
 
 use crate::clock::{Bound, Stamp, critical_key};
 use crate::event::{Envelope, Event, LaneId, Sequence};
-use crate::lane::ring::RingConsumer;
+use crate::lane::ring::{Read, RingConsumer};
 use crate::lane::table::{TableConsumer, Unread};
 use crate::lane::{Item, LaneShared};
 use crate::main_lane::entry::{Entry, Fate};
+use crate::main_lane::flight::Flight;
 use crate::origin::{Origin, Rank};
 use crate::sync::Arc;
 
@@ -23,6 +24,9 @@ pub(crate) enum Applied {
 /// are built for speed, and four times as slow.
 pub(crate) trait Apply<E: Event> {
     fn apply(&mut self, envelope: Envelope<'_, E>) -> Applied;
+
+    /// Where what was applied is noted.
+    fn flight(&mut self) -> &mut Flight;
 }
 
 pub(crate) struct LaneEnd<E: Event> {
@@ -198,21 +202,7 @@ impl<E: Event> LaneEnd<E> {
         let Self { id, origin, clocked, ring, tally, .. } = self;
         tally.changed = true;
         let (stamps, lane, origin) = (if *clocked { u64::MAX } else { Stamp::UNCLOCKED.0 }, *id, *origin);
-        let taken = ring.take(limit, count, |key, position, item| {
-            let envelope = Envelope {
-                stamp: Stamp(key & stamps),
-                lane,
-                sequence: Sequence(position),
-                origin: item.event.origin().unwrap_or(origin),
-                operation: item.event.operation(),
-                parts: 1,
-                facets: &item.facets,
-                event: &item.event,
-            };
-            if apply.apply(envelope) == Applied::Refused {
-                tally.refused += 1;
-            }
-        });
+        let taken = ring.take(limit, count, InPlace { apply, tally, stamps, lane, origin });
         if ring.should_settle() {
             self.settle();
         }
@@ -242,9 +232,11 @@ impl<E: Event> LaneEnd<E> {
             facets: &unread.item.facets,
             event: &unread.item.event,
         };
+        apply.flight().begin(unread.sequence);
         if apply.apply(envelope) == Applied::Refused {
             tally.refused += 1;
         }
+        apply.flight().note(&envelope);
         let done = hand.remove_first();
         tally.left_hand += 1;
         // Dropped when it is counted: its `drop` is the host's code.
@@ -297,14 +289,30 @@ impl<E: Event> LaneEnd<E> {
         tally.refused += refused;
     }
 
-    /// Removes the event at the head, by value: the one that a reducer could not apply. It counts as refused.
-    pub(crate) fn remove_head(&mut self) -> Option<Entry<E>> {
-        let Self { id, origin, clocked, ring, hand, tally, .. } = self;
-        let (stamps, lane, lane_origin) = (if *clocked { u64::MAX } else { Stamp::UNCLOCKED.0 }, *id, *origin);
-        let ring_first = match (ring.head_key(), hand.head_key()) {
+    /// Notes the events of the run that the reducer panicked in, those before the one at the head.
+    #[cold]
+    pub(crate) fn note_unfinished(&self, flight: &mut Flight) {
+        // Events of the table are a run each.
+        if self.is_ring_first() {
+            let (key, values) = self.ring.unfinished(flight.first());
+            let stamp = if self.clocked { key } else { Stamp::UNCLOCKED.0 };
+            flight.note_run(stamp, flight.first(), self.id, values);
+        }
+    }
+
+    /// True when the event at the head is the ring's.
+    fn is_ring_first(&self) -> bool {
+        match (self.ring.head_key(), self.hand.head_key()) {
             (Some(ring), Some(hand)) => ring < hand,
             (ring, _) => ring.is_some(),
-        };
+        }
+    }
+
+    /// Removes the event at the head, by value: the one that a reducer could not apply. It counts as refused.
+    pub(crate) fn remove_head(&mut self) -> Option<Entry<E>> {
+        let ring_first = self.is_ring_first();
+        let Self { id, origin, clocked, ring, hand, tally, .. } = self;
+        let (stamps, lane, lane_origin) = (if *clocked { u64::MAX } else { Stamp::UNCLOCKED.0 }, *id, *origin);
         let (key, sequence, parts, item) = if ring_first {
             let (key, position) = (ring.head_key()?, ring.position());
             (key, position, 1, ring.pop()?)
@@ -336,6 +344,47 @@ impl<E: Event> LaneEnd<E> {
         counts.left_hand.set(left_hand);
         counts.refused.set(tally.refused);
         counts.applied.set(left_ring + left_hand - tally.refused);
+    }
+}
+
+/// Applies events of a ring in their slots.
+struct InPlace<'a, A> {
+    apply: &'a mut A,
+    tally: &'a mut Tally,
+    /// What of a key is the stamp.
+    stamps: u64,
+    lane: LaneId,
+    origin: Origin,
+}
+
+impl<E: Event, A: Apply<E>> Read<Item<E>> for InPlace<'_, A> {
+    #[inline]
+    fn begin(&mut self, position: u64) {
+        self.apply.flight().begin(position);
+    }
+
+    /// Not `inline(always)`: that comes too early for the compiler to see what stays the same from one event to the next, and
+    /// an event of a reducer that does little costs half as much again.
+    #[inline]
+    fn read(&mut self, key: u64, position: u64, item: &Item<E>) {
+        let envelope = Envelope {
+            stamp: Stamp(key & self.stamps),
+            lane: self.lane,
+            sequence: Sequence(position),
+            origin: item.event.origin().unwrap_or(self.origin),
+            operation: item.event.operation(),
+            parts: 1,
+            facets: &item.facets,
+            event: &item.event,
+        };
+        if self.apply.apply(envelope) == Applied::Refused {
+            self.tally.refused += 1;
+        }
+    }
+
+    #[inline]
+    fn end(&mut self, key: u64, position: u64, values: &[Item<E>]) {
+        self.apply.flight().note_run(key & self.stamps, position, self.lane, values);
     }
 }
 

@@ -5,6 +5,7 @@ use crate::core::Core;
 use crate::event::Event;
 use crate::hub::{Hub, Letter};
 use crate::main_lane::cut::Extend;
+use crate::main_lane::flight::Flight;
 use crate::main_lane::keeping::Keeping;
 use crate::main_lane::lane_end::LaneEnd;
 use crate::main_lane::merge::Merge;
@@ -68,12 +69,17 @@ impl<E: Event> Lanes<E> {
 
 /// Takes in what was posted since `letters`. True if there was anything.
 #[inline]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "parts of the main lane, whose clocked lanes are lent to the cut meanwhile"
+)]
 pub(crate) fn adopt<S: Reducer>(
     hub: &Hub<S>,
     letters: &mut u64,
     phase: Phase,
     publishing: &mut Publishing<S>,
     keeping: &mut Option<Box<Keeping<S>>>,
+    flight: &Flight,
     unclocked: &mut Vec<LaneEnd<S::Event>>,
     clocked: &mut Vec<LaneEnd<S::Event>>,
 ) -> bool {
@@ -82,7 +88,7 @@ pub(crate) fn adopt<S: Reducer>(
         return false;
     }
     *letters = posted;
-    take_in(hub, phase, publishing, keeping, unclocked, clocked);
+    take_in(hub, phase, publishing, keeping, flight, unclocked, clocked);
     true
 }
 
@@ -92,12 +98,14 @@ fn take_in<S: Reducer>(
     phase: Phase,
     publishing: &mut Publishing<S>,
     keeping: &mut Option<Box<Keeping<S>>>,
+    flight: &Flight,
     unclocked: &mut Vec<LaneEnd<S::Event>>,
     clocked: &mut Vec<LaneEnd<S::Event>>,
 ) {
     for letter in hub.mailbox.collect() {
         match letter {
             Letter::WakeHook(hook) => publishing.add_hook(hook, &hub.core),
+            Letter::Flight(answer) => answer.give(flight.read(unclocked.iter().chain(&*clocked)).into()),
             Letter::Request(request) => match keeping {
                 Some(keeping) => keeping.requests.push_back(request),
                 None => request.refuse(),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::event::LaneId;
+use crate::main_lane::flight::FlightEntry;
 use crate::observe::counters::Counters;
 
 /// What a shutdown did.
@@ -20,6 +21,9 @@ pub struct ShutdownReport {
     /// Why the main lane stopped by itself, if it did. The event is kept: see [`MainLane::take_poison`](crate::MainLane::take_poison) and
     /// [`Running::take_poison`](crate::Running::take_poison).
     pub fault: Option<Fault>,
+    /// The last events before that, oldest first, as the [flight recorder](crate::Builder::flight_recorder) kept them. Empty
+    /// without a fault.
+    pub flight: Arc<[FlightEntry]>,
     /// What became of the journal, if there is one.
     pub journal: Option<JournalEnd>,
     /// The final counts. With `in_flight` above zero, that many accepted events were not applied.

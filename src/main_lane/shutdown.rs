@@ -65,7 +65,8 @@ impl<S: Reducer> MainLane<S> {
             && stragglers.is_empty()
             && journal.as_ref().is_none_or(JournalEnd::is_complete)
             && counters.events.in_flight == 0;
-        let report = ShutdownReport { complete, joined, stragglers, fault: self.fault.clone(), journal, counters };
+        let (fault, flight) = (self.fault.clone(), self.hub.last_flight.get().cloned().unwrap_or_default());
+        let report = ShutdownReport { complete, joined, stragglers, fault, flight, journal, counters };
         self.report = Some(report.clone());
         report
     }

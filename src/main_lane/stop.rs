@@ -4,6 +4,7 @@ use crate::core::{IngestThread, contain};
 use crate::event::Event;
 use crate::hub::Letter;
 use crate::main_lane::budget::{Budget, Pace};
+use crate::main_lane::flight::FlightEntry;
 use crate::main_lane::lane_end::LaneEnd;
 use crate::main_lane::lanes::Lanes;
 use crate::main_lane::outcome::{Phase, Poison, TurnError};
@@ -17,6 +18,11 @@ impl<S: Reducer> MainLane<S> {
     #[cold]
     pub(crate) fn stop(&mut self, message: String) -> TurnError<S::Event> {
         let by_reducer = self.applying.forget_event();
+        let lane = self.lanes.at(self.current);
+        if by_reducer {
+            // While they are in their slots. A panic in `Event::kind` only costs the entry.
+            let _ = contain(|| lane.note_unfinished(&mut self.applying.flight));
+        }
         // The effects of the events before it; there will be no other turn to run them in.
         self.reconcile(&Pace::new(Budget::UNLIMITED));
         if !by_reducer {
@@ -31,6 +37,7 @@ impl<S: Reducer> MainLane<S> {
         lane.count();
         let lane_name = lane.name.clone();
         let Some(entry) = removed else { unreachable!("the event being applied is at the head of its lane") };
+        let _ = contain(|| self.applying.flight.note_panicked(&entry.envelope()));
         self.stop_on(Poison::new(entry, lane_name, self.turns + 1, message))
     }
 
@@ -46,12 +53,21 @@ impl<S: Reducer> MainLane<S> {
     /// The host's code panicked where nothing can go on: nothing more is accepted, and whoever waits is told.
     #[cold]
     pub(crate) fn stop_with(&mut self, fault: Fault, error: TurnError<S::Event>) -> TurnError<S::Event> {
+        // Before anyone finds that it has stopped.
+        let _ = self.hub.last_flight.set(self.flight().into());
         self.shut_gates(|_| true);
         self.phase = Phase::Stopped;
         self.finish();
         self.core().report(Diagnostic::Stopped(fault.clone()));
         self.fault = Some(fault);
         error
+    }
+
+    /// What the flight recorder has: the last events that were taken, oldest first. After a fault the last one is that on
+    /// which the reducer panicked.
+    pub fn flight(&self) -> Vec<FlightEntry> {
+        let Lanes { unclocked, clocked, .. } = &self.lanes;
+        self.applying.flight.read(unclocked.iter().chain(clocked))
     }
 
     /// Forgets the effects that no turn will run any more; they count as unhandled. Returns how many there were.
@@ -97,6 +113,7 @@ impl<S: Reducer> MainLane<S> {
         self.core().store_load.heavy();
         // Their producers may wait for room already.
         unadopted().for_each(|lane| lane.shared.room.ring());
+        letters.into_iter().for_each(|letter| self.hub.answer_last(letter));
         self.core().end();
         self.publishing.end(&self.hub.core);
     }

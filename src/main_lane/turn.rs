@@ -243,7 +243,8 @@ impl<S: Reducer> MainLane<S> {
     pub(crate) fn is_input_waiting(&self) -> bool {
         let Lanes { unclocked, clocked, .. } = &self.lanes;
         if self.is_blocked() {
-            return !self.applying.effects.pending.is_empty() || self.has_progress();
+            let asked = self.hub.mailbox.posted() != self.letters;
+            return asked || !self.applying.effects.pending.is_empty() || self.has_progress();
         }
         self.open_batch
             || self.has_progress()
@@ -276,9 +277,9 @@ impl<S: Reducer> MainLane<S> {
 
     /// Takes in lanes and hooks that were opened since the last look.
     fn adopt(&mut self) {
-        let Self { hub, letters, phase, publishing, keeping, lanes, .. } = self;
+        let Self { hub, letters, phase, publishing, keeping, applying, lanes, .. } = self;
         let Lanes { unclocked, clocked, .. } = lanes;
-        adopt(hub, letters, *phase, publishing, keeping, unclocked, clocked);
+        adopt(hub, letters, *phase, publishing, keeping, &applying.flight, unclocked, clocked);
     }
 
     /// Lets producers that push flat out get ahead a little.
@@ -311,11 +312,12 @@ impl<S: Reducer> MainLane<S> {
     /// Takes a new cut if the last one is applied and there is anything to cut; looks at unclocked lanes every time. True
     /// if there is anything to apply.
     fn cut(&mut self) -> bool {
-        let Self { hub, letters, phase, publishing, keeping, lanes, .. } = self;
-        let Lanes { unclocked, clocked, .. } = lanes;
+        let Self { hub, letters, phase, publishing, keeping, applying, lanes, .. } = self;
+        let (Lanes { unclocked, clocked, .. }, flight) = (lanes, &applying.flight);
         self.went_on = self.open_batch;
         if !self.open_batch {
-            let adopt = |clocked: &mut Vec<_>| adopt(hub, letters, *phase, publishing, keeping, unclocked, clocked);
+            let adopt =
+                |clocked: &mut Vec<_>| adopt(hub, letters, *phase, publishing, keeping, flight, unclocked, clocked);
             if let Some(Cut { bound, passes }) = cut::cut(&hub.core.clock, clocked, adopt) {
                 self.bound = bound;
                 clocked.iter_mut().for_each(LaneEnd::arrange);
@@ -340,6 +342,7 @@ impl<S: Reducer> MainLane<S> {
 
     /// Applies what was cut. Returns how many events there were and whether that was all.
     fn apply(&mut self, pace: &mut Pace) -> Result<(usize, bool), TurnError<S::Event>> {
+        self.applying.flight.turn = self.turns + 1;
         if self.keeping.is_some() {
             return self.apply_kept(pace);
         }
@@ -430,18 +433,19 @@ impl<S: Reducer> MainLane<S> {
         if !unclocked.iter().chain(clocked).any(|lane| lane.shared.gate.is_left()) {
             return;
         }
-        let core = &self.hub.core;
-        let stays = |lane: &mut LaneEnd<S::Event>| {
+        let (core, flight) = (&self.hub.core, &mut self.applying.flight);
+        let mut stays = |lane: &mut LaneEnd<S::Event>| {
             // P5: what is visible after the first of these is all there will be.
             let left = lane.shared.gate.is_left() && lane.is_drained();
             if left {
                 report_lane(core, lane);
                 core.book.lock().closed(lane.id);
+                flight.close(lane);
                 core.report(Diagnostic::LaneClosed { lane: lane.id, name: lane.name.clone() });
             }
             !left
         };
-        self.lanes.unclocked.retain_mut(stays);
+        self.lanes.unclocked.retain_mut(&mut stays);
         self.lanes.clocked.retain_mut(stays);
     }
 

@@ -6,6 +6,7 @@ mod closing;
 mod cost;
 mod domain;
 mod faults;
+mod flight;
 mod hosts;
 #[cfg(feature = "journal")]
 mod journal;

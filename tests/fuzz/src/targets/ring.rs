@@ -149,7 +149,7 @@ impl Scenario {
         let mut seen = Vec::new();
         let first = self.position();
         let taken = catch_unwind(AssertUnwindSafe(|| {
-            self.consumer.take(limit, count, |key, position, value| {
+            self.consumer.take(limit, count, |key, position, value: &Rc<u64>| {
                 if seen.len() == end {
                     resume_unwind(Box::new(()));
                 }

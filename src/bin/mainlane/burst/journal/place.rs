@@ -59,7 +59,7 @@ fn file_system(path: &Path, mounts: &str) -> Option<String> {
         // As the list writes what would end a word.
         let point = words.next()?.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\");
         let kind = words.next()?;
-        path.starts_with(&point).then(|| (point.len(), kind))
+        path.starts_with(&point).then_some((point.len(), kind))
     });
     let first = kinds.next()?;
     let (_, kind) = kinds.fold(first, |best, next| if next.0 >= best.0 { next } else { best });

@@ -1,7 +1,7 @@
 //! How quickly a state is rebuilt.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -70,7 +70,7 @@ fn journal(folder: &Folder, batch: u64, events: u64) -> PathBuf {
     folder.file("crashed")
 }
 
-fn recovered(path: &PathBuf, timeline: Option<Timeline>) -> Ledger {
+fn recovered(path: &Path, timeline: Option<Timeline>) -> Ledger {
     let journal = ours::whole(path).sync(Sync::Os);
     let journal = match timeline {
         Some(timeline) => journal.timeline(timeline),
