@@ -195,6 +195,7 @@ impl<S: Reducer> History<S> {
     }
 
     /// Keeps the events of turns from `turn` on, however many they are, until this is called with `None`.
+    #[cfg(any(test, feature = "journal"))]
     pub(crate) fn hold_from(&mut self, turn: Option<u64>) {
         self.hold_from = turn;
         self.trim();
