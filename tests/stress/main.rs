@@ -244,8 +244,8 @@ fn consume(stamps: Stamps, cut: Cut, clock: &Clock, mut lanes: Vec<LaneSide>, cu
             Cut::OnePass | Cut::OnePassWithBound => one_pass(bound(stamps, cut, clock), &mut lanes),
         };
         found.cuts += 1;
-        lanes[0].ring.take(u64::MAX, usize::MAX, |_, _, item| question = *item);
-        lanes[1].ring.take(u64::MAX, usize::MAX, |_, _, item| answer = *item);
+        lanes[0].ring.take(u64::MAX, usize::MAX, |_, _, item: &_| question = *item);
+        lanes[1].ring.take(u64::MAX, usize::MAX, |_, _, item: &_| answer = *item);
         lanes.iter_mut().for_each(|lane| {
             lane.ring.settle();
         });
