@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use mainlane::journal::{Durability, Journal, JournalError, Replaying, Retention, StoreError};
+use mainlane::journal::{CheckpointPolicy, Durability, Journal, JournalError, Replaying, Retention, StoreError, Sync};
 use mainlane::{
     Budget, Builder, Class, Effects, Envelope, Event, Left, MainLane, Operation, OperationId, Origin, Phase, Reducer,
-    Tier, Timeline,
+    RewindError, RewindKind, Tier, Timeline,
 };
 use serde::{Deserialize, Serialize};
 
@@ -322,4 +322,83 @@ fn damage_is_an_error_with_its_turn() {
     assert!(matches!(error, JournalError::OtherSchema { .. }), "{error}");
     let error = journal(&disk).schema("book", 0).recover(Book::default()).unwrap_err();
     assert!(matches!(error, JournalError::Version { .. }), "{error}");
+}
+
+/// A pseudo-random number after this one.
+fn next(number: &mut u64) -> u64 {
+    *number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *number >> 33
+}
+
+/// `MAINLANE_EVENTS=1000000` makes it a long run.
+#[test]
+fn replays_of_a_run_with_all_that_may_happen_are_the_same_every_time() {
+    let events: u64 = std::env::var("MAINLANE_EVENTS").map_or(20_000, |count| count.parse().expect("a number"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.journal");
+    let open = || {
+        let policy = CheckpointPolicy { events: events / 40, ..CheckpointPolicy::default() };
+        let journal = Journal::file(&file).schema("book", 1).sync(Sync::Os).durability(Durability::Async);
+        journal.retention(Retention::All).checkpoints(policy).timeline(Timeline::window(2000).checkpoint_every(100))
+    };
+    let (mut seed, mut pushed, mut states) = (7, 0, Vec::new());
+    let (mut undone, mut redone, mut thorns) = (0, 0, 0);
+    // Four runs, each recovered from the one before.
+    for run in 1..=4 {
+        let (builder, recovery) = open().recover(Book::default()).unwrap();
+        assert_eq!(states.last(), (run > 1).then(|| builder.state()));
+        assert_eq!(recovery.created, run == 1);
+        let mut lanes: Vec<_> =
+            (1..=3).map(|id| builder.lane("lane").origin(Origin::built_in("user", id)).open().unwrap()).collect();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        while pushed < events * run / 4 {
+            let which = next(&mut seed) as usize % 3;
+            let batch: Vec<Entry> = (0..next(&mut seed) % 40)
+                .flat_map(|_| match next(&mut seed) % 400 {
+                    0..=99 => whole(handle.operation().0).to_vec(),
+                    100..=199 => vec![Entry::Level { key: next(&mut seed) as u32 % 50, value: next(&mut seed) }],
+                    200 => vec![Entry::Thorn],
+                    _ => vec![Entry::Add(next(&mut seed))],
+                })
+                .collect();
+            thorns += batch.iter().filter(|entry| **entry == Entry::Thorn).count();
+            pushed += batch.len() as u64;
+            lanes[which].push_batch(batch).unwrap();
+            let origin = Origin::built_in("user", which as u64 + 1);
+            let asked = match next(&mut seed) % 16 {
+                0 => Some(handle.undo(origin)),
+                1..=6 => Some(handle.redo(origin)),
+                _ => None,
+            };
+            while main_lane.turn(Budget::UNLIMITED).unwrap().left == Left::Journal {
+                main_lane.wait_for_input(Instant::now() + PATIENCE);
+            }
+            if let Some(asked) = asked {
+                match asked.poll().expect("answered in that turn, or the one that waited").expect("it goes on") {
+                    Ok(rewind) if rewind.kind == RewindKind::Undo => undone += 1,
+                    Ok(_) => redone += 1,
+                    Err(error) => assert!(
+                        matches!(error, RewindError::Nothing { .. } | RewindError::BeyondWindow { .. }),
+                        "{error}"
+                    ),
+                }
+            }
+        }
+        settle(&mut main_lane);
+        states.push(main_lane.state().clone());
+        assert_eq!(handle.counters().faults.nondeterministic, 0);
+        assert!(main_lane.shutdown(PATIENCE).complete);
+    }
+    assert!(undone > 5 && redone > 2 && thorns > 5, "{undone} {redone} {thorns}");
+    let mut hashes = Vec::new();
+    for _ in 0..3 {
+        let verify = Replaying { verify: true, ..Replaying::default() };
+        let (state, report) = open().replay::<Book>(verify, None, &mut |_| true).unwrap();
+        assert_eq!(Some(&state), states.last());
+        assert!(report.compared.len() >= 40 && report.different.is_empty(), "{report:?}");
+        assert_eq!(report.quarantined.len(), thorns);
+        hashes.push(report.hash);
+    }
+    assert!(hashes[0].is_some() && hashes.iter().all(|hash| *hash == hashes[0]));
+    println!("{pushed} events, {undone} undone, {redone} redone, {thorns} set aside: {:032x}", hashes[0].unwrap());
 }

@@ -72,8 +72,8 @@ fn a_run_goes_on_where_the_last_one_ended() {
     for durability in ["async", "before-publish", "before-apply"] {
         let (place, folder) = (Place::new(), tempfile::tempdir().unwrap());
         let (journal, watched) = (place.at("j"), folder.path().to_str().unwrap());
-        let first = ["--pane", "echo one", "--pane", "sleep 1000", "--watch", watched, "--durability", durability];
-        let on_journal = ["run", "--plain", "--json", "--journal", &journal];
+        let first = ["--pane", "echo one", "--pane", "sleep 1000", "--watch", watched];
+        let on_journal = ["run", "--plain", "--json", "--journal", &journal, "--durability", durability];
         let mut started = Started::new(&[&on_journal[..], &first].concat());
         started.until("panes 1 of 2 running");
         std::fs::write(folder.path().join("a"), "").unwrap();
@@ -94,7 +94,7 @@ fn a_run_goes_on_where_the_last_one_ended() {
         assert!(second["panes"].as_array().unwrap().len() == 1 && turn_of(&second) > turn_of(&first));
 
         // Whoever does not watch the folder does not vouch for it.
-        run_on(&journal, &["--pane", "true"]);
+        run_on(&journal, &["--pane", "true", "--durability", durability]);
         let state = replay(&journal, &["--verify"]);
         let panes: Vec<_> = (0..4).map(|at| state["panes"][at]["state"].as_str().unwrap()).collect();
         assert_eq!(panes, ["exited", "lost", "exited", "exited"]);
