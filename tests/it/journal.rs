@@ -364,10 +364,10 @@ fn replays_of_a_run_with_all_that_may_happen_are_the_same_every_time() {
             thorns += batch.iter().filter(|entry| **entry == Entry::Thorn).count();
             pushed += batch.len() as u64;
             lanes[which].push_batch(batch).unwrap();
-            // Whoever has just ended something has nothing to redo.
+            // Not of whoever ends something in the same turn, and has nothing to redo then.
             let user = |user: usize| Origin::built_in("user", user as u64 % 3 + 1);
             let asked = match next(&mut seed) % 8 {
-                0 => Some(handle.undo(user(which))),
+                0 => Some(handle.undo(user(which + 1))),
                 1 => Some(handle.redo(user(which + 1))),
                 _ => None,
             };
