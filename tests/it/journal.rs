@@ -390,7 +390,7 @@ fn replays_of_a_run_with_all_that_may_happen_are_the_same_every_time() {
         assert_eq!(handle.counters().faults.nondeterministic, 0);
         assert!(main_lane.shutdown(PATIENCE).complete);
     }
-    assert!(undone > 9 && redone > 9 && thorns > 9, "{undone} {redone} {thorns}");
+    assert!(undone > 5 && redone > 5 && thorns > 5, "{undone} {redone} {thorns}");
     let mut hashes = Vec::new();
     for _ in 0..3 {
         let verify = Replaying { verify: true, ..Replaying::default() };
