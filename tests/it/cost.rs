@@ -7,8 +7,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use mainlane::{
-    Budget, Class, Coalesced, Effects, Envelope, Event, Facets, Fill, Lane, Origin, Overflow, Pipeline, Reducer, Tags,
-    Tier,
+    Budget, Builder, Class, Coalesced, Effects, Envelope, Event, Facets, Fill, Handle, Lane, Origin, Overflow,
+    Pipeline, Reducer, Tags, Tier, Timeline,
 };
 
 use crate::domain::until;
@@ -42,7 +42,7 @@ fn allocations_of(work: impl FnOnce()) -> u64 {
     ALLOCATIONS.get() - before
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, serde::Serialize, serde::Deserialize)]
 enum Load {
     Critical(u64),
     Lossy(u32),
@@ -75,7 +75,7 @@ impl Event for Load {
     }
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
 struct Sum(u64);
 
 impl Reducer for Sum {
@@ -98,7 +98,34 @@ impl Reducer for Sum {
 
 #[test]
 fn pushing_turning_and_publishing_allocate_nothing() {
-    let builder = Pipeline::builder(Sum::default()).reconciler(|_: u64, _: &Sum| ());
+    allocates_nothing(Pipeline::builder(Sum::default()), |_| ());
+}
+
+#[test]
+fn neither_does_keeping_a_timeline() {
+    allocates_nothing(Pipeline::builder(Sum::default()).timeline(Timeline::window(5000).checkpoint_every(500)), |_| ());
+}
+
+/// What the main lane does for it: the journal's threads may allocate.
+#[test]
+#[cfg(feature = "journal")]
+fn nor_does_recording_in_a_journal() {
+    use mainlane::journal::{CheckpointPolicy, Durability, Journal};
+    for durability in [Durability::Async, Durability::BeforePublish] {
+        let store = crate::memory::Memory::open(&crate::memory::Disk::default());
+        let never = CheckpointPolicy { events: u64::MAX, bytes: u64::MAX, time: None };
+        let journal = Journal::store(store).schema("sum", 1).durability(durability).checkpoints(never);
+        let (builder, _) = journal.recover(Sum::default()).unwrap();
+        // Buffers come back from the journal when it is through with them.
+        allocates_nothing(builder, |handle| {
+            let (journal, turns) = (handle.journal().unwrap(), handle.counters().turns);
+            until("it is durable", || journal.durable() == turns);
+        });
+    }
+}
+
+fn allocates_nothing(builder: Builder<Sum>, between: impl Fn(&Handle<Sum>)) {
+    let builder = builder.reconciler(|_: u64, _: &Sum| ());
     let mut lanes = [
         builder.lane("clocked").open().unwrap(),
         builder.lane("unclocked").unclocked().open().unwrap(),
@@ -117,8 +144,16 @@ fn pushing_turning_and_publishing_allocate_nothing() {
         main_lane.turn(Budget::UNLIMITED).unwrap();
         std::hint::black_box(cached.load().0);
     };
-    (0..100).for_each(&mut round);
-    assert_eq!(allocations_of(|| (100..1100).for_each(&mut round)), 0);
+    let mut rounds = |numbers: Range<u64>| {
+        let mut allocations = 0;
+        for n in numbers {
+            allocations += allocations_of(|| round(n));
+            between(&handle);
+        }
+        allocations
+    };
+    rounds(0..400);
+    assert_eq!(rounds(400..1400), 0);
     assert!(handle.counters().events.shed > 0 && handle.counters().effects > 0, "the paths were taken");
 }
 
