@@ -421,7 +421,7 @@ impl Reducer for Careless {
         match envelope.event {
             // Goes through the map.
             Entry::Add(value) => {
-                (0..64).for_each(|number| drop(self.numbers.insert(number, *value)));
+                self.numbers = (0..64).map(|number| (number, *value)).collect();
                 self.first = self.numbers.keys().copied().collect();
                 self.numbers.clear();
             }
