@@ -355,7 +355,9 @@ impl Store for SqliteStore {
         }
         self.transact(|store| {
             rows::begin(&store.connection, identity, sync.name()).map_err(|error| store.failed("writing", error))
-        })
+        })?;
+        // Synced, whatever is promised: without this row nobody could tell what was.
+        self.merge("TRUNCATE").map_err(|error| self.give_up(error))
     }
 
     fn torn_tail(&self) -> Option<TornTail> {
