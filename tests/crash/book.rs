@@ -191,6 +191,8 @@ pub(crate) struct Driver {
     lanes: [Lane<Entry>; 3],
     seed: u64,
     pub(crate) turn: u64,
+    /// What was asked for in a turn that is not through.
+    begun: Option<Option<Change>>,
 }
 
 type Change = Asked<Result<Rewind, RewindError>>;
@@ -204,25 +206,33 @@ impl Driver {
             builder.lane("aside").unclocked().open().unwrap(),
         ];
         let (main_lane, handle) = builder.build().unwrap();
-        Self { main_lane, handle, lanes, seed, turn }
+        Self { main_lane, handle, lanes, seed, turn, begun: None }
     }
 
-    /// Takes the next turn. False when there was not time for it.
-    pub(crate) fn step(&mut self, deadline: Instant) -> Result<bool, TurnError<Entry>> {
-        let turn = self.turn + 1;
-        let mut change = None;
-        match plan(self.seed, turn) {
+    /// Pushes, or asks for, what the turn is to do.
+    fn begin(&mut self, turn: u64) -> Result<Option<Change>, TurnError<Entry>> {
+        Ok(match plan(self.seed, turn) {
             Plan::Push(events) => {
                 for (lane, event) in events {
                     if self.lanes[lane].push(event).is_err() {
                         return Err(TurnError::Stopped);
                     }
                 }
+                None
             }
-            Plan::Undo(origin) => change = Some(self.handle.undo(origin)),
-            Plan::Redo(origin) => change = Some(self.handle.redo(origin)),
-            Plan::UndoOperation(operation) => change = Some(self.handle.undo_operation(operation)),
-        }
+            Plan::Undo(origin) => Some(self.handle.undo(origin)),
+            Plan::Redo(origin) => Some(self.handle.redo(origin)),
+            Plan::UndoOperation(operation) => Some(self.handle.undo_operation(operation)),
+        })
+    }
+
+    /// Takes the next turn. False when there was not time for it: the next call goes on with it.
+    pub(crate) fn step(&mut self, deadline: Instant) -> Result<bool, TurnError<Entry>> {
+        let turn = self.turn + 1;
+        let mut change = match self.begun.take() {
+            Some(change) => change,
+            None => self.begin(turn)?,
+        };
         loop {
             let taken = self.main_lane.turn(Budget::UNLIMITED)?;
             change = self.look(turn, change);
@@ -234,6 +244,7 @@ impl Driver {
             assert_eq!(taken.number + 1, turn, "one turn for one step");
             if taken.left == Left::Journal {
                 if Instant::now() >= deadline {
+                    self.begun = Some(change);
                     return Ok(false);
                 }
                 self.main_lane.wait_for_input(deadline);

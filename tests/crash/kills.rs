@@ -37,7 +37,7 @@ pub(crate) enum Kind {
     File,
     Telling,
     Lying(Lie),
-    /// The file; and it is said of every turn that was applied that it is durable.
+    /// A store that holds what it is given; and it is said of every turn that was applied that it is durable.
     Boasting,
 }
 
@@ -89,12 +89,13 @@ impl Errand {
             }
         });
         let journal = match self.store {
-            Kind::File | Kind::Boasting => Journal::file(&self.path),
+            Kind::File => Journal::file(&self.path),
             Kind::Telling => {
                 tell(Fact::Opening);
                 Journal::store(Wrapped::new(sqlite(&self.path, self.sync), Telling(tell.clone())))
             }
             Kind::Lying(lie) => Journal::store(Wrapped::new(sqlite(&self.path, self.sync), Lying::new(lie))),
+            Kind::Boasting => Journal::store(Wrapped::new(sqlite(&self.path, self.sync), Lying::new(Lie::Held))),
         };
         let tell = if self.store == Kind::Boasting { boasting } else { tell };
         let habits = Habits::turns(self.turns);
@@ -373,7 +374,7 @@ pub(crate) fn is_noticed(kind: Kind, durability: Durability) -> Result<(), Strin
     let mut reference = Reference::new(seed());
     let mut case = Case::new(durability, Sync::Full);
     case.errand.store = kind;
-    let last = send(&case.errand, Arm::at(Sign::Durable, 30), None);
+    let last = send(&case.errand, Arm::at(Sign::Durable, 12), None);
     assert!(last.killed);
     case.hear(&last, &mut reference)?;
     let path: &Path = &case.errand.path;

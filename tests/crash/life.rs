@@ -46,11 +46,13 @@ pub(crate) struct Habits {
     pub(crate) deadline: Duration,
     /// How long a turn waits for room.
     pub(crate) patience: Duration,
+    /// And whether it is taken up again then.
+    pub(crate) stays: bool,
 }
 
 impl Habits {
     pub(crate) fn turns(turns: u64) -> Self {
-        Self { turns, one_by_one: false, after: 3, deadline: PATIENCE, patience: PATIENCE }
+        Self { turns, one_by_one: false, after: 3, deadline: PATIENCE, patience: PATIENCE, stays: false }
     }
 }
 
@@ -88,6 +90,7 @@ pub(crate) fn live(
         }
         match driver.step(Instant::now() + habits.patience) {
             Ok(true) => {}
+            Ok(false) if habits.stays => continue,
             Ok(false) => break,
             Err(failed) => {
                 error = Some(failed.to_string());
