@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_file_cut_before_its_first_frame_holds_nothing() {
-        let left = leave(Sync::Full, &[]);
+        let left = leave(Sync::Full, &[1]);
         for length in 0..HEADER_BYTES {
             let bytes = length as u64;
             let expected = if length == 0 { Found::Whole } else { Found::Tail(Tail::all(bytes)) };
@@ -360,7 +360,8 @@ mod tests {
         store.begin(&Identity { schema: "panes".into(), format: FORMAT }).unwrap();
         // Merged, and begun again from its start.
         let wal = || fs::read(folder.path().join("journal-wal")).unwrap();
-        let mut turn = 0;
+        let mut turn = 1;
+        store.append(&write(turn, 200_000)).unwrap();
         let mut before = wal();
         while wal()[..HEADER_BYTES] == before[..HEADER_BYTES] {
             turn += 1;
