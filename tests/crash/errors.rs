@@ -201,7 +201,8 @@ fn sweep(ills: &[Ill], behind: Behind) -> Tally {
     let turns = if is_long() { 120 } else { 16 };
     for durability in DURABILITIES {
         for (ill, one_by_one) in ills.iter().flat_map(|ill| [(*ill, true), (*ill, false)]) {
-            if matches!(ill, Ill::Full(_) | Ill::FullForGood) && one_by_one && !is_long() {
+            // Who waits for each turn would wait for a disk that stays full.
+            if one_by_one && (ill == Ill::FullForGood || matches!(ill, Ill::Full(_)) && !is_long()) {
                 continue;
             }
             for at in 1.. {

@@ -189,7 +189,7 @@ fn tear(before: &[u8], after: &[u8], sure: usize, torn: Torn) -> Vec<u8> {
         Torn::Cut(length) => {
             put(&mut file, 0, length);
             if length > before.len() {
-                file.truncate(length);
+                file.truncate(length.max(sure));
             }
         }
         Torn::Without(number) => {
@@ -220,7 +220,8 @@ fn tear(before: &[u8], after: &[u8], sure: usize, torn: Torn) -> Vec<u8> {
             }
         }
     }
-    put(&mut file, 0, sure.min(after.len()));
+    file.resize(file.len().max(sure), 0);
+    put(&mut file, 0, sure);
     file
 }
 
