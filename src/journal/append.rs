@@ -141,6 +141,7 @@ where
         changes: begin.changes,
         waiting: None,
         oldest: begin.durable,
+        bytes_max: settings.lag_bytes,
     };
     let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
     let refused =
@@ -203,7 +204,13 @@ where
     }
 
     fn buffer(&mut self) -> Vec<u8> {
-        let mut buffer = self.buffers.pop().unwrap_or_default();
+        let mut buffer = match self.buffers.pop() {
+            Some(buffer) => {
+                self.status.use_bytes(buffer.capacity() as u64);
+                buffer
+            }
+            None => Vec::new(),
+        };
         buffer.clear();
         buffer.reserve(self.payload_bytes);
         buffer
@@ -391,6 +398,8 @@ struct Writer<S> {
     /// A checkpoint whose turn is not written yet.
     waiting: Option<Encoded>,
     oldest: u64,
+    /// Of empty buffers.
+    bytes_max: u64,
 }
 
 impl<S> Writer<S> {
@@ -519,8 +528,15 @@ impl<S> Writer<S> {
         let bytes = write.records.iter().map(|record| record.payload.len() as u64).sum();
         let newest = write.records.last().map(|record| record.turn);
         for Record { payload, .. } in write.records.drain(..) {
-            // With no place for it, it is only memory.
-            let _ = self.buffers.push(payload);
+            // Buffers grow and are never cut: no more of them are kept than may be in flight.
+            let capacity = payload.capacity() as u64;
+            if self.status.bytes_kept() + capacity <= self.bytes_max {
+                // Before it can be taken, so that the sum is never below zero.
+                self.status.keep_bytes(capacity);
+                if self.buffers.push(payload).is_err() {
+                    self.status.use_bytes(capacity);
+                }
+            }
         }
         self.status.remove_bytes(bytes);
         if let Some(turn) = newest {

@@ -13,6 +13,8 @@ pub(crate) struct Status {
     durable: Durable,
     /// What was handed on and is not durable, in bytes.
     bytes: AtomicU64,
+    /// What empty buffers that wait to be used again take, in bytes.
+    kept: AtomicU64,
     drafting: AtomicBool,
     failed: Latch,
     reason: Mutex<Option<String>>,
@@ -28,6 +30,7 @@ impl Status {
         Self {
             durable: Durable::new(durable),
             bytes: AtomicU64::new(0),
+            kept: AtomicU64::new(0),
             drafting: AtomicBool::new(false),
             failed: Latch::default(),
             reason: Mutex::new(None),
@@ -57,6 +60,18 @@ impl Status {
 
     pub(crate) fn bytes_in_flight(&self) -> u64 {
         self.bytes.load(Relaxed)
+    }
+
+    pub(crate) fn keep_bytes(&self, bytes: u64) {
+        self.kept.fetch_add(bytes, Relaxed);
+    }
+
+    pub(crate) fn use_bytes(&self, bytes: u64) {
+        self.kept.fetch_sub(bytes, Relaxed);
+    }
+
+    pub(crate) fn bytes_kept(&self) -> u64 {
+        self.kept.load(Relaxed)
     }
 
     /// True from the moment a checkpoint is begun to the moment it is written, or given up.
