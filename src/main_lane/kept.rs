@@ -177,8 +177,7 @@ impl<S: Reducer> MainLane<S> {
     pub(crate) fn apply_kept(&mut self, pace: &mut Pace) -> Result<(usize, bool), TurnError<S::Event>> {
         let Some(keeping) = &mut self.keeping else { return Ok((0, true)) };
         if keeping.staged.is_none() && keeping.durability() == Durability::BeforeApply {
-            self.stage(pace);
-            return Ok((0, true));
+            return Ok((0, self.stage(pace)));
         }
         self.begin_batch();
         if self.has_staged() {
@@ -214,14 +213,15 @@ impl<S: Reducer> MainLane<S> {
         }
     }
 
-    /// Hands a batch to the journal, to be applied when it is durable.
-    fn stage(&mut self, pace: &mut Pace) {
+    /// Hands a batch to the journal, to be applied when it is durable. True if there was none, and nothing is left.
+    fn stage(&mut self, pace: &mut Pace) -> bool {
         let settled = self.settled;
         let (_, finished) = self.apply_batch(pace);
         let settled = std::mem::replace(&mut self.settled, settled);
         let turn = self.turns + 1;
-        let Some(keeping) = &mut self.keeping else { return };
-        if keeping.batch.is_empty() {
+        let Some(keeping) = &mut self.keeping else { return true };
+        let is_empty = keeping.batch.is_empty();
+        if is_empty {
             self.settled = settled;
         } else {
             if let Some(scribe) = &mut keeping.scribe {
@@ -231,6 +231,7 @@ impl<S: Reducer> MainLane<S> {
             keeping.staged = Some(Staged::Batch { turn, finished, settled });
         }
         self.count();
+        is_empty && finished
     }
 
     fn apply_staged(&mut self, pace: &mut Pace) -> Result<(usize, bool), TurnError<S::Event>> {

@@ -99,13 +99,17 @@ impl<S: Clone> Publishing<S> {
     /// is applied.
     #[inline]
     pub(crate) fn is_wanted(&mut self, finished: bool) -> bool {
+        if self.held.is_some() {
+            // Not an answer to who asked since it was made: that request stays.
+            return false;
+        }
         let due = match self.policy {
             Publish::EveryTurn => true,
             Publish::AtMostEvery(time) => self.unpublished && self.is_due(time),
             // Once answered, also by what was published before, the request is done with.
             Publish::OnRequest => finished && std::mem::take(&mut self.asked),
         };
-        due && self.unpublished && self.held.is_none()
+        due && self.unpublished
     }
 
     /// When the next publication is due, if one is held back by time.

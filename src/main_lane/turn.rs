@@ -156,8 +156,9 @@ impl<S: Reducer> MainLane<S> {
             if self.last >= DENSE {
                 self.keep_distance();
             }
-            // What an earlier turn left on an unclocked lane keeps this one from looking there.
-            if !self.lanes.unclocked.iter().any(LaneEnd::has_cut) {
+            // What an earlier turn left on an unclocked lane keeps this one from looking there, and what it staged from
+            // looking anywhere.
+            if !self.has_staged() && !self.lanes.unclocked.iter().any(LaneEnd::has_cut) {
                 self.publishing.take_request();
             }
         }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::PATIENCE;
 use crate::memory::{Disk, Memory};
 
-const ANNA: Origin = Origin::built_in("user", 1);
+pub(crate) const ANNA: Origin = Origin::built_in("user", 1);
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Entry {
@@ -83,15 +83,15 @@ fn step(id: u64, sequence: u64, phase: Phase) -> Entry {
     Entry::Step(id * 100 + sequence, Operation { id: OperationId(id), sequence, phase })
 }
 
-fn whole(id: u64) -> [Entry; 2] {
+pub(crate) fn whole(id: u64) -> [Entry; 2] {
     [step(id, 0, Phase::Started), step(id, 1, Phase::Terminal)]
 }
 
-fn journal(disk: &Disk) -> Journal {
+pub(crate) fn journal(disk: &Disk) -> Journal {
     Journal::store(Memory::open(disk)).schema("book", 1)
 }
 
-fn begin(disk: &Disk, durability: Durability) -> Builder<Book> {
+pub(crate) fn begin(disk: &Disk, durability: Durability) -> Builder<Book> {
     let (builder, _) = journal(disk).durability(durability).recover(Book::default()).unwrap();
     builder
 }
@@ -110,7 +110,7 @@ pub(crate) fn settle(main_lane: &mut MainLane<Book>) {
     }
 }
 
-const ALL: [Durability; 3] = [Durability::Async, Durability::BeforePublish, Durability::BeforeApply];
+pub(crate) const ALL: [Durability; 3] = [Durability::Async, Durability::BeforePublish, Durability::BeforeApply];
 
 #[test]
 fn a_state_is_recovered_as_it_was() {

@@ -12,6 +12,8 @@ mod hosts;
 mod journal;
 #[cfg(feature = "cli")]
 mod journal_program;
+#[cfg(feature = "journal")]
+mod journal_waits;
 mod lanes;
 #[cfg(feature = "journal")]
 mod memory;

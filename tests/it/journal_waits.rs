@@ -1,0 +1,66 @@
+//! C14 and C15: what waits for a journal is told in the end, whatever becomes of it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use mainlane::journal::{CheckpointPolicy, Durability, NotDurable, StoreError};
+use mainlane::{Budget, Effects, Envelope, Left, OperationId, Publish, Reducer, Timeline};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::domain::PATIENCE;
+use crate::journal::{ALL, ANNA, Book, Entry, begin, journal, settle, whole};
+use crate::memory::Disk;
+
+fn gone() -> StoreError {
+    StoreError::Failed { doing: "writing", reason: "the disk is gone".into() }
+}
+
+#[test]
+fn a_request_is_answered_with_all_that_was_pushed_before_it() {
+    for durability in ALL {
+        let disk = Disk::default();
+        let builder = begin(&disk, durability).publish(Publish::OnRequest);
+        let mut lane = builder.lane("a").open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        let (reader, watch) = (handle.reader(), handle.journal().unwrap());
+        disk.hold();
+        // The second comes while the first is on its way.
+        for value in 1..=2 {
+            lane.push(Entry::Add(value)).unwrap();
+            reader.request();
+            main_lane.turn(Budget::UNLIMITED).unwrap();
+        }
+        disk.release();
+        settle(&mut main_lane);
+        watch.wait(2, Instant::now() + PATIENCE).unwrap();
+        settle(&mut main_lane);
+        assert_eq!((reader.load().count, reader.load().turn()), (4, 2), "{durability:?}");
+    }
+}
+
+#[test]
+fn operations_of_a_batch_in_parts_are_as_if_it_was_one() {
+    let disk = Disk::default();
+    let open = || journal(&disk).durability(Durability::BeforeApply).timeline(Timeline::window(50));
+    let (builder, _) = open().recover(Book::default()).unwrap();
+    let mut lane = builder.lane("a").origin(ANNA).open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    let batch: Vec<_> = (0..5).flat_map(|id| whole(id).into_iter().chain([Entry::Thorn])).collect();
+    lane.push_batch(batch).unwrap();
+    main_lane.turn(Budget::UNLIMITED).unwrap();
+    handle.journal().unwrap().wait(1, Instant::now() + PATIENCE).unwrap();
+    main_lane.turn(Budget::events(4)).unwrap();
+    let asked = handle.undo_operation(OperationId(0));
+    while main_lane.turn(Budget::events(4)).unwrap().left == Left::More {}
+    settle(&mut main_lane);
+    asked.poll().unwrap().unwrap().expect("the batch is whole by then");
+    let (state, counters) = (main_lane.state().clone(), handle.counters());
+    assert!(counters.events.balanced() && counters.events.in_flight == 0);
+    assert_eq!((counters.events.refused, counters.turns, handle.take_quarantined().len()), (5, 2, 5));
+    // As after a crash: from the first checkpoint on.
+    assert!(main_lane.shutdown(PATIENCE).complete);
+    disk.edit(|rows| rows.checkpoints.truncate(1));
+    let (builder, recovery) = open().recover(Book::default()).unwrap();
+    assert_eq!((builder.state(), recovery.turn, recovery.quarantined.len()), (&state, 2, 0));
+}
