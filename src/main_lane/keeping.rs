@@ -147,6 +147,12 @@ impl<S: Reducer> Keeping<S> {
         !self.failed && self.scribe.as_ref().is_some_and(|scribe| scribe.failure().is_some())
     }
 
+    /// Nothing will be answered any more: whoever asked is let go.
+    pub(crate) fn let_go(&mut self) {
+        self.staged.take_if(|staged| matches!(staged, Staged::Change { .. }));
+        self.requests.clear();
+    }
+
     /// True when a batch is not done with, or something waits to be seen.
     pub(crate) fn is_busy(&self) -> bool {
         !self.batch.is_empty() || self.staged.is_some() || !self.held_effects.is_empty() || !self.requests.is_empty()

@@ -114,6 +114,10 @@ impl<S: Reducer> MainLane<S> {
         // Their producers may wait for room already.
         unadopted().for_each(|lane| lane.shared.room.ring());
         letters.into_iter().for_each(|letter| self.hub.answer_last(letter));
+        // What was taken out of the mailbox and waited for the journal.
+        if let Some(keeping) = &mut self.keeping {
+            keeping.let_go();
+        }
         self.core().end();
         self.publishing.end(&self.hub.core);
     }

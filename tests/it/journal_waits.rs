@@ -40,6 +40,51 @@ fn a_request_is_answered_with_all_that_was_pushed_before_it() {
 }
 
 #[test]
+fn whoever_asked_is_let_go_when_the_main_lane_stops() {
+    // A batch that waits for the journal, with questions behind it; and a change that waits for it.
+    for with_batch in [true, false] {
+        let disk = Disk::default();
+        let open = journal(&disk).durability(Durability::BeforeApply).timeline(Timeline::window(50));
+        let (builder, _) = open.recover(Book::default()).unwrap();
+        let mut lane = builder.lane("a").origin(ANNA).open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        lane.push_batch(whole(1)).unwrap();
+        settle(&mut main_lane);
+        disk.hold();
+        if with_batch {
+            lane.push(Entry::Add(1)).unwrap();
+            main_lane.turn(Budget::UNLIMITED).unwrap();
+        }
+        let (undo, look) = (handle.undo(ANNA), handle.state_at(1));
+        main_lane.turn(Budget::UNLIMITED).unwrap();
+        disk.fail(gone());
+        disk.release();
+        handle.journal().unwrap().wait(2, Instant::now() + PATIENCE).unwrap_err();
+        main_lane.turn(Budget::UNLIMITED).unwrap_err();
+        assert_eq!(undo.poll().expect("nobody will answer"), None);
+        assert_eq!(look.poll().expect("nobody will answer"), None);
+        assert!(!main_lane.shutdown(PATIENCE).complete);
+    }
+}
+
+#[test]
+fn whoever_asked_is_let_go_when_a_shutdown_gives_up() {
+    let disk = Disk::default();
+    let open = journal(&disk).durability(Durability::BeforeApply).timeline(Timeline::window(50));
+    let (builder, _) = open.recover(Book::default()).unwrap();
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    disk.hold();
+    lane.push(Entry::Add(1)).unwrap();
+    main_lane.turn(Budget::UNLIMITED).unwrap();
+    let look = handle.state_at(0);
+    let report = main_lane.shutdown(Duration::from_millis(20));
+    assert!(!report.complete);
+    assert_eq!(look.poll().expect("nobody will answer"), None);
+    disk.release();
+}
+
+#[test]
 fn operations_of_a_batch_in_parts_are_as_if_it_was_one() {
     let disk = Disk::default();
     let open = || journal(&disk).durability(Durability::BeforeApply).timeline(Timeline::window(50));
