@@ -171,6 +171,11 @@ impl<S: Clone> Publishing<S> {
         self.unpublished
     }
 
+    /// True when something was applied that is not published, and could be.
+    pub(crate) fn is_unheld(&self) -> bool {
+        self.unpublished && self.held.is_none()
+    }
+
     /// Lets out what is held, if it is of turn `durable` or an older one.
     pub(crate) fn release(&mut self, durable: u64, core: &Core) -> Option<Version> {
         let snapshot = self.held.take_if(|snapshot| snapshot.turn <= durable)?;

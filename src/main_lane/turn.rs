@@ -254,7 +254,10 @@ impl<S: Reducer> MainLane<S> {
             || self.publishing.is_pending()
             || match self.phase {
                 Phase::Running => self.core().is_closing(),
-                Phase::Closing => self.is_drained_for_good(),
+                // Not while all there is to wait for is the journal, which rings.
+                Phase::Closing => {
+                    self.is_drained_for_good() && (self.is_settled_for_good() || self.publishing.is_unheld())
+                }
                 Phase::Ended | Phase::Stopped => false,
             }
             || self.has_visible()

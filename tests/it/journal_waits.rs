@@ -85,6 +85,29 @@ fn whoever_asked_is_let_go_when_a_shutdown_gives_up() {
 }
 
 #[test]
+fn a_pipeline_that_closes_sleeps_until_all_is_durable() {
+    for durability in [Durability::Async, Durability::BeforePublish] {
+        let disk = Disk::default();
+        let builder = begin(&disk, durability);
+        let mut lane = builder.lane("a").open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        disk.hold();
+        lane.push(Entry::Add(1)).unwrap();
+        main_lane.turn(Budget::UNLIMITED).unwrap();
+        handle.close();
+        assert_eq!(main_lane.turn(Budget::UNLIMITED).unwrap().left, Left::Journal);
+        assert!(!main_lane.arm_input(), "{durability:?}: no turn would do anything before the disk does");
+        disk.release();
+        handle.journal().unwrap().wait(1, Instant::now() + PATIENCE).unwrap();
+        assert!(main_lane.arm_input());
+        while main_lane.turn(Budget::UNLIMITED).unwrap().left != Left::Ended {
+            assert!(main_lane.arm_input());
+        }
+        assert_eq!(handle.reader().load().count, 2);
+    }
+}
+
+#[test]
 fn operations_of_a_batch_in_parts_are_as_if_it_was_one() {
     let disk = Disk::default();
     let open = || journal(&disk).durability(Durability::BeforeApply).timeline(Timeline::window(50));
