@@ -32,13 +32,22 @@ pub(crate) struct Keeping<S: Reducer> {
     pub(crate) marked: bool,
     /// A state that was rolled back to, and how many of the batch are in it.
     pub(crate) safe: Option<(usize, S)>,
-    /// The state before the batch, to apply it a second time; and how many effects had been asked for.
-    pub(crate) before: Option<(S, usize)>,
+    /// For the check, how things were before the batch.
+    pub(crate) before: Option<Before<S>>,
     /// Is with the journal and not done before it is durable.
     pub(crate) staged: Option<Staged>,
     /// Effects of turns that are not durable, each with its turn.
     pub(crate) held_effects: VecDeque<(u64, S::Effect)>,
     pub(crate) requests: VecDeque<Request<S>>,
+}
+
+/// How things were before a batch, to apply it a second time.
+pub(crate) struct Before<S> {
+    pub(crate) state: S,
+    /// How many effects earlier parts of the batch asked for: they may have been run meanwhile.
+    pub(crate) asked: usize,
+    /// How many waited to be run before this part.
+    pub(crate) pending: usize,
 }
 
 /// What waits to be durable.
@@ -185,14 +194,14 @@ impl<S: Reducer> Keeping<S> {
 
     /// Where the batch that was applied comes out differently the second time.
     pub(crate) fn differs(&mut self, state: &S, effects: usize) -> Option<(Option<&'static str>, String)> {
-        let (check, (before, asked)) = (self.check.as_ref()?, self.before.take()?);
+        let (check, Before { state: before, asked, pending }) = (self.check.as_ref()?, self.before.take()?);
         let compare = || -> Result<Option<&'static str>, String> {
             let mut second = check.copy(&before)?;
             let asked_again = reapply(&mut second, &self.batch)?;
             if check.hash(&second)? != check.hash(state)? {
                 return Ok(Some("the state"));
             }
-            Ok((asked_again != effects - asked).then_some("the number of effects"))
+            Ok((asked_again != asked + effects - pending).then_some("the number of effects"))
         };
         let what = match contain(compare) {
             Ok(Ok(None)) => return None,

@@ -10,7 +10,7 @@ use crate::core::contain;
 use crate::event::Event;
 use crate::main_lane::budget::{Budget, Pace};
 use crate::main_lane::entry::{Entry, Fate};
-use crate::main_lane::keeping::{Keeping, Request, Staged};
+use crate::main_lane::keeping::{Before, Keeping, Request, Staged};
 use crate::main_lane::lane_end::LaneEnd;
 use crate::main_lane::lanes::{Lanes, Place};
 use crate::main_lane::outcome::{Poison, TurnError};
@@ -202,9 +202,12 @@ impl<S: Reducer> MainLane<S> {
     fn begin_batch(&mut self) {
         let Some(keeping) = &mut self.keeping else { return };
         let Some(check) = &keeping.check else { return };
-        if keeping.before.is_none() && keeping.applied == 0 {
+        let pending = self.applying.effects.pending.len();
+        if let Some(before) = &mut keeping.before {
+            before.pending = pending;
+        } else if keeping.applied == 0 {
             match contain(|| check.copy(&self.applying.state)) {
-                Ok(Ok(copy)) => keeping.before = Some((copy, self.applying.effects.pending.len())),
+                Ok(Ok(state)) => keeping.before = Some(Before { state, asked: 0, pending }),
                 Ok(Err(what)) | Err(what) => {
                     let turn = self.turns + 1;
                     self.hub.core.report(Diagnostic::Nondeterministic { turn, kind: None, what });
@@ -242,6 +245,9 @@ impl<S: Reducer> MainLane<S> {
             }
             let allowance = pace.allowance();
             if allowance == 0 {
+                if let Some(before) = &mut keeping.before {
+                    before.asked += self.applying.effects.pending.len() - before.pending;
+                }
                 return Ok((0, false));
             }
             let applied = contain(|| keeping.apply(&mut self.applying, &self.hub.core, allowance));

@@ -108,6 +108,23 @@ fn a_pipeline_that_closes_sleeps_until_all_is_durable() {
 }
 
 #[test]
+fn effects_that_ran_between_two_parts_of_a_batch_are_no_sign_of_chance() {
+    let disk = Disk::default();
+    let open = journal(&disk).durability(Durability::BeforeApply).check_determinism();
+    let (builder, _) = open.recover(Book::default()).unwrap();
+    let (effects, ran) = crossbeam_channel::unbounded();
+    let builder = builder.reconciler(move |effect, _: &Book| effects.send(effect).unwrap());
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    lane.push_batch((0..10).map(Entry::Ask)).unwrap();
+    main_lane.turn(Budget::UNLIMITED).unwrap();
+    handle.journal().unwrap().wait(1, Instant::now() + PATIENCE).unwrap();
+    while main_lane.turn(Budget::events(3)).unwrap().left == Left::More {}
+    assert_eq!(ran.try_iter().collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
+    assert_eq!(handle.counters().faults.nondeterministic, 0);
+}
+
+#[test]
 fn operations_of_a_batch_in_parts_are_as_if_it_was_one() {
     let disk = Disk::default();
     let open = || journal(&disk).durability(Durability::BeforeApply).timeline(Timeline::window(50));
