@@ -286,9 +286,10 @@ where
         if self.events == 0 && self.bytes == 0 || self.status.is_drafting() || self.jobs.room() == 0 {
             return;
         }
+        // The copy first: it may panic, and a draft that is not there would be waited for.
+        self.job.draft = Some(Box::new(Draft { turn, state: state.clone(), operations: operations.image(), oldest }));
         self.status.set_drafting(true);
         (self.events, self.bytes, self.since) = (0, 0, Instant::now());
-        self.job.draft = Some(Box::new(Draft { turn, state: state.clone(), operations: operations.image(), oldest }));
     }
 
     fn submit(&mut self) {

@@ -124,6 +124,69 @@ fn effects_that_ran_between_two_parts_of_a_batch_are_no_sign_of_chance() {
     assert_eq!(handle.counters().faults.nondeterministic, 0);
 }
 
+/// Shut, it holds up whoever comes.
+#[derive(Clone, Default)]
+struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    fn set(&self, shut: bool) {
+        *self.0.0.lock().unwrap() = shut;
+        self.0.1.notify_all();
+    }
+
+    fn pass(&self) {
+        drop(self.0.1.wait_while(self.0.0.lock().unwrap(), |shut| *shut).unwrap());
+    }
+}
+
+/// Its code does what it should not.
+#[derive(Default, Deserialize)]
+struct Moody {
+    count: u64,
+    #[serde(skip)]
+    copies_panic: Arc<AtomicBool>,
+    #[serde(skip)]
+    encoding: Gate,
+}
+
+impl Clone for Moody {
+    fn clone(&self) -> Self {
+        assert!(!self.copies_panic.load(Ordering::Relaxed), "not now");
+        Self { count: self.count, copies_panic: self.copies_panic.clone(), encoding: self.encoding.clone() }
+    }
+}
+
+impl Serialize for Moody {
+    fn serialize<T: Serializer>(&self, serializer: T) -> Result<T::Ok, T::Error> {
+        self.encoding.pass();
+        (self.count,).serialize(serializer)
+    }
+}
+
+impl Reducer for Moody {
+    type Event = Entry;
+    type Effect = ();
+
+    fn apply(&mut self, _: &Envelope<'_, Entry>, _: &mut Effects<()>) {
+        self.count += 1;
+    }
+}
+
+#[test]
+fn a_state_that_panics_when_it_is_copied_for_a_checkpoint_does_not_hold_up_the_shutdown() {
+    let disk = Disk::default();
+    let (builder, _) = journal(&disk).recover(Moody::default()).unwrap();
+    let copies_panic = builder.state().copies_panic.clone();
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    lane.push(Entry::Add(1)).unwrap();
+    main_lane.turn(Budget::UNLIMITED).unwrap();
+    handle.journal().unwrap().wait(1, Instant::now() + PATIENCE).unwrap();
+    copies_panic.store(true, Ordering::Relaxed);
+    let report = main_lane.shutdown(Duration::from_secs(3));
+    assert!(report.complete, "{report:?}");
+}
+
 #[test]
 fn operations_of_a_batch_in_parts_are_as_if_it_was_one() {
     let disk = Disk::default();
