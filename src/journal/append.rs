@@ -44,6 +44,9 @@ const WRITE_BYTES_MAX: usize = 1 << 20;
 /// How often a journal without space looks for some.
 const RETRY_EVERY: Duration = Duration::from_millis(50);
 
+/// The name of the journal's thread.
+const JOURNAL: &str = "journal";
+
 /// What the main lane hands on.
 struct Job<S> {
     line: Option<Line>,
@@ -92,8 +95,13 @@ pub(crate) struct Pen<S: Reducer> {
     threads: Option<Threads>,
 }
 
-struct Threads {
-    joins: [JoinHandle<()>; 2],
+/// The journal's thread, and the one that encodes checkpoints.
+struct Threads([Running; 2]);
+
+struct Running {
+    name: &'static str,
+    join: JoinHandle<()>,
+    /// Closed when it ends.
     done: Receiver<()>,
 }
 
@@ -124,7 +132,6 @@ where
     let unparker = parker.unparker().clone();
     let (drafts, to_encode) = crossbeam_channel::bounded(1);
     let (encoded, checkpoints) = crossbeam_channel::bounded(1);
-    let (end, done) = crossbeam_channel::bounded(0);
     let writer = Writer {
         store,
         jobs: job_ends,
@@ -143,19 +150,11 @@ where
         oldest: begin.durable,
         bytes_max: settings.lag_bytes,
     };
-    let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
-    let refused =
-        |name: &str, error: std::io::Error| Error::Thread { name: name.to_owned(), reason: error.to_string() };
     let (woken, schema, reporting) = (unparker.clone(), settings.schema_version, core);
-    let encoder = thread("journal-checkpoint")
-        .spawn(move || encode_drafts::<S>(&to_encode, &encoded, &woken, schema, &reporting))
-        .map_err(|error| refused("journal-checkpoint", error))?;
-    let writer = thread("journal")
-        .spawn(move || {
-            let _end = end;
-            writer.run_contained();
-        })
-        .map_err(|error| refused("journal", error))?;
+    let encoder = run("journal-checkpoint", move || {
+        encode_drafts::<S>(&to_encode, &encoded, &woken, schema, &reporting);
+    })?;
+    let writer = run(JOURNAL, move || writer.run_contained())?;
     let pen = Pen {
         jobs,
         room: Cell::new(0),
@@ -172,9 +171,19 @@ where
         events: begin.events,
         bytes: 0,
         since: Instant::now(),
-        threads: Some(Threads { joins: [writer, encoder], done }),
+        threads: Some(Threads([writer, encoder])),
     };
     Ok((pen, status))
+}
+
+fn run(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<Running, Error> {
+    let (end, done) = crossbeam_channel::bounded(0);
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let _end = end;
+        work();
+    });
+    let join = thread.map_err(|error| Error::Thread { name: name.to_owned(), reason: error.to_string() })?;
+    Ok(Running { name, join, done })
 }
 
 /// Where a journal goes on from.
@@ -311,18 +320,17 @@ where
         self.status.close(deadline);
         self.unparker.unpark();
         let mut stragglers = Vec::new();
-        if let Some(Threads { joins, done }) = self.threads.take() {
-            // A little beyond: the thread itself gives up at the deadline, and then still has to end.
-            match done.recv_deadline(deadline + Duration::from_millis(250)) {
-                Err(RecvTimeoutError::Timeout) => {
-                    stragglers.push("journal".to_owned());
-                    self.status.give_up();
-                }
-                Ok(()) | Err(RecvTimeoutError::Disconnected) => {
-                    // The second ends with the first, which it has answered by then.
-                    joins.into_iter().for_each(|join| drop(join.join()));
-                }
+        // A little beyond: the thread itself gives up at the deadline, and then still has to end.
+        let deadline = deadline + Duration::from_millis(250);
+        // The second ends with the first, unless the host's code does not return.
+        for Running { name, join, done } in self.threads.take().into_iter().flat_map(|Threads(threads)| threads) {
+            match done.recv_deadline(deadline) {
+                Err(RecvTimeoutError::Timeout) => stragglers.push(name.to_owned()),
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => drop(join.join()),
             }
+        }
+        if stragglers.iter().any(|name| name == JOURNAL) {
+            self.status.give_up();
         }
         (JournalEnd { durable: self.status.durable(), applied, failure: self.status.failure() }, stragglers)
     }
@@ -331,10 +339,10 @@ where
 impl<S: Reducer> Drop for Pen<S> {
     fn drop(&mut self) {
         // Of a pipeline that was never built.
-        if let Some(Threads { joins, .. }) = self.threads.take() {
+        if let Some(Threads(threads)) = self.threads.take() {
             self.status.close(Instant::now());
             self.unparker.unpark();
-            joins.into_iter().for_each(|join| drop(join.join()));
+            threads.into_iter().for_each(|thread| drop(thread.join.join()));
         }
     }
 }

@@ -188,6 +188,35 @@ fn a_state_that_panics_when_it_is_copied_for_a_checkpoint_does_not_hold_up_the_s
 }
 
 #[test]
+fn a_state_that_takes_long_to_encode_does_not_hold_up_a_shutdown_after_its_journal_failed() {
+    let disk = Disk::default();
+    let policy = CheckpointPolicy { events: 1, ..CheckpointPolicy::default() };
+    let open = journal(&disk).durability(Durability::Async).checkpoints(policy);
+    let (builder, _) = open.recover(Moody::default()).unwrap();
+    let encoding = builder.state().encoding.clone();
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    encoding.set(true);
+    lane.push(Entry::Add(1)).unwrap();
+    main_lane.turn(Budget::UNLIMITED).unwrap();
+    let watch = handle.journal().unwrap();
+    watch.wait(1, Instant::now() + PATIENCE).unwrap();
+    disk.fail(gone());
+    lane.push(Entry::Add(2)).unwrap();
+    main_lane.turn(Budget::UNLIMITED).unwrap();
+    watch.wait(2, Instant::now() + PATIENCE).unwrap_err();
+    let (ended, end) = crossbeam_channel::bounded::<()>(0);
+    let opener = std::thread::spawn(move || {
+        let _ = end.recv_timeout(PATIENCE);
+        encoding.set(false);
+    });
+    let report = main_lane.shutdown(Duration::from_millis(20));
+    drop(ended);
+    opener.join().unwrap();
+    assert_eq!(report.stragglers, ["journal-checkpoint"]);
+}
+
+#[test]
 fn operations_of_a_batch_in_parts_are_as_if_it_was_one() {
     let disk = Disk::default();
     let open = || journal(&disk).durability(Durability::BeforeApply).timeline(Timeline::window(50));
