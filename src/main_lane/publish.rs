@@ -132,6 +132,11 @@ impl<S: Clone> Publishing<S> {
             }
     }
 
+    /// True when readers say when something is published.
+    pub(crate) fn is_asked_for(&self) -> bool {
+        self.policy == Publish::OnRequest
+    }
+
     /// True when the time since the last publication is up.
     fn is_due(&self, time: Duration) -> bool {
         self.last.is_none_or(|last| last.elapsed() >= time)

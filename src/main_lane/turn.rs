@@ -149,8 +149,13 @@ impl<S: Reducer> MainLane<S> {
             return Ok(self.summary(0, released, Left::More));
         }
         if go == Go::Wait {
+            // What is applied and due is seen all the same. A request waits: for what was pushed before it.
+            let published = match self.publishing.is_wanted(false) {
+                true => self.publish()?.or(released),
+                false => released,
+            };
             self.report_counts(false);
-            return Ok(self.summary(0, released, Left::Journal));
+            return Ok(self.summary(0, published, Left::Journal));
         }
         if !self.open_batch {
             if self.last >= DENSE {
@@ -245,7 +250,8 @@ impl<S: Reducer> MainLane<S> {
         let Lanes { unclocked, clocked, .. } = &self.lanes;
         if self.is_blocked() {
             let asked = self.hub.mailbox.posted() != self.letters;
-            return asked || !self.applying.effects.pending.is_empty() || self.has_progress();
+            let is_due = self.publishing.is_unheld() && !self.publishing.is_asked_for() && self.publishing.is_pending();
+            return asked || is_due || !self.applying.effects.pending.is_empty() || self.has_progress();
         }
         self.open_batch
             || self.has_progress()

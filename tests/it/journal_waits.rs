@@ -124,6 +124,32 @@ fn effects_that_ran_between_two_parts_of_a_batch_are_no_sign_of_chance() {
     assert_eq!(handle.counters().faults.nondeterministic, 0);
 }
 
+#[test]
+fn a_journal_that_is_behind_holds_up_no_publication_that_is_due() {
+    let disk = Disk::default();
+    let open = journal(&disk).durability(Durability::Async).lag(1, 1);
+    let (builder, _) = open.recover(Book::default()).unwrap();
+    let builder = builder.publish(Publish::AtMostEvery(Duration::from_millis(50)));
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    let reader = handle.reader();
+    lane.push(Entry::Add(1)).unwrap();
+    main_lane.turn(Budget::UNLIMITED).unwrap();
+    assert_eq!(reader.load().count, 2, "the first is due at once");
+    handle.journal().unwrap().wait(1, Instant::now() + PATIENCE).unwrap();
+    disk.hold();
+    lane.push(Entry::Add(2)).unwrap();
+    assert_eq!(main_lane.turn(Budget::UNLIMITED).unwrap().left, Left::Journal);
+    let deadline = Instant::now() + PATIENCE;
+    while reader.load().count < 4 {
+        main_lane.wait_for_input(deadline);
+        assert_eq!(main_lane.turn(Budget::UNLIMITED).unwrap().left, Left::Journal);
+        assert!(Instant::now() < deadline, "the time was up long ago");
+    }
+    disk.release();
+    assert!(main_lane.shutdown(PATIENCE).complete);
+}
+
 /// Shut, it holds up whoever comes.
 #[derive(Clone, Default)]
 struct Gate(Arc<(Mutex<bool>, Condvar)>);
