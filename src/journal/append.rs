@@ -332,6 +332,7 @@ where
         if stragglers.iter().any(|name| name == JOURNAL) {
             self.status.give_up();
         }
+        self.status.end();
         (JournalEnd { durable: self.status.durable(), applied, failure: self.status.failure() }, stragglers)
     }
 }
@@ -343,6 +344,7 @@ impl<S: Reducer> Drop for Pen<S> {
             self.status.close(Instant::now());
             self.unparker.unpark();
             threads.into_iter().for_each(|thread| drop(thread.join.join()));
+            self.status.end();
         }
     }
 }

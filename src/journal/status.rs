@@ -21,6 +21,7 @@ pub(crate) struct Status {
     /// What the system said of the space that is waited for.
     full: Mutex<Option<String>>,
     closing: Latch,
+    ended: Latch,
     deadline: Mutex<Option<Instant>>,
     changes: Changes,
 }
@@ -36,6 +37,7 @@ impl Status {
             reason: Mutex::new(None),
             full: Mutex::new(None),
             closing: Latch::default(),
+            ended: Latch::default(),
             deadline: Mutex::new(None),
             changes: Changes::new(),
         }
@@ -124,6 +126,12 @@ impl Status {
         self.closing.set();
     }
 
+    /// Nothing more will be durable, and nothing went wrong.
+    pub(crate) fn end(&self) {
+        self.ended.set();
+        self.changes.notify(usize::MAX);
+    }
+
     /// True when there is no time left to try again.
     pub(crate) fn is_over(&self) -> bool {
         self.closing.is_set() && self.deadline.lock().is_none_or(|deadline| Instant::now() >= deadline)
@@ -151,6 +159,11 @@ pub enum NotDurable {
         durable: u64,
         /// What happened.
         reason: String,
+    },
+    /// The pipeline has ended before that turn.
+    Ended {
+        /// The newest turn that is.
+        durable: u64,
     },
 }
 
@@ -201,13 +214,17 @@ impl JournalReader {
     }
 
     fn outcome(&self, turn: u64) -> Option<Result<(), NotDurable>> {
-        // The failure first: a turn may become durable in between, not the other way round.
+        // The end and the failure first: a turn may become durable in between, not the other way round.
+        let ended = self.status.ended.is_set();
         let failure = self.status.failure();
         let durable = self.durable();
         if durable >= turn {
             return Some(Ok(()));
         }
-        failure.map(|reason| Err(NotDurable::Failed { durable, reason }))
+        match failure {
+            Some(reason) => Some(Err(NotDurable::Failed { durable, reason })),
+            None => ended.then_some(Err(NotDurable::Ended { durable })),
+        }
     }
 }
 
@@ -224,6 +241,7 @@ impl fmt::Display for NotDurable {
             NotDurable::Failed { durable, reason } => {
                 write!(f, "the journal has failed after turn {durable}: {reason}")
             }
+            NotDurable::Ended { durable } => write!(f, "the pipeline has ended with turn {durable}"),
         }
     }
 }

@@ -150,6 +150,20 @@ fn a_journal_that_is_behind_holds_up_no_publication_that_is_due() {
     assert!(main_lane.shutdown(PATIENCE).complete);
 }
 
+#[test]
+fn a_turn_that_never_comes_is_not_waited_for_when_the_pipeline_has_ended() {
+    let disk = Disk::default();
+    let (mut main_lane, handle) = begin(&disk, Durability::Async).build().unwrap();
+    let watch = handle.journal().unwrap();
+    let waiting = std::thread::spawn({
+        let watch = watch.clone();
+        move || watch.wait(7, Instant::now() + PATIENCE)
+    });
+    assert!(main_lane.shutdown(PATIENCE).complete);
+    assert_eq!(waiting.join().unwrap(), Err(NotDurable::Ended { durable: 0 }));
+    assert_eq!(watch.wait(0, Instant::now()), Ok(()));
+}
+
 /// Shut, it holds up whoever comes.
 #[derive(Clone, Default)]
 struct Gate(Arc<(Mutex<bool>, Condvar)>);
