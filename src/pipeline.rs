@@ -416,7 +416,8 @@ impl<S: Reducer> Handle<S> {
     }
 
     /// Asks for the state as it was after `turn`. What was undone later is in it. Answered by the main lane, which applies
-    /// the events from the checkpoint before that turn once more: for debugging, not for every frame.
+    /// the events from the checkpoint before that turn once more: for debugging, not for every frame. With a journal, when
+    /// that turn may be seen ([`Durability`](crate::main_lane::scribe::Durability)).
     pub fn state_at(&self, turn: u64) -> Asked<Result<S, TimelineError>> {
         self.ask(|answer| Request::StateAt(turn, answer))
     }

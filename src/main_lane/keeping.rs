@@ -39,6 +39,15 @@ pub(crate) struct Keeping<S: Reducer> {
     /// Effects of turns that are not durable, each with its turn.
     pub(crate) held_effects: VecDeque<(u64, S::Effect)>,
     pub(crate) requests: VecDeque<Request<S>>,
+    /// States that were asked for of turns that are not durable.
+    pub(crate) held_looks: Vec<Look<S>>,
+}
+
+/// The state after a turn, and who asked for it.
+pub(crate) struct Look<S> {
+    pub(crate) turn: u64,
+    pub(crate) state: S,
+    pub(crate) answer: Answer<Result<S, TimelineError>>,
 }
 
 /// How things were before a batch, to apply it a second time.
@@ -110,6 +119,7 @@ impl<S: Reducer> Keeping<S> {
             staged: None,
             held_effects: VecDeque::new(),
             requests: VecDeque::new(),
+            held_looks: Vec::new(),
         }
     }
 
@@ -160,11 +170,32 @@ impl<S: Reducer> Keeping<S> {
     pub(crate) fn let_go(&mut self) {
         self.staged.take_if(|staged| matches!(staged, Staged::Change { .. }));
         self.requests.clear();
+        let _ = contain(|| self.held_looks.clear());
+    }
+
+    /// Answers a look back, when its turn may be seen.
+    pub(crate) fn answer_look(&mut self, turn: u64, answer: Answer<Result<S, TimelineError>>) {
+        let visible = self.visible_turn();
+        let looked = self.history.as_ref().map_or(Err(TimelineError::NoTimeline), |history| history.state_at(turn));
+        match looked {
+            Ok(state) if turn > visible => self.held_looks.push(Look { turn, state, answer }),
+            // What nobody waits for any more is dropped here, and is the host's.
+            looked => drop(contain(|| answer.give(looked))),
+        }
+    }
+
+    /// Answers those whose turn may be seen by now.
+    pub(crate) fn release_looks(&mut self) {
+        let visible = self.visible_turn();
+        for Look { state, answer, .. } in self.held_looks.extract_if(.., |look| look.turn <= visible) {
+            let _ = contain(|| answer.give(Ok(state)));
+        }
     }
 
     /// True when a batch is not done with, or something waits to be seen.
     pub(crate) fn is_busy(&self) -> bool {
-        !self.batch.is_empty() || self.staged.is_some() || !self.held_effects.is_empty() || !self.requests.is_empty()
+        let waits = !self.held_effects.is_empty() || !self.held_looks.is_empty() || !self.requests.is_empty();
+        waits || !self.batch.is_empty() || self.staged.is_some()
     }
 
     /// Applies the rest of the batch, at most `count` events. Returns how many. If it unwinds, `applied` is the place of the

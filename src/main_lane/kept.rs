@@ -44,6 +44,7 @@ impl<S: Reducer> MainLane<S> {
         while keeping.held_effects.front().is_some_and(|(turn, _)| *turn <= visible) {
             self.applying.effects.pending.extend(keeping.held_effects.pop_front().map(|(_, effect)| effect));
         }
+        keeping.release_looks();
         let released = self.publishing.release(visible, &self.hub.core);
         if keeping.is_blocked() {
             self.hub.core.counts.journal_waits.add(1);
@@ -80,10 +81,10 @@ impl<S: Reducer> MainLane<S> {
                 return Ok(());
             }
             let Some(request) = keeping.requests.pop_front() else { return Ok(()) };
-            match (request, &keeping.history) {
-                (Request::StateAt(turn, answer), Some(history)) => answer.give(history.state_at(turn)),
-                (Request::Rewind(ask, answer), Some(_)) => self.rewind(ask, answer)?,
-                (request, None) => request.refuse(),
+            match request {
+                Request::StateAt(turn, answer) => keeping.answer_look(turn, answer),
+                Request::Rewind(ask, answer) if keeping.history.is_some() => self.rewind(ask, answer)?,
+                Request::Rewind(..) => request.refuse(),
             }
         }
     }
@@ -462,6 +463,7 @@ impl<S: Reducer> MainLane<S> {
         keeping.has_failed()
             || self.publishing.held().is_some_and(|turn| turn <= visible)
             || keeping.held_effects.front().is_some_and(|(turn, _)| *turn <= visible)
+            || keeping.held_looks.iter().any(|look| look.turn <= visible)
             || !keeping.is_blocked() && (keeping.staged.is_some() || !keeping.requests.is_empty())
     }
 

@@ -164,6 +164,29 @@ fn a_turn_that_never_comes_is_not_waited_for_when_the_pipeline_has_ended() {
     assert_eq!(watch.wait(0, Instant::now()), Ok(()));
 }
 
+#[test]
+fn a_look_back_shows_nothing_that_is_not_durable() {
+    let disk = Disk::default();
+    let open = journal(&disk).durability(Durability::BeforePublish).timeline(Timeline::window(50));
+    let (builder, _) = open.recover(Book::default()).unwrap();
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    disk.hold();
+    lane.push(Entry::Add(1)).unwrap();
+    main_lane.turn(Budget::UNLIMITED).unwrap();
+    let (now, then) = (handle.state_at(1), handle.state_at(0));
+    main_lane.turn(Budget::UNLIMITED).unwrap();
+    assert_eq!(then.poll().expect("it is durable").unwrap().unwrap().count, 0);
+    let now = now.poll().expect_err("a crash could take it back");
+    assert!(!main_lane.arm_input(), "and nothing is to be done about it");
+    disk.release();
+    handle.journal().unwrap().wait(1, Instant::now() + PATIENCE).unwrap();
+    assert!(main_lane.arm_input());
+    main_lane.turn(Budget::UNLIMITED).unwrap();
+    assert_eq!(now.poll().expect("it is durable").unwrap().unwrap().count, 2);
+    assert!(main_lane.shutdown(PATIENCE).complete);
+}
+
 /// Shut, it holds up whoever comes.
 #[derive(Clone, Default)]
 struct Gate(Arc<(Mutex<bool>, Condvar)>);
