@@ -157,7 +157,7 @@ where
                     let _ = contain(|| drop(old));
                     batch[at].1 = Fate::Refused;
                     marked = true;
-                    found.push(Quarantined { turn, index, kind: batch[at].0.event.kind().to_owned(), message });
+                    found.push(Quarantined { turn, index, kind: batch[at].0.kind().to_owned(), message });
                 }
             }
         }

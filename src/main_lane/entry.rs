@@ -1,6 +1,7 @@
 //! An event that has left its lane, with its envelope: what a timeline keeps and a journal records.
 
 use crate::clock::Stamp;
+use crate::core::contain;
 use crate::event::{Envelope, Event, LaneId, Sequence};
 use crate::origin::Origin;
 
@@ -30,6 +31,21 @@ impl<E: Event> Entry<E> {
             event: &self.event,
         }
     }
+}
+
+/// In place of an event's kind, when the host's code panicked as it was asked for.
+pub(crate) const NO_KIND: &str = "an event that does not say its kind";
+
+impl<E: Event> Entry<E> {
+    /// For events on which the host's code has panicked: it may well do so again.
+    pub(crate) fn kind(&self) -> &'static str {
+        kind(&self.event)
+    }
+}
+
+/// As there.
+pub(crate) fn kind<E: Event>(event: &E) -> &'static str {
+    contain(|| event.kind()).unwrap_or(NO_KIND)
 }
 
 /// What became of an event of a batch.

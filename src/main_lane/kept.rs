@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use crate::core::contain;
-use crate::event::Event;
 use crate::main_lane::budget::{Budget, Pace};
 use crate::main_lane::entry::{Entry, Fate};
 use crate::main_lane::keeping::{Before, Keeping, Request, Staged};
@@ -316,7 +315,7 @@ impl<S: Reducer> MainLane<S> {
         let turn = self.turns + 1;
         let Some(keeping) = &mut self.keeping else { return TurnError::Stopped };
         let staged = keeping.staged.take().is_some();
-        let kind = poison.map(|at| keeping.batch[at].0.event.kind());
+        let kind = poison.map(|at| keeping.batch[at].0.kind());
         let applied = keeping.applied;
         if let Some(scribe) = keeping.scribe.as_mut().filter(|_| !keeping.failed) {
             if !staged && applied > 0 {
@@ -326,7 +325,7 @@ impl<S: Reducer> MainLane<S> {
                 scribe.quarantine(turn, at, kind, &message);
             }
             for (at, message) in std::mem::take(&mut keeping.poisoned) {
-                scribe.quarantine(turn, at, keeping.batch[at].0.event.kind(), &message);
+                scribe.quarantine(turn, at, keeping.batch[at].0.kind(), &message);
             }
             scribe.submit();
         }
@@ -372,7 +371,7 @@ impl<S: Reducer> MainLane<S> {
                 scribe.record(turn, &keeping.batch);
             }
             for (at, message) in &keeping.poisoned {
-                scribe.quarantine(turn, *at, keeping.batch[*at].0.event.kind(), message);
+                scribe.quarantine(turn, *at, keeping.batch[*at].0.kind(), message);
             }
         }
         if hold {
@@ -416,7 +415,7 @@ impl<S: Reducer> MainLane<S> {
             aside.push((keeping.batch.remove(at).0, message));
         }
         for (entry, message) in aside.into_iter().rev() {
-            let (lane, kind, lane_name) = (entry.lane, entry.event.kind(), self.lane_name(&entry));
+            let (lane, kind, lane_name) = (entry.lane, entry.kind(), self.lane_name(&entry));
             let kept = self.hub.quarantine.add(Poison::new(entry, lane_name, turn, message.clone()));
             self.hub.core.report(Diagnostic::Quarantined { lane, kind, turn, message, kept });
         }

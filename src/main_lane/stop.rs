@@ -1,9 +1,9 @@
 //! How a main lane comes to its end: closing when it is asked to, stopping where nothing can go on.
 
 use crate::core::{IngestThread, contain};
-use crate::event::Event;
 use crate::hub::Letter;
 use crate::main_lane::budget::{Budget, Pace};
+use crate::main_lane::entry::kind;
 use crate::main_lane::flight::FlightEntry;
 use crate::main_lane::lane_end::LaneEnd;
 use crate::main_lane::lanes::Lanes;
@@ -45,7 +45,7 @@ impl<S: Reducer> MainLane<S> {
     #[cold]
     pub(crate) fn stop_on(&mut self, poison: Poison<S::Event>) -> TurnError<S::Event> {
         let Poison { lane, lane_name, message, event, .. } = &poison;
-        let (lane, lane_name, kind, message) = (*lane, lane_name.clone(), event.kind(), message.clone());
+        let (lane, lane_name, kind, message) = (*lane, lane_name.clone(), kind(event), message.clone());
         let fault = Fault::Reducer { lane, lane_name, kind, message };
         self.stop_with(fault, TurnError::ReducerPanicked(Box::new(poison)))
     }

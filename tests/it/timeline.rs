@@ -282,3 +282,48 @@ fn a_batch_that_a_budget_cuts_in_pieces_is_as_many_turns() {
     let then = answer(&mut main_lane, handle.state_at(3)).unwrap();
     assert_eq!(then.lines[&0].len(), 9);
 }
+
+/// Cannot say what it is.
+#[derive(Debug)]
+struct Nameless;
+
+impl Event for Nameless {
+    type Key = ();
+    type Facets = ();
+
+    fn class(&self) -> Class<()> {
+        Class::Critical
+    }
+
+    fn kind(&self) -> &'static str {
+        panic!("no name")
+    }
+}
+
+#[derive(Clone)]
+struct Registrar;
+
+impl Reducer for Registrar {
+    type Event = Nameless;
+    type Effect = ();
+
+    fn apply(&mut self, envelope: &Envelope<'_, Nameless>, _: &mut Effects<()>) {
+        assert!(!envelope.event.kind().is_empty());
+    }
+}
+
+#[test]
+fn an_event_whose_kind_panics_too_is_set_aside_like_any_other() {
+    for timeline in [true, false] {
+        let mut builder = Pipeline::builder(Registrar);
+        if timeline {
+            builder = builder.timeline(Timeline::default());
+        }
+        let mut lane = builder.lane("a").open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        lane.push(Nameless).unwrap();
+        let turn = main_lane.turn(Budget::UNLIMITED);
+        assert_eq!((turn.is_ok(), handle.take_quarantined().len()), (timeline, usize::from(timeline)));
+        assert!(settled(&handle).events.balanced());
+    }
+}
