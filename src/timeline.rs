@@ -59,7 +59,7 @@ impl Timeline {
 impl Timeline {
     /// How many events it may keep, but for the largest batch.
     pub(crate) fn reach(&self) -> u64 {
-        (self.window as u64).saturating_add(2 * self.checkpoint_every as u64)
+        (self.window as u64).saturating_add((self.checkpoint_every as u64).saturating_mul(2))
     }
 }
 

@@ -453,3 +453,21 @@ fn a_state_that_does_not_come_back_as_it_was_is_found_out() {
     assert_eq!(suspects(&[Entry::Add(1), Entry::Level { key: 1, value: 2 }]), 1, "the order of a hash map");
     assert_eq!(suspects(&[Entry::Ask(1), Entry::Ask(1)]), 1, "the second depends on what was not encoded");
 }
+
+#[test]
+fn a_timeline_as_long_as_can_be_is_recovered() {
+    let disk = Disk::default();
+    let open = || journal(&disk).timeline(Timeline::window(usize::MAX).checkpoint_every(usize::MAX));
+    let (builder, _) = open().recover(Book::default()).unwrap();
+    let mut lane = builder.lane("a").origin(ANNA).open().unwrap();
+    let (mut main_lane, _) = builder.build().unwrap();
+    lane.push_batch(whole(1)).unwrap();
+    settle(&mut main_lane);
+    assert!(main_lane.shutdown(PATIENCE).complete);
+    drop(main_lane);
+    let (builder, _) = open().recover(Book::default()).unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    let asked = handle.undo(ANNA);
+    settle(&mut main_lane);
+    asked.poll().unwrap().unwrap().expect("it is within the window");
+}
