@@ -41,6 +41,8 @@ const JOBS_PER_TURN: usize = 2;
 /// How much is written at once, in bytes of payload; the one that goes beyond is still written. Half of what SQLite has room
 /// for in memory: a transaction for which there is none takes twice as long.
 const WRITE_BYTES_MAX: usize = 1 << 20;
+const TOO_FAR: &str =
+    "it is further behind than its lag allows, and was set to give up rather than make the main lane wait";
 /// How often a journal without space looks for some.
 const RETRY_EVERY: Duration = Duration::from_millis(50);
 
@@ -86,7 +88,11 @@ pub(crate) struct Pen<S: Reducer> {
     unparker: Unparker,
     durability: Durability,
     behind: Behind,
+    turns_max: u64,
     bytes_max: u64,
+    /// The newest turn that was handed on, and the newest that was durable when that was looked at last.
+    newest: u64,
+    seen: Cell<u64>,
     policy: CheckpointPolicy,
     /// Since the last checkpoint.
     events: u64,
@@ -166,7 +172,10 @@ where
         unparker,
         durability: settings.durability,
         behind: settings.behind,
+        turns_max: settings.lag_turns.max(1) as u64,
         bytes_max: settings.lag_bytes,
+        newest: begin.durable,
+        seen: Cell::new(begin.durable),
         policy: settings.checkpoints,
         events: begin.events,
         bytes: 0,
@@ -204,6 +213,10 @@ where
     <S::Event as Event>::Facets: Serialize,
 {
     fn line(&mut self, turn: u64, kind: RecordKind, events: usize, reaches: u64, payload: Vec<u8>) {
+        if self.behind == Behind::GiveUp && !self.is_within_lag() {
+            self.status.fail(TOO_FAR.to_owned());
+        }
+        self.newest = turn;
         self.status.add_bytes(payload.len() as u64);
         self.payload_bytes = payload.len();
         self.events += events as u64;
@@ -231,6 +244,16 @@ where
         }
         self.room.get() >= JOBS_PER_TURN
     }
+
+    /// True when another turn may be handed on. What the journal's thread has in hand is behind too, so the room in the ring
+    /// does not say it.
+    fn is_within_lag(&self) -> bool {
+        if self.newest - self.seen.get() >= self.turns_max {
+            self.seen.set(self.status.durable());
+        }
+        let turns = self.newest - self.seen.get();
+        turns < self.turns_max && self.status.bytes_in_flight() < self.bytes_max && self.ring_has_room()
+    }
 }
 
 impl<S> Scribe<S> for Pen<S>
@@ -252,7 +275,7 @@ where
     }
 
     fn has_room(&self) -> bool {
-        self.behind == Behind::GiveUp || self.ring_has_room() && self.status.bytes_in_flight() < self.bytes_max
+        self.behind == Behind::GiveUp || self.is_within_lag()
     }
 
     fn record(&mut self, turn: u64, batch: &[(Entry<S::Event>, Fate)]) {
@@ -309,9 +332,7 @@ where
         let job = std::mem::replace(&mut self.job, Job::empty());
         self.room.set(self.room.get().saturating_sub(1));
         if self.jobs.push(job).is_err() {
-            let reason = "it is further behind than its lag allows, and was set to give up rather than make the main lane \
-                          wait";
-            self.status.fail(reason.to_owned());
+            self.status.fail(TOO_FAR.to_owned());
         }
         self.unparker.unpark();
     }

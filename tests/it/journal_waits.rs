@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use mainlane::journal::{CheckpointPolicy, Durability, NotDurable, StoreError};
+use mainlane::journal::{Behind, CheckpointPolicy, Durability, NotDurable, StoreError};
 use mainlane::{Budget, Effects, Envelope, Left, OperationId, Publish, Reducer, Timeline};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -303,4 +303,36 @@ fn operations_of_a_batch_in_parts_are_as_if_it_was_one() {
     disk.edit(|rows| rows.checkpoints.truncate(1));
     let (builder, recovery) = open().recover(Book::default()).unwrap();
     assert_eq!((builder.state(), recovery.turn, recovery.quarantined.len()), (&state, 2, 0));
+}
+
+#[test]
+fn a_crash_takes_no_more_than_the_lag() {
+    for behind in [Behind::Wait, Behind::GiveUp] {
+        for (turns, bytes) in [(4, 1 << 20), (100, 1)] {
+            let disk = Disk::default();
+            let open = journal(&disk).durability(Durability::Async).lag(turns, bytes).behind(behind);
+            let (builder, _) = open.recover(Book::default()).unwrap();
+            let mut lane = builder.lane("a").capacity(1024).open().unwrap();
+            let (mut main_lane, handle) = builder.build().unwrap();
+            let watch = handle.journal().unwrap();
+            disk.hold();
+            let mut ahead = 0;
+            while ahead < 200 && watch.failure().is_none() {
+                lane.push(Entry::Add(ahead)).unwrap();
+                if main_lane.turn(Budget::UNLIMITED).unwrap().events == 0 {
+                    break;
+                }
+                ahead += 1;
+            }
+            // The turn on which it gave up has been applied, which was said.
+            let most = if bytes == 1 { 1 } else { turns as u64 } + u64::from(behind == Behind::GiveUp);
+            assert_eq!(
+                (ahead, watch.failure().is_some()),
+                (most, behind == Behind::GiveUp),
+                "{turns} turns, {bytes} bytes"
+            );
+            disk.release();
+            assert_eq!(main_lane.shutdown(PATIENCE).complete, behind == Behind::Wait);
+        }
+    }
 }
