@@ -338,7 +338,8 @@ impl<S: Reducer> MainLane<S> {
         if applied > 0 || staged {
             self.turns = turn;
         }
-        if self.keeping.as_ref().is_some_and(|keeping| keeping.durability() == Durability::Async) {
+        // With `BeforeApply` all of the batch is durable.
+        if self.keeping.as_ref().is_some_and(|keeping| keeping.durability() != Durability::BeforePublish) {
             // There will be no other turn to run them in.
             self.reconcile(&Pace::new(Budget::UNLIMITED));
         }

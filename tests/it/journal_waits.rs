@@ -336,3 +336,18 @@ fn a_crash_takes_no_more_than_the_lag() {
         }
     }
 }
+
+#[test]
+fn effects_of_what_was_applied_before_a_panic_are_run_when_it_is_durable() {
+    let disk = Disk::default();
+    let builder = begin(&disk, Durability::BeforeApply);
+    let (effects, ran) = crossbeam_channel::unbounded();
+    let builder = builder.reconciler(move |effect, _: &Book| effects.send(effect).unwrap());
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    lane.push_batch([Entry::Ask(7), Entry::Thorn, Entry::Ask(8)]).unwrap();
+    main_lane.turn(Budget::UNLIMITED).unwrap();
+    handle.journal().unwrap().wait(1, Instant::now() + PATIENCE).unwrap();
+    main_lane.turn(Budget::UNLIMITED).unwrap_err();
+    assert_eq!(ran.try_iter().collect::<Vec<_>>(), [7]);
+}
