@@ -160,15 +160,20 @@ impl<S: Reducer> MainLane<S> {
         Ok(())
     }
 
-    /// Takes a run of one lane's events below `limit` out, and applies it unless it is to be durable first.
+    /// Takes a run of one lane's events below `limit` out.
     #[inline(never)]
-    pub(crate) fn apply_run_kept(&mut self, place: Place, limit: u64, count: usize) -> usize {
+    pub(crate) fn take_run_kept(&mut self, place: Place, limit: u64, count: usize) -> usize {
         let Some(keeping) = &mut self.keeping else { return 0 };
-        let run = self.lanes.at(place).take_out(limit, count, &mut keeping.batch);
+        self.lanes.at(place).take_out(limit, count, &mut keeping.batch)
+    }
+
+    /// Applies what was taken out, unless it is to be durable first.
+    #[inline(never)]
+    pub(crate) fn apply_taken(&mut self) {
+        let Some(keeping) = &mut self.keeping else { return };
         if keeping.durability() != Durability::BeforeApply {
             keeping.apply(&mut self.applying, &self.hub.core, usize::MAX);
         }
-        run
     }
 
     /// Applies what was cut, or what was staged of it and is durable by now. Returns how many events are done with, and
@@ -250,10 +255,15 @@ impl<S: Reducer> MainLane<S> {
                 }
                 return Ok((0, false));
             }
+            let begin = keeping.applied;
             let applied = contain(|| keeping.apply(&mut self.applying, &self.hub.core, allowance));
-            match applied {
-                Ok(applied) => pace.spend(applied),
-                Err(message) => self.set_aside(message)?,
+            // Also of one that panicked, and is the last of these.
+            pace.spend(match &applied {
+                Ok(applied) => *applied,
+                Err(_) => keeping.applied + 1 - begin,
+            });
+            if let Err(message) = applied {
+                self.set_aside(message)?;
             }
         }
         let Some(Staged::Batch { finished, settled, .. }) =

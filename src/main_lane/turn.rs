@@ -423,12 +423,15 @@ impl<S: Reducer> MainLane<S> {
             return None;
         }
         self.current = place;
-        let run = if self.keeping.is_some() {
-            self.apply_run_kept(place, limit, allowance)
-        } else {
-            let mut apply = self.applying.with(&self.hub.core);
-            self.lanes.at(place).take(limit, allowance, &mut apply)
-        };
+        if self.keeping.is_some() {
+            let run = self.take_run_kept(place, limit, allowance);
+            // First, for the reducer may panic, and the turn go on.
+            pace.spend(run);
+            self.apply_taken();
+            return Some(run);
+        }
+        let mut apply = self.applying.with(&self.hub.core);
+        let run = self.lanes.at(place).take(limit, allowance, &mut apply);
         pace.spend(run);
         Some(run)
     }

@@ -351,3 +351,27 @@ fn effects_of_what_was_applied_before_a_panic_are_run_when_it_is_durable() {
     main_lane.turn(Budget::UNLIMITED).unwrap_err();
     assert_eq!(ran.try_iter().collect::<Vec<_>>(), [7]);
 }
+
+#[test]
+fn a_turn_keeps_its_budget_whatever_is_set_aside_in_it() {
+    for durability in ALL {
+        let disk = Disk::default();
+        let open = journal(&disk).durability(durability).timeline(Timeline::window(50));
+        let (builder, _) = open.recover(Book::default()).unwrap();
+        let mut lane = builder.lane("a").open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        lane.push_batch((0..20).flat_map(|value| [Entry::Thorn, Entry::Add(value)])).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while handle.counters().faults.quarantined < 20 {
+            let before = main_lane.state().count;
+            let turn = main_lane.turn(Budget::events(3)).unwrap();
+            if turn.left == Left::Journal {
+                main_lane.wait_for_input(deadline);
+            }
+            // Each counts two, and every other one is a thorn.
+            let applied = (main_lane.state().count - before) / 2;
+            assert!(applied <= 2, "{durability:?}: {applied} in a turn");
+            assert!(Instant::now() < deadline);
+        }
+    }
+}
