@@ -147,7 +147,9 @@ impl Journal {
         if check {
             builder.check_with(ByEncoding);
         }
-        let kept = store.checkpoints()?.iter().map(|head| head.turn).collect();
+        // Not on one that is damaged may hang what is kept.
+        let is_good = |turn: &u64| damaged_checkpoints.iter().all(|(damaged, _)| damaged != turn);
+        let kept = store.checkpoints()?.iter().map(|head| head.turn).filter(is_good).collect();
         let begin = Begin { durable: turn, checkpoints: kept, changes, events };
         let (pen, status) = append::start(&settings, store, begin, core).map_err(JournalError::Thread)?;
         builder.with_journal(Box::new(pen), status, timeline.map(|_| history));

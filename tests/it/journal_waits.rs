@@ -375,3 +375,25 @@ fn a_turn_keeps_its_budget_whatever_is_set_aside_in_it() {
         }
     }
 }
+
+#[test]
+fn what_is_kept_does_not_hang_on_a_checkpoint_that_is_damaged() {
+    let disk = Disk::default();
+    let open = || journal(&disk).durability(Durability::Async);
+    // A run each, with a checkpoint at its end.
+    for run in 0..3 {
+        let (builder, _) = open().recover(Book::default()).unwrap();
+        let mut lane = builder.lane("a").open().unwrap();
+        let (mut main_lane, _) = builder.build().unwrap();
+        lane.push(Entry::Add(run)).unwrap();
+        settle(&mut main_lane);
+        assert!(main_lane.shutdown(PATIENCE).complete);
+        if run == 1 {
+            disk.edit(|rows| rows.checkpoints.last_mut().unwrap().payload[0] ^= 1);
+        }
+    }
+    // Now the newest one is damaged too: there must be another.
+    disk.edit(|rows| rows.checkpoints.last_mut().unwrap().payload[0] ^= 1);
+    let (_, recovery) = open().recover(Book::default()).unwrap();
+    assert_eq!((recovery.turn, recovery.damaged_checkpoints.len()), (3, 2));
+}
