@@ -125,15 +125,26 @@ impl Journal {
         let created = begin(store.as_mut(), &schema, &settings, &initial)?;
         drop(initial);
         let heads = store.checkpoints()?;
-        let (mut replay, damaged_checkpoints) =
-            newest_good(store.as_mut(), &heads, &settings, timeline, upgrade.as_mut())?;
-        let (checkpoint, torn_tail) = (replay.turn, store.torn_tail());
-        let mut outcome = Ok(());
-        store.records(checkpoint + 1, &mut |record| {
-            outcome = replay.step(&record, upgrade.as_mut());
-            outcome.is_ok()
-        })?;
-        outcome?;
+        let torn_tail = store.torn_tail();
+        let mut reach = timeline.map(|timeline| timeline.reach());
+        let (mut replay, damaged_checkpoints, checkpoint) = loop {
+            let floor = floor(store.as_mut(), reach)?;
+            let (mut replay, damaged) =
+                newest_good(store.as_mut(), &heads, &settings, timeline, floor, upgrade.as_mut())?;
+            let checkpoint = replay.turn;
+            let mut outcome = Ok(());
+            store.records(checkpoint + 1, &mut |record| {
+                outcome = replay.step(&record, upgrade.as_mut());
+                outcome.is_ok()
+            })?;
+            outcome?;
+            let is_oldest = floor == 0 || heads.first().is_none_or(|head| checkpoint <= head.turn);
+            if timeline.is_none() || is_oldest || replay.history.fills_window() {
+                break (replay, damaged, checkpoint);
+            }
+            // Many of the events were refused, and are no part of the past: it goes back further.
+            reach = reach.map(|events| events.saturating_mul(4));
+        };
         let upgraded = heads.iter().any(|head| head.turn == checkpoint && head.schema != settings.schema_version);
         let changes = store.changes(0)?;
         remember(store.as_mut(), &replay, &settings, upgraded)?;
@@ -199,7 +210,8 @@ impl Journal {
         if what.verify {
             heads.truncate(1);
         }
-        let (mut replay, _) = newest_good(store.as_mut(), &heads, &settings, timeline, upgrade.as_mut())?;
+        let floor = floor(store.as_mut(), timeline.map(|timeline| timeline.reach()))?;
+        let (mut replay, _) = newest_good(store.as_mut(), &heads, &settings, timeline, floor, upgrade.as_mut())?;
         let recorded: Vec<_> = store.checkpoints()?;
         let mut quarantined = store.quarantined(replay.turn + 1)?;
         quarantined.retain(|event| event.turn <= until);
@@ -284,13 +296,19 @@ fn encoded<S: Reducer + Serialize>(
 /// Checkpoints that were passed over, newest first: their turns, and what is wrong.
 type Damaged = Vec<(u64, String)>;
 
-/// The newest checkpoint that is good, that no later turn reaches behind, and that the whole window of the timeline lies after,
-/// where there is one.
+/// The newest turn that is followed by so many events, which the timeline may reach; any, without one.
+fn floor(store: &mut dyn Store, reach: Option<u64>) -> Result<u64, StoreError> {
+    reach.map_or(Ok(u64::MAX), |events| store.turn_before(events))
+}
+
+/// The newest checkpoint that is good, that no later turn reaches behind, and that is of turn `floor` or before, where there is
+/// one.
 fn newest_good<S>(
     store: &mut dyn Store,
     heads: &[CheckpointHead],
     settings: &Settings,
     timeline: Option<Timeline>,
+    floor: u64,
     mut upgrade: Option<&mut Upgrade<S>>,
 ) -> Result<(Replay<S>, Damaged), JournalError>
 where
@@ -299,10 +317,6 @@ where
     <S::Event as Event>::Facets: DeserializeOwned,
 {
     let changes = store.changes(0)?;
-    let floor = match timeline {
-        Some(timeline) => store.turn_before(timeline.reach())?,
-        None => u64::MAX,
-    };
     let (mut damaged, mut first): (Damaged, _) = (Vec::new(), None);
     let is_base =
         |head: &CheckpointHead| changes.iter().all(|(turn, reaches)| *turn <= head.turn || *reaches > head.turn);

@@ -211,6 +211,12 @@ impl<S: Reducer> History<S> {
         self.checkpoints[0].turn
     }
 
+    /// True when there are as many events as are to be kept at least.
+    #[cfg(feature = "journal")]
+    pub(crate) fn fills_window(&self) -> bool {
+        self.entries.len() >= self.config.window
+    }
+
     #[cfg(test)]
     pub(crate) fn newest_turn(&self) -> u64 {
         self.newest

@@ -397,3 +397,30 @@ fn what_is_kept_does_not_hang_on_a_checkpoint_that_is_damaged() {
     let (_, recovery) = open().recover(Book::default()).unwrap();
     assert_eq!((recovery.turn, recovery.damaged_checkpoints.len()), (3, 2));
 }
+
+#[test]
+fn what_was_refused_does_not_shorten_the_past_that_is_recovered() {
+    let disk = Disk::default();
+    let policy = CheckpointPolicy { events: 10, ..CheckpointPolicy::default() };
+    let open = || journal(&disk).checkpoints(policy).timeline(Timeline::window(20).checkpoint_every(5));
+    let (builder, _) = open().recover(Book::default()).unwrap();
+    let mut lane = builder.lane("a").origin(ANNA).open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    lane.push_batch(whole(1)).unwrap();
+    for turn in 1..=200 {
+        settle(&mut main_lane);
+        handle.journal().unwrap().wait(turn, Instant::now() + PATIENCE).unwrap();
+        lane.push(if turn % 20 == 0 { Entry::Add(turn) } else { Entry::Thorn }).unwrap();
+    }
+    settle(&mut main_lane);
+    let (state, base) = (main_lane.state().clone(), handle.state_at(0));
+    main_lane.turn(Budget::UNLIMITED).unwrap();
+    assert!(base.poll().unwrap().unwrap().is_ok(), "all of it is within the window");
+    assert!(main_lane.shutdown(PATIENCE).complete);
+    let (builder, _) = open().recover(Book::default()).unwrap();
+    assert_eq!(builder.state(), &state);
+    let (mut main_lane, handle) = builder.build().unwrap();
+    let asked = handle.undo(ANNA);
+    settle(&mut main_lane);
+    asked.poll().unwrap().unwrap().expect("it could be undone before");
+}
