@@ -79,7 +79,7 @@ impl Reducer for Book {
     }
 }
 
-fn step(id: u64, sequence: u64, phase: Phase) -> Entry {
+pub(crate) fn step(id: u64, sequence: u64, phase: Phase) -> Entry {
     Entry::Step(id * 100 + sequence, Operation { id: OperationId(id), sequence, phase })
 }
 
@@ -325,7 +325,7 @@ fn damage_is_an_error_with_its_turn() {
 }
 
 /// A pseudo-random number after this one.
-fn next(number: &mut u64) -> u64 {
+pub(crate) fn next(number: &mut u64) -> u64 {
     *number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     *number >> 33
 }

@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use mainlane::journal::{Behind, CheckpointPolicy, Durability, NotDurable, StoreError};
-use mainlane::{Budget, Effects, Envelope, Left, OperationId, Publish, Reducer, Timeline};
+use mainlane::journal::{Behind, CheckpointPolicy, Durability, NotDurable, Retention, StoreError};
+use mainlane::{Budget, Effects, Envelope, Left, OperationId, Origin, Phase, Publish, Reducer, RewindError, Timeline};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::domain::PATIENCE;
-use crate::journal::{ALL, ANNA, Book, Entry, begin, journal, settle, whole};
+use crate::journal::{ALL, ANNA, Book, Entry, begin, journal, next, settle, step, whole};
 use crate::memory::Disk;
 
 fn gone() -> StoreError {
@@ -423,4 +423,151 @@ fn what_was_refused_does_not_shorten_the_past_that_is_recovered() {
     let asked = handle.undo(ANNA);
     settle(&mut main_lane);
     asked.poll().unwrap().unwrap().expect("it could be undone before");
+}
+
+/// Events ask for what others have done.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Shaky {
+    done: [u64; 4],
+    chain: u64,
+}
+
+impl Reducer for Shaky {
+    type Event = Entry;
+    type Effect = ();
+
+    fn apply(&mut self, envelope: &Envelope<'_, Entry>, _: &mut Effects<()>) {
+        let value = match envelope.event {
+            Entry::Step(value, operation) => {
+                self.done[operation.id.0 as usize % 4] += 1;
+                *value
+            }
+            Entry::Ask(value) => {
+                self.chain += 1;
+                assert!(self.done[*value as usize % 4] > 0, "nothing is done");
+                *value
+            }
+            Entry::Add(value) | Entry::Level { value, .. } => *value,
+            Entry::Thorn => {
+                self.chain = 0;
+                panic!("a thorn");
+            }
+        };
+        self.chain = self.chain.rotate_left(7).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ value;
+    }
+}
+
+#[test]
+fn wherever_a_crash_comes_the_state_and_the_past_are_the_same() {
+    let mut compared = 0;
+    for seed in 0..90_u64 {
+        let mut number = seed;
+        let durability = ALL[seed as usize % 3];
+        let mut disk = Disk::default();
+        let every = 1 + seed as usize % 5;
+        let policy = CheckpointPolicy { events: 5 + seed % 11, ..CheckpointPolicy::default() };
+        let open = |disk: &Disk| {
+            let journal = journal(disk).durability(durability).checkpoints(policy).retention(Retention::Checkpoints(1));
+            journal.timeline(Timeline::window(12).checkpoint_every(every)).recover(Shaky::default()).unwrap()
+        };
+        let (mut id, mut expected) = (0, Shaky::default());
+        for run in 0..4 {
+            let (builder, _) = open(&disk);
+            assert_eq!(builder.state(), &expected, "seed {seed}, run {run}");
+            let mut lane = builder.lane("a").origin(ANNA).open().unwrap();
+            let mut other = builder.lane("b").origin(Origin::built_in("user", 2)).open().unwrap();
+            let (mut main_lane, handle) = builder.build().unwrap();
+            let watch = handle.journal().unwrap();
+            let deadline = Instant::now() + PATIENCE;
+            for _ in 0..25 {
+                let mut asked = None;
+                match next(&mut number) % 12 {
+                    0..=2 => {
+                        lane.push_batch(whole(id)).unwrap();
+                        id += 1;
+                    }
+                    3 => {
+                        other
+                            .push_batch([step(id, 0, Phase::Started), Entry::Thorn, step(id, 1, Phase::Terminal)])
+                            .unwrap();
+                        id += 1;
+                    }
+                    4 => {
+                        lane.push(step(next(&mut number) % (id + 1), 2, Phase::Progress)).unwrap();
+                    }
+                    5 => {
+                        other.push_batch((0..next(&mut number) % 9).map(Entry::Ask)).unwrap();
+                    }
+                    6 => {
+                        lane.push_batch([Entry::Add(1), Entry::Thorn, Entry::Ask(3), Entry::Thorn]).unwrap();
+                    }
+                    7 | 8 => asked = Some(handle.undo(ANNA)),
+                    9 => asked = Some(handle.redo(ANNA)),
+                    10 => asked = Some(handle.undo_operation(OperationId(id.saturating_sub(next(&mut number) % 4)))),
+                    _ => asked = Some(handle.redo_operation(OperationId(id.saturating_sub(next(&mut number) % 6)))),
+                }
+                let budget = Budget::events(1 + next(&mut number) as usize % 4);
+                loop {
+                    let turn = main_lane.turn(budget).unwrap();
+                    match turn.left {
+                        Left::Nothing if turn.events == 0 => break,
+                        Left::Journal => main_lane.wait_for_input(deadline),
+                        _ => {}
+                    }
+                    assert!(Instant::now() < deadline);
+                }
+                if let Some(asked) = asked {
+                    let _ = asked.poll().expect("it was answered");
+                }
+                let turn = main_lane.turn(budget).unwrap().number;
+                watch.wait(turn, deadline).unwrap();
+                // What was set aside, and a checkpoint, may be on their way.
+                if next(&mut number).is_multiple_of(3) {
+                    let (builder, recovery) = open(&disk.copy());
+                    assert_eq!((builder.state(), recovery.turn), (main_lane.state(), turn), "seed {seed}, run {run}");
+                    let (mut second, its) = builder.build().unwrap();
+                    let asked = match next(&mut number) % 4 {
+                        0 => [handle.undo(ANNA), its.undo(ANNA)],
+                        1 => [handle.redo(ANNA), its.redo(ANNA)],
+                        _ => {
+                            let operation = OperationId(id.saturating_sub(next(&mut number) % 6));
+                            match next(&mut number) % 2 {
+                                0 => [&handle, &its].map(|handle| handle.undo_operation(operation)),
+                                _ => [&handle, &its].map(|handle| handle.redo_operation(operation)),
+                            }
+                        }
+                    };
+                    for main_lane in [&mut main_lane, &mut second] {
+                        while main_lane.turn(Budget::UNLIMITED).unwrap().left == Left::Journal {
+                            main_lane.wait_for_input(deadline);
+                        }
+                        main_lane.turn(Budget::UNLIMITED).unwrap();
+                    }
+                    let answers = asked.map(|asked| asked.poll().expect("it was answered").unwrap());
+                    let done = answers.each_ref().map(|answer| answer.as_ref().ok().map(|rewind| rewind.operation));
+                    // Of what is beyond the window, one or the other may know a little more.
+                    let is_beyond = |answer: &Result<_, RewindError>| {
+                        use RewindError::{BeyondWindow, Nothing, Unknown};
+                        matches!(answer, Err(BeyondWindow { .. } | Nothing { .. } | Unknown { .. }))
+                    };
+                    if !answers.iter().any(is_beyond) {
+                        compared += 1;
+                        assert_eq!(done[0], done[1], "seed {seed}, run {run}: {answers:?}");
+                        assert_eq!(main_lane.state(), second.state(), "seed {seed}, run {run}");
+                    }
+                }
+            }
+            expected = main_lane.state().clone();
+            if next(&mut number).is_multiple_of(2) {
+                // A crash; or an orderly end.
+                disk = disk.copy();
+            }
+            assert!(main_lane.shutdown(PATIENCE).complete);
+            if next(&mut number).is_multiple_of(2) {
+                let (builder, _) = open(&disk);
+                drop(builder);
+            }
+        }
+    }
+    assert!(compared > 100, "{compared} changes were compared");
 }

@@ -45,6 +45,14 @@ impl Disk {
         self.0.0.lock().unwrap().error = None;
     }
 
+    /// Another disk with the same on it, as a crash would leave it.
+    pub(crate) fn copy(&self) -> Self {
+        let copy = Self::default();
+        let rows = self.0.0.lock().unwrap().rows.clone();
+        copy.edit(|to| *to = rows);
+        copy
+    }
+
     pub(crate) fn edit(&self, edit: impl FnOnce(&mut Rows)) {
         edit(&mut self.0.0.lock().unwrap().rows);
     }
