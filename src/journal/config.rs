@@ -73,6 +73,9 @@ pub(crate) struct Settings {
     pub(crate) retention: Retention,
 }
 
+/// There is a place for each turn that may be under way.
+const LAG_TURNS_MAX: usize = 1 << 16;
+
 /// What happens when the main lane is ahead of the journal by all that its lag allows: the disk is slow, or full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Behind {
@@ -164,11 +167,11 @@ impl Journal {
         self
     }
 
-    /// How far the main lane may be ahead: so many turns, and so many bytes of records (the one that goes beyond is still
-    /// written). 256 turns and 16 MiB by default: what
-    /// is more than a cache holds is written and read more slowly. With [`Durability::Async`] this is what a crash takes at most.
+    /// How far the main lane may be ahead: so many turns, 1 to 65,536, and so many bytes of records (the one that goes beyond
+    /// is still written). 256 turns and 16 MiB by default: what is more than a cache holds is written and read more slowly.
+    /// With [`Durability::Async`] this is what a crash takes at most.
     pub fn lag(mut self, turns: usize, bytes: u64) -> Self {
-        (self.settings.lag_turns, self.settings.lag_bytes) = (turns.max(1), bytes.max(1));
+        (self.settings.lag_turns, self.settings.lag_bytes) = (turns.clamp(1, LAG_TURNS_MAX), bytes.max(1));
         self
     }
 

@@ -296,6 +296,19 @@ fn the_past_that_was_changed_is_recovered_as_it_was_changed() {
 }
 
 #[test]
+fn a_lag_without_end_has_one() {
+    let disk = Disk::default();
+    for lag in [(0, 0), (usize::MAX, u64::MAX)] {
+        let (builder, _) = journal(&disk).lag(lag.0, lag.1).recover(Book::default()).unwrap();
+        let mut lane = builder.lane("a").open().unwrap();
+        let (mut main_lane, _) = builder.build().unwrap();
+        lane.push(Entry::Add(1)).unwrap();
+        settle(&mut main_lane);
+        assert!(main_lane.shutdown(PATIENCE).complete);
+    }
+}
+
+#[test]
 fn damage_is_an_error_with_its_turn() {
     let disk = Disk::default();
     let builder = begin(&disk, Durability::Async);
