@@ -301,6 +301,10 @@ fn files_that_are_none_of_ours_are_a_clear_line() {
     for file in ["text", "other"] {
         assert_refused(&["run", "--journal", &at(file), "--pane", "true"], 2, "is not a journal");
     }
+    for command in [&["journal"][..], &["replay"], &["run", "--pane", "true", "--journal"]] {
+        let folder = at(".");
+        assert_refused(&[command, &[folder.as_str()]].concat(), 2, "it is a folder");
+    }
     assert_refused(&["run", "--journal", &at("no/such/folder"), "--pane", "true"], 2, "No such file");
     // Of another schema: it can be looked at, not run, and what it says of itself stays text.
     assert_refused(&["run", "--journal", &at("hostile"), "--pane", "true"], 2, "free beer");

@@ -31,6 +31,9 @@ pub(super) struct Files {
 impl Files {
     /// By the journal's path, without symbolic links: what is beside it has one name then.
     pub(super) fn new(path: &Path) -> Result<Self, StoreError> {
+        if path.is_dir() {
+            return Err(StoreError::NotAJournal { path: path.display().to_string(), reason: "it is a folder".into() });
+        }
         let failed = |error: io::Error| failed("looking for its folder", path, &error);
         let journal = if path.exists() {
             path.canonicalize().map_err(failed)?
