@@ -340,11 +340,7 @@ impl<S: Reducer> MainLane<S> {
             scribe.submit();
         }
         let entry = poison.map(|at| keeping.batch.remove(at).0);
-        if let Some(entry) = &entry {
-            self.done(Some(entry));
-        } else {
-            self.done(None);
-        }
+        self.done(entry.as_ref());
         if applied > 0 || staged {
             self.turns = turn;
         }

@@ -62,7 +62,8 @@ impl<F> Effects<F> {
     /// Says that this event reached `reached`, which does not own it, and was not applied: it is counted as refused
     /// and reported with its kind and the authority it belongs to. Effects it asked for are not run.
     ///
-    /// For states with several owners, in the arms of the events that are not one's own.
+    /// For states with several owners, in the arms of the events that are not one's own. Leave the state alone then: what was
+    /// not applied is left out whenever the past is applied again.
     pub fn misrouted(&mut self, reached: Authority) {
         self.misrouted_to = Some(reached);
     }
