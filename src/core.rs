@@ -19,6 +19,10 @@ use crate::wake::Bell;
 /// How long a drop waits for what it has to stop.
 pub(crate) const DROP_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Called when nothing more is to be accepted. From any thread; must not block.
+#[cfg(feature = "control")]
+pub(crate) type Closer = Box<dyn Fn(&Core) + Send + Sync>;
+
 pub(crate) struct Core {
     pub(crate) clock: Clock,
     pub(crate) store_load: StoreLoad,
@@ -29,6 +33,9 @@ pub(crate) struct Core {
     pub(crate) book: Mutex<LaneBook>,
     pub(crate) counts: PipelineCounts,
     pub(crate) threads: Mutex<Vec<IngestThread>>,
+    /// Told when nothing more is to be accepted.
+    #[cfg(feature = "control")]
+    closers: Mutex<Vec<Closer>>,
     lanes_opened: AtomicU64,
     operations: AtomicU64,
     closing: Latch,
@@ -85,6 +92,8 @@ impl Core {
             book: Mutex::new(LaneBook::default()),
             counts: PipelineCounts::default(),
             threads: Mutex::new(Vec::new()),
+            #[cfg(feature = "control")]
+            closers: Mutex::new(Vec::new()),
             lanes_opened: AtomicU64::new(0),
             operations: AtomicU64::new(0),
             closing: Latch::default(),
@@ -111,7 +120,26 @@ impl Core {
     pub(crate) fn close(&self) {
         self.closing.set();
         self.sleeper.wake();
+        self.tell_closers();
     }
+
+    /// Has `closer` called when nothing more is to be accepted: at once, if that is so already.
+    #[cfg(feature = "control")]
+    pub(crate) fn on_close(&self, closer: Closer) {
+        self.closers.lock().push(closer);
+        if self.is_closing() {
+            self.tell_closers();
+        }
+    }
+
+    #[cfg(feature = "control")]
+    fn tell_closers(&self) {
+        let closers = std::mem::take(&mut *self.closers.lock());
+        closers.iter().for_each(|closer| closer(self));
+    }
+
+    #[cfg(not(feature = "control"))]
+    fn tell_closers(&self) {}
 
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.is_set()
@@ -121,6 +149,7 @@ impl Core {
         self.closing.set();
         // P13: after the last publication, which whoever finds this set finds too.
         self.ended.set();
+        self.tell_closers();
     }
 
     pub(crate) fn is_ended(&self) -> bool {
@@ -201,7 +230,7 @@ pub(crate) fn contain<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 /// What a panic said.
-fn panic_message(payload: Box<dyn std::any::Any + Send>) -> String {
+pub(crate) fn panic_message(payload: Box<dyn std::any::Any + Send>) -> String {
     match payload.downcast::<String>() {
         Ok(message) => *message,
         Err(payload) => match payload.downcast::<&'static str>() {

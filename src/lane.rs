@@ -17,19 +17,21 @@ pub(crate) mod runs;
 pub(crate) mod source;
 pub(crate) mod sources;
 pub(crate) mod table;
+pub(crate) mod waiting;
 
 use std::fmt;
 
 use crossbeam_utils::sync::Parker;
+use event_listener::Event as Notifications;
 
 use crate::clock::{critical_key, lossy_key};
 use crate::core::Core;
 use crate::event::{Class, Coalesced, Event, LaneId, Phase, Tier};
 use crate::lane::coalesce::{Coalescer, Pushed};
 use crate::lane::gate::{Entered, Gate};
-use crate::lane::idle::{IdleStrategy, Idling};
 use crate::lane::ring::RingProducer;
 use crate::lane::table::Unread;
+use crate::lane::waiting::{Patience, Room};
 use crate::observe::counters::{LaneCounts, ProducerCounts};
 use crate::sync::Arc;
 use crate::wake::Bell;
@@ -48,8 +50,9 @@ pub(crate) struct Item<E: Event> {
 pub(crate) struct LaneShared {
     pub(crate) gate: Gate,
     pub(crate) counts: Arc<LaneCounts>,
-    /// Wakes a producer that waits for room.
+    /// Wakes a producer that waits for room: its thread, or its task.
     pub(crate) room: Bell,
+    pub(crate) tasks: Arc<Notifications>,
 }
 
 pub(crate) type Classifier<E> = Box<dyn FnMut(&E) -> Class<<E as Event>::Key> + Send>;
@@ -180,6 +183,8 @@ pub struct Lane<E: Event> {
     lossy_sequence: u64,
     overflow: Overflow,
     parker: Parker,
+    /// Until when it waits for room, besides.
+    patience: Patience,
 }
 
 /// What is done to an event before it is stamped.
@@ -436,45 +441,9 @@ impl<E: Event> Lane<E> {
         self.shared.counts.producer.closed.add(1);
     }
 
-    #[cold]
-    fn wait_for_room(&mut self) -> Room {
-        let LaneShared { gate, counts, room } = &*self.shared;
-        if gate.is_shut() {
-            return Room::Closed;
-        }
-        if self.overflow == Overflow::Return || self.core.is_driven_here() {
-            counts.producer.returned.add(1);
-            return Room::Full;
-        }
-        counts.producer.waited.add(1);
-        let mut idling = Idling::default();
-        loop {
-            if gate.is_shut() {
-                return Room::Closed;
-            }
-            if self.ring.room(1) > 0 {
-                return Room::There;
-            }
-            if idling.wait(IdleStrategy::PARK) {
-                // W1: armed before the last look.
-                room.arm();
-                if self.ring.room(1) == 0 && !gate.is_shut() {
-                    self.parker.park();
-                }
-                room.disarm();
-            }
-        }
-    }
-
     pub(crate) fn counts(&self) -> &ProducerCounts {
         &self.shared.counts.producer
     }
-}
-
-enum Room {
-    There,
-    Full,
-    Closed,
 }
 
 /// A push under way. When it ends, accepted or not, the gate is left first, and then the main lane is woken: what it waits

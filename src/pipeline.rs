@@ -329,6 +329,11 @@ impl<S: Reducer> Handle<S> {
         Self { hub }
     }
 
+    #[cfg(feature = "control")]
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.hub.core
+    }
+
     /// A reader of snapshots.
     pub fn reader(&self) -> Reader<S> {
         Reader::new(self.hub.published.clone(), self.hub.core.clone())

@@ -1,6 +1,7 @@
 //! How a lane is opened, before the pipeline is built or while it runs.
 
 use crossbeam_utils::sync::Parker;
+use event_listener::Event as Notifications;
 use parking_lot::Mutex;
 
 use crate::core::contain;
@@ -15,6 +16,7 @@ use crate::lane::ingest::{self, Ingest, Restart};
 use crate::lane::ring;
 use crate::lane::source::{Source, SourceError};
 use crate::lane::table::{self, KEYS_MAX};
+use crate::lane::waiting::Patience;
 use crate::lane::{Classifier, Dresser, Lane, LaneShared, Order, Overflow, Preparing};
 use crate::main_lane::lane_end::LaneEnd;
 use crate::main_lane::reduce::Reducer;
@@ -173,10 +175,16 @@ impl<S: Reducer> LaneBuilder<S> {
         let rank = settings.rank.unwrap_or(origin.rank());
         let parker = Parker::new();
         let unparker = parker.unparker().clone();
+        let tasks = Arc::new(Notifications::new());
+        let waiting = tasks.clone();
         let shared = Arc::new(LaneShared {
             gate: Gate::new(core.store_load),
             counts: Arc::new(LaneCounts::new()),
-            room: Bell::new(core.store_load, move || unparker.unpark()),
+            room: Bell::new(core.store_load, move || {
+                unparker.unpark();
+                waiting.notify(usize::MAX);
+            }),
+            tasks,
         });
         let (producer, consumer) = ring::ring(settings.capacity, settings.clocked);
         let (table, taker) = table::table(settings.keys);
@@ -202,6 +210,7 @@ impl<S: Reducer> LaneBuilder<S> {
             lossy_sequence: 0,
             overflow: settings.overflow,
             parker,
+            patience: Patience::default(),
             core,
         })
     }

@@ -26,7 +26,14 @@ pub(crate) fn ring<T>(capacity: usize, jumps: bool) -> (RingProducer<T>, RingCon
     let (producer, consumer) = spsc::ring(capacity);
     let (adding, reading) = runs(if jumps { capacity } else { 0 });
     (
-        RingProducer { slots: producer, runs: adding, tail: 0, room_end: capacity as u64 },
+        RingProducer {
+            slots: producer,
+            runs: adding,
+            #[cfg(feature = "control")]
+            capacity,
+            tail: 0,
+            room_end: capacity as u64,
+        },
         RingConsumer {
             slots: consumer,
             runs: reading,
@@ -45,6 +52,8 @@ pub(crate) fn ring<T>(capacity: usize, jumps: bool) -> (RingProducer<T>, RingCon
 pub(crate) struct RingProducer<T> {
     slots: spsc::Producer<T>,
     runs: RunsProducer,
+    #[cfg(feature = "control")]
+    capacity: usize,
     /// How many values were ever pushed: the position of the next.
     tail: u64,
     /// There is room up to this position, at least.
@@ -56,6 +65,12 @@ impl<T> RingProducer<T> {
     #[inline]
     pub(crate) fn pushed(&self) -> u64 {
         self.tail
+    }
+
+    /// How many slots there are.
+    #[cfg(feature = "control")]
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
     }
 
     /// How many slots are free: at least `wanted`, or exactly how many there are.

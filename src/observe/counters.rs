@@ -268,6 +268,16 @@ pub struct Faults {
     pub journal_full: u64,
     /// Checkpoints that could not be made.
     pub checkpoint_failures: u64,
+    /// Runs of supervised workers that ended with an error.
+    pub worker_errors: u64,
+    /// Runs of supervised workers that ended with a panic.
+    pub worker_panics: u64,
+    /// How often supervised workers were started again.
+    pub worker_restarts: u64,
+    /// Supervised workers that did not stop in time.
+    pub workers_stuck: u64,
+    /// Groups of supervised workers that had more failures than they take.
+    pub worker_escalations: u64,
 }
 
 /// Counts that do not belong to a lane. Written on cold paths by whoever it concerns.

@@ -193,6 +193,39 @@ pub enum Diagnostic {
         /// What happened.
         reason: String,
     },
+    /// A worker of a control panel failed.
+    WorkerFailed {
+        /// Its name.
+        worker: Arc<str>,
+        /// At what, and why.
+        message: String,
+    },
+    /// A worker of a control panel panicked. What it had pushed is applied.
+    WorkerPanicked {
+        /// Its name.
+        worker: Arc<str>,
+        /// At what, and what it said.
+        message: String,
+    },
+    /// A worker of a control panel was started again.
+    WorkerRestarted {
+        /// Its name.
+        worker: Arc<str>,
+        /// Which run this is; its first was 1.
+        run: u64,
+    },
+    /// A worker of a control panel did not stop in time, and was let go of.
+    WorkerStuck {
+        /// Its name.
+        worker: Arc<str>,
+    },
+    /// A group of workers had more failures than it takes, and was stopped.
+    WorkersEscalated {
+        /// The group; `the panel` when it was all of them.
+        group: Arc<str>,
+        /// Whose failure was one too many.
+        worker: Arc<str>,
+    },
     /// Effects were produced and there is no reconciler, or a shutdown had no time for them.
     EffectsUnhandled {
         /// How many since the last report.
@@ -228,6 +261,11 @@ struct SharedFaults {
     journal_failures: AtomicU64,
     journal_full: AtomicU64,
     checkpoint_failures: AtomicU64,
+    worker_errors: AtomicU64,
+    worker_panics: AtomicU64,
+    worker_restarts: AtomicU64,
+    workers_stuck: AtomicU64,
+    worker_escalations: AtomicU64,
 }
 
 impl Reporter {
@@ -277,6 +315,11 @@ impl Reporter {
             Diagnostic::JournalFailed { .. } => Some(&faults.journal_failures),
             Diagnostic::JournalFull { .. } => Some(&faults.journal_full),
             Diagnostic::CheckpointFailed { .. } => Some(&faults.checkpoint_failures),
+            Diagnostic::WorkerFailed { .. } => Some(&faults.worker_errors),
+            Diagnostic::WorkerPanicked { .. } => Some(&faults.worker_panics),
+            Diagnostic::WorkerRestarted { .. } => Some(&faults.worker_restarts),
+            Diagnostic::WorkerStuck { .. } => Some(&faults.workers_stuck),
+            Diagnostic::WorkersEscalated { .. } => Some(&faults.worker_escalations),
             // These are counted where they happen.
             Diagnostic::LaneOpened { .. }
             | Diagnostic::LaneClosed { .. }
@@ -312,6 +355,11 @@ impl Reporter {
             journal_failures: faults.journal_failures.load(Relaxed),
             journal_full: faults.journal_full.load(Relaxed),
             checkpoint_failures: faults.checkpoint_failures.load(Relaxed),
+            worker_errors: faults.worker_errors.load(Relaxed),
+            worker_panics: faults.worker_panics.load(Relaxed),
+            worker_restarts: faults.worker_restarts.load(Relaxed),
+            workers_stuck: faults.workers_stuck.load(Relaxed),
+            worker_escalations: faults.worker_escalations.load(Relaxed),
         }
     }
 }
@@ -359,6 +407,7 @@ mod tests {
         let (lane, operation, name, message) = (LANE, OperationId(1), Arc::<str>::from("pane"), "boom".to_owned());
         let (thread, reason) = ("ingest".to_owned(), "no such core".to_owned());
         let (belongs_to, phase) = (Authority::STATE, Phase::Started);
+        let worker = Arc::<str>::from("syncer");
         let faults = [
             Diagnostic::Misrouted { lane, kind: "step", reached: None, belongs_to },
             Diagnostic::Sealed { lane, operation, sequence: 1 },
@@ -385,6 +434,11 @@ mod tests {
             Diagnostic::JournalFailed { durable: 1, reason: reason.clone() },
             Diagnostic::JournalFull { reason: reason.clone() },
             Diagnostic::CheckpointFailed { turn: 1, reason },
+            Diagnostic::WorkerFailed { worker: worker.clone(), message: message.clone() },
+            Diagnostic::WorkerPanicked { worker: worker.clone(), message },
+            Diagnostic::WorkerRestarted { worker: worker.clone(), run: 2 },
+            Diagnostic::WorkerStuck { worker: worker.clone() },
+            Diagnostic::WorkersEscalated { group: "the panel".into(), worker },
             shed(1),
         ];
         let (reporter, diagnostics) = Reporter::new();
@@ -410,11 +464,16 @@ mod tests {
             journal_failures: 16,
             journal_full: 17,
             checkpoint_failures: 18,
+            worker_errors: 19,
+            worker_panics: 20,
+            worker_restarts: 21,
+            workers_stuck: 22,
+            worker_escalations: 23,
         };
         assert_eq!((reporter.faults(), reporter.dropped()), (counted, 0));
         assert_eq!(diagnostics.next_waiting().as_ref(), Some(&faults[0]));
         assert_eq!(diagnostics.wait(Duration::ZERO).as_ref(), Some(&faults[1]));
-        assert_eq!(diagnostics.drain().count(), (1..=19).sum::<usize>() - 2);
+        assert_eq!(diagnostics.drain().count(), (1..=24).sum::<usize>() - 2);
         assert_eq!((diagnostics.next_waiting(), diagnostics.wait(Duration::ZERO)), (None, None));
     }
 

@@ -3,6 +3,8 @@
 #[cfg(feature = "burst")]
 mod burst;
 mod closing;
+#[cfg(feature = "control")]
+mod control;
 mod cost;
 mod domain;
 mod faults;

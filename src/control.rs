@@ -1,0 +1,30 @@
+//! The control panel: background workers that are supervised.
+//!
+//! A worker is a struct with a [contract](Worker): a monitor, a loader, a scheduler, a syncer. It runs as a thread, as a blocking
+//! task or as an async task, pushes through a lane of its own, and is started, watched, restarted and stopped by the panel.
+
+mod panel; // what a host starts, asks, and shuts down
+mod spec; // how workers and groups are registered
+mod worker; // what a worker is
+mod context; // what a worker is given
+mod policy; // what workers may do, as one typed value
+mod restarts; // when a worker is started again
+mod tree; // what a supervisor decides, without a thread or a clock
+mod desk; // what everybody shares, and the thread that carries it out
+mod run; // one run of a worker
+mod wait; // how a worker waits
+mod runtime; // what tasks run on
+mod status; // how workers are doing
+mod error; // what can go wrong in setting up workers
+
+pub use context::{Congestion, Load, TaskContext, TaskLane, WorkerContext, WorkerLane};
+pub use error::ControlError;
+pub use panel::{ControlPanel, PanelBuilder};
+pub use policy::PolicyReader;
+pub use restarts::{Backoff, Intensity, Restarts, Strategy};
+pub use runtime::RuntimeChoice;
+pub use spec::{GroupSpec, WorkerSpec};
+pub use status::{Failure, GroupStatus, Health, PanelReport, RunsAs, Step, WorkerState, WorkerStatus};
+pub use tokio_util::sync::CancellationToken;
+pub use wait::Woken;
+pub use worker::{AsyncWorker, Next, Worker, WorkerError};

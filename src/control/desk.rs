@@ -1,0 +1,563 @@
+//! What the panel's thread, the workers and the host share, and the thread itself.
+//!
+//! Whoever has something to say (a run has ended, the host asks for a stop) takes the lock, tells the [tree](super::tree), and
+//! wakes the thread. The thread alone carries out what the tree decides, without the lock: it starts, cancels, joins. The host's own
+//! code (factories, hooks, drops) never runs under the lock.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use crossbeam_utils::sync::{Parker, Unparker};
+use event_listener::Event as Notifications;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use tokio_util::sync::CancellationToken;
+
+use crate::control::run::{Carrier, Launch, Launched, RunEnd, Ticket};
+use crate::control::runtime::{Engine, RuntimeChoice};
+use crate::control::status::{Failure, GroupStatus, Health, PanelReport, RunsAs, WorkerState, WorkerStatus};
+use crate::control::tree::{Action, Ended, NodeId, Note, Over, ROOT, Stage, Tree};
+use crate::control::wait::Nudge;
+use crate::core::{Core, DROP_DEADLINE, contain};
+use crate::event::LaneId;
+use crate::lane::waiting::LetGo;
+use crate::latch::Latch;
+use crate::observe::diagnostic::Diagnostic;
+
+/// What everybody shares.
+pub(crate) struct Shared {
+    desk: Mutex<Desk>,
+    /// Something changed that somebody may wait for.
+    changed: Condvar,
+    told: Notifications,
+    unparker: Unparker,
+    pub(crate) choice: RuntimeChoice,
+    /// A snapshot was published that the policy may be different in.
+    pub(crate) policy_due: Latch,
+}
+
+/// What is behind the lock.
+pub(crate) struct Desk {
+    pub(crate) tree: Tree,
+    pub(crate) engine: Engine,
+    pub(crate) workers: BTreeMap<NodeId, Entry>,
+    groups: BTreeMap<NodeId, Arc<str>>,
+    /// Those that workers push to.
+    pipelines: Vec<Weak<Core>>,
+    /// What runs were on that have ended.
+    ended: Vec<Carrier>,
+    pub(crate) closing: bool,
+    escalated: bool,
+    report: Option<PanelReport>,
+}
+
+/// A worker, as the panel has it.
+pub(crate) struct Entry {
+    pub(crate) name: Arc<str>,
+    pub(crate) runs_as: RunsAs,
+    pub(crate) lane: LaneId,
+    /// Of the pipeline that it pushes to.
+    pub(crate) core: Arc<Core>,
+    /// `None` while a run is being started.
+    pub(crate) launch: Option<Box<dyn Launch>>,
+    pub(crate) nudge: Arc<Nudge>,
+    run: Option<RunningNow>,
+    errors: u64,
+    panics: u64,
+    last_failure: Option<Failure>,
+}
+
+/// The run that a worker is in.
+struct RunningNow {
+    run: u64,
+    cancellation: CancellationToken,
+    given_up: CancellationToken,
+    let_go: Option<LetGo>,
+    carrier: Option<Carrier>,
+}
+
+impl Entry {
+    pub(crate) fn new(
+        name: Arc<str>,
+        runs_as: RunsAs,
+        lane: LaneId,
+        core: Arc<Core>,
+        launch: Box<dyn Launch>,
+        nudge: Arc<Nudge>,
+    ) -> Self {
+        let launch = Some(launch);
+        Self { name, runs_as, lane, core, launch, nudge, run: None, errors: 0, panics: 0, last_failure: None }
+    }
+}
+
+/// Called when there were more failures than the panel takes.
+pub(crate) type Escalation = Box<dyn FnMut(&[WorkerStatus]) + Send>;
+
+/// What the thread looks after besides the workers.
+pub(crate) struct Duties {
+    /// Hands a changed policy on. `None` when there is no policy, or nothing to follow.
+    pub(crate) policy: Option<Box<dyn FnMut() + Send>>,
+    /// Cancelled when the host wants everything stopped.
+    pub(crate) stop: Option<CancellationToken>,
+    /// How long everything has to stop then.
+    pub(crate) stop_within: Duration,
+    pub(crate) escalation: Option<Escalation>,
+}
+
+/// The policy is looked at no more often than this.
+const POLICY_EVERY: Duration = Duration::from_millis(2);
+/// How long the threads of a runtime of our own have to end at least, also when the deadline has passed.
+const RELEASE: Duration = Duration::from_millis(100);
+
+impl Shared {
+    pub(crate) fn new(tree: Tree, choice: RuntimeChoice, unparker: Unparker) -> Self {
+        let desk = Desk {
+            tree,
+            engine: Engine::default(),
+            workers: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            pipelines: Vec::new(),
+            ended: Vec::new(),
+            closing: false,
+            escalated: false,
+            report: None,
+        };
+        Self {
+            desk: Mutex::new(desk),
+            changed: Condvar::new(),
+            told: Notifications::new(),
+            unparker,
+            choice,
+            policy_due: Latch::default(),
+        }
+    }
+
+    /// The desk, to look at.
+    pub(crate) fn look(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock()
+    }
+
+    /// Changes something, and has it carried out.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Desk) -> T) -> T {
+        let changed = change(&mut self.desk.lock());
+        self.tell();
+        changed
+    }
+
+    pub(crate) fn wake(&self) {
+        self.unparker.unpark();
+    }
+
+    fn tell(&self) {
+        self.wake();
+        self.changed.notify_all();
+        self.told.notify(usize::MAX);
+    }
+
+    /// Waits until `find` finds something.
+    pub(crate) fn wait_for<T>(&self, deadline: Instant, mut find: impl FnMut(&Desk) -> Option<T>) -> Option<T> {
+        let mut desk = self.desk.lock();
+        loop {
+            if let Some(found) = find(&desk) {
+                return Some(found);
+            }
+            if self.changed.wait_until(&mut desk, deadline).timed_out() {
+                return find(&desk);
+            }
+        }
+    }
+
+    /// As [`wait_for`](Shared::wait_for), for a task, and without a deadline.
+    pub(crate) async fn wait_in_task<T>(&self, mut find: impl FnMut(&Desk) -> Option<T>) -> T {
+        loop {
+            let told = self.told.listen();
+            if let Some(found) = find(&self.desk.lock()) {
+                return found;
+            }
+            told.await;
+        }
+    }
+
+    /// A run is ready.
+    pub(crate) fn started(&self, worker: NodeId, run: u64) {
+        self.change(|desk| desk.tree.started(worker, run, Instant::now()));
+    }
+
+    /// A run has ended.
+    pub(crate) fn ended(&self, worker: NodeId, run: u64, end: RunEnd) {
+        self.change(|desk| desk.ended(worker, run, end, &self.choice));
+    }
+
+    /// Has this pipeline's workers stopped when it is closed.
+    pub(crate) fn attach(self: &Arc<Self>, core: &Arc<Core>) {
+        let mut desk = self.desk.lock();
+        let known = |other: &Weak<Core>| std::ptr::eq(other.as_ptr(), Arc::as_ptr(core));
+        if desk.pipelines.iter().any(known) {
+            return;
+        }
+        desk.pipelines.retain(|other| other.strong_count() > 0);
+        desk.pipelines.push(Arc::downgrade(core));
+        drop(desk);
+        let panel = Arc::downgrade(self);
+        core.on_close(Box::new(move |core| {
+            if let Some(panel) = panel.upgrade() {
+                panel.pipeline_closed(core);
+            }
+        }));
+    }
+
+    /// A pipeline accepts nothing more: its workers have nothing left to do.
+    fn pipeline_closed(&self, core: &Core) {
+        self.change(|desk| {
+            let its = |entry: &Entry| std::ptr::eq(Arc::as_ptr(&entry.core), core);
+            let workers: Vec<_> = desk.workers.iter().filter(|(_, entry)| its(entry)).map(|(id, _)| *id).collect();
+            let now = Instant::now();
+            workers.into_iter().rev().for_each(|id| desk.tree.stop(id, now));
+        });
+    }
+
+    pub(crate) fn shut_down(&self, deadline: Instant) {
+        self.change(|desk| {
+            desk.closing = true;
+            desk.tree.shut_down(deadline, Instant::now());
+        });
+    }
+}
+
+impl Desk {
+    pub(crate) fn add_group(&mut self, id: NodeId, name: Arc<str>) {
+        self.groups.insert(id, name);
+    }
+
+    pub(crate) fn nudge(&self, id: NodeId) {
+        if let Some(entry) = self.workers.get(&id) {
+            entry.nudge.give();
+        }
+    }
+
+    pub(crate) fn report(&self) -> Option<&PanelReport> {
+        self.report.as_ref()
+    }
+
+    fn ended(&mut self, worker: NodeId, run: u64, end: RunEnd, choice: &RuntimeChoice) {
+        let Some(entry) = self.workers.get_mut(&worker) else { return };
+        let Some(now_running) = entry.run.take_if(|running| running.run == run) else { return };
+        self.ended.extend(now_running.carrier);
+        let how = match end {
+            RunEnd::Over => Ended::Normally,
+            RunEnd::Failed(Failure::RuntimeLost) if entry.runs_as != RunsAs::Thread => {
+                entry.fail(Failure::RuntimeLost);
+                Ended::Adrift { again: self.engine.lost(choice) }
+            }
+            RunEnd::Failed(failure) => {
+                entry.fail(failure);
+                Ended::Badly
+            }
+        };
+        self.tree.ended(worker, run, how, Instant::now());
+    }
+
+    pub(crate) fn workers(&self, now: Instant) -> Vec<WorkerStatus> {
+        self.workers.iter().filter_map(|(id, entry)| self.worker(*id, entry, now)).collect()
+    }
+
+    pub(crate) fn find_worker(&self, name: &str, now: Instant) -> Option<WorkerStatus> {
+        let (id, entry) = self.workers.iter().find(|(_, entry)| &*entry.name == name)?;
+        self.worker(*id, entry, now)
+    }
+
+    fn worker(&self, id: NodeId, entry: &Entry, now: Instant) -> Option<WorkerStatus> {
+        let (stage, restarts, group) = self.tree.look(id)?;
+        Some(WorkerStatus {
+            name: entry.name.clone(),
+            group: self.groups.get(&group).cloned(),
+            runs_as: entry.runs_as,
+            state: state_of(stage, now),
+            restarts,
+            errors: entry.errors,
+            panics: entry.panics,
+            last_failure: entry.last_failure.clone(),
+            lane: entry.lane,
+        })
+    }
+
+    pub(crate) fn groups(&self, now: Instant) -> Vec<GroupStatus> {
+        let group = |(id, name): (&NodeId, &Arc<str>)| {
+            let (stage, restarts, parent) = self.tree.look(*id)?;
+            let group = self.groups.get(&parent).cloned();
+            Some(GroupStatus { name: name.clone(), group, state: state_of(stage, now), restarts })
+        };
+        self.groups.iter().filter_map(group).collect()
+    }
+
+    pub(crate) fn health(&self, now: Instant) -> Health {
+        if self.escalated {
+            return Health::Escalated;
+        }
+        let amiss = |status: WorkerStatus| {
+            matches!(status.state, WorkerState::Resting { .. } | WorkerState::Failed | WorkerState::Stuck)
+        };
+        if self.workers(now).into_iter().any(amiss) { Health::Degraded } else { Health::Good }
+    }
+
+    /// Has everything start again after an escalation.
+    pub(crate) fn start_again(&mut self, now: Instant) {
+        self.escalated = false;
+        self.tree.start(ROOT, now);
+    }
+
+    /// What the tree decided, and what there is to tell of it.
+    fn decisions(&mut self, now: Instant) -> (Vec<Action>, Vec<Carrier>, bool) {
+        self.tree.tick(now);
+        let mut escalates = false;
+        while let Some(note) = self.tree.note() {
+            match note {
+                // Told when it is started.
+                Note::Restarts { .. } => {}
+                Note::Stuck { worker } => {
+                    if let Some(entry) = self.workers.get(&worker) {
+                        entry.core.report(Diagnostic::WorkerStuck { worker: entry.name.clone() });
+                    }
+                }
+                Note::Escalates { group, culprit } => {
+                    escalates |= group == ROOT;
+                    self.tell_escalation(group, culprit);
+                }
+            }
+        }
+        self.escalated |= escalates;
+        let actions = std::iter::from_fn(|| self.tree.action()).collect();
+        (actions, std::mem::take(&mut self.ended), escalates)
+    }
+
+    /// Told to the pipeline of the worker whose failure was one too many; of a group, to those of all its workers.
+    fn tell_escalation(&self, group: NodeId, culprit: NodeId) {
+        let name = |id: NodeId| {
+            let worker = self.workers.get(&id).map(|entry| &entry.name);
+            worker.or(self.groups.get(&id)).cloned().unwrap_or_else(|| "the panel".into())
+        };
+        let (group_name, culprit_name) = (name(group), name(culprit));
+        let mut told: Vec<*const Core> = Vec::new();
+        for (id, entry) in &self.workers {
+            let concerned = *id == culprit || self.tree.is_within(*id, group);
+            if concerned && !told.contains(&Arc::as_ptr(&entry.core)) {
+                told.push(Arc::as_ptr(&entry.core));
+                let (group, worker) = (group_name.clone(), culprit_name.clone());
+                entry.core.report(Diagnostic::WorkersEscalated { group, worker });
+            }
+        }
+    }
+
+    fn final_report(&self, now: Instant) -> PanelReport {
+        let workers = self.workers(now);
+        let ended = |status: &&WorkerStatus| {
+            !matches!(status.state, WorkerState::Done | WorkerState::Failed | WorkerState::Stopped)
+        };
+        let stragglers: Vec<_> = workers.iter().filter(ended).map(|status| status.name.to_string()).collect();
+        PanelReport { complete: stragglers.is_empty(), stragglers, workers, escalated: self.escalated }
+    }
+
+    /// What can be said of a shutdown that the panel's own thread did not come to the end of.
+    pub(crate) fn report_without_thread(&mut self, name: &str) -> PanelReport {
+        let mut report = self.final_report(Instant::now());
+        report.complete = false;
+        report.stragglers.push(name.to_owned());
+        self.report.get_or_insert(report).clone()
+    }
+}
+
+impl Entry {
+    fn fail(&mut self, failure: Failure) {
+        let (worker, message) = (self.name.clone(), failure.to_string());
+        if let Failure::Panic { .. } = failure {
+            self.panics += 1;
+            self.core.report(Diagnostic::WorkerPanicked { worker, message });
+        } else {
+            self.errors += 1;
+            self.core.report(Diagnostic::WorkerFailed { worker, message });
+        }
+        self.last_failure = Some(failure);
+    }
+}
+
+fn state_of(stage: Stage, now: Instant) -> WorkerState {
+    match stage {
+        Stage::Waiting => WorkerState::Waiting,
+        Stage::Resting { until } => WorkerState::Resting { left: until.saturating_duration_since(now) },
+        Stage::Starting => WorkerState::Starting,
+        Stage::Running => WorkerState::Running,
+        Stage::Leaving { .. } | Stage::Stopping { .. } => WorkerState::Stopping,
+        Stage::Stuck { .. } => WorkerState::Stuck,
+        Stage::Over(Over::Done) => WorkerState::Done,
+        Stage::Over(Over::Failed) => WorkerState::Failed,
+        Stage::Over(Over::Stopped) => WorkerState::Stopped,
+    }
+}
+
+/// The panel's thread, until everything was shut down.
+pub(crate) fn keep(shared: &Arc<Shared>, parker: &Parker, mut duties: Duties) {
+    let waker = Waker::from(Arc::new(Unparking(parker.unparker().clone())));
+    let mut stopping = duties.stop.take().map(|token| Box::pin(token.cancelled_owned()));
+    let mut policy_looked = None;
+    let mut tasks = Vec::new();
+    loop {
+        if let Some(stop) = &mut stopping
+            && is_ready(stop.as_mut(), &waker)
+        {
+            stopping = None;
+            shared.shut_down(Instant::now() + duties.stop_within);
+        }
+        let policy_due = follow_policy(shared, &mut duties, &mut policy_looked);
+        let now = Instant::now();
+        let (actions, ended, escalates) = shared.look().decisions(now);
+        for run in ended {
+            match run {
+                // A panic in the worker was contained and reported on the thread itself.
+                Carrier::Thread(thread) => drop(thread.join()),
+                Carrier::Task(task) => tasks.push(task),
+            }
+        }
+        // Those that have said that they end, and have not quite.
+        tasks.retain_mut(|task| Pin::new(task).poll(&mut Context::from_waker(&waker)).is_pending());
+        if escalates && let Some(hook) = &mut duties.escalation {
+            let workers = shared.look().workers(now);
+            let _ = contain(|| hook(&workers));
+        }
+        if !actions.is_empty() {
+            actions.into_iter().for_each(|action| carry_out(shared, action));
+            shared.tell();
+            continue;
+        }
+        let desk = shared.look();
+        if desk.tree.is_finished(now)
+            && desk.ended.is_empty()
+            && (tasks.is_empty() || desk.tree.time_left(now).is_zero())
+        {
+            break;
+        }
+        let due = desk.tree.next_change().into_iter().chain(policy_due).min();
+        drop(desk);
+        match due {
+            Some(due) => parker.park_deadline(due),
+            None => parker.park(),
+        }
+    }
+    finish(shared);
+    let _ = contain(move || drop(duties));
+}
+
+/// Hands a changed policy on; says when to look again, if there is something to look at that came too soon after the last.
+fn follow_policy(shared: &Shared, duties: &mut Duties, looked: &mut Option<Instant>) -> Option<Instant> {
+    let follow = duties.policy.as_mut()?;
+    let now = Instant::now();
+    if let Some(due) = looked.map(|looked| looked + POLICY_EVERY)
+        && now < due
+    {
+        return Some(due);
+    }
+    *looked = None;
+    if shared.policy_due.take() {
+        *looked = Some(now);
+        // The projection is the host's code.
+        let _ = contain(follow);
+    }
+    *looked
+}
+
+/// Everything is over: what is left is the runtime, and the report.
+fn finish(shared: &Shared) {
+    let (mut engine, launchers) = shared.change(|desk| {
+        let launchers: Vec<_> = desk.workers.values_mut().filter_map(|entry| entry.launch.take()).collect();
+        (std::mem::take(&mut desk.engine), launchers)
+    });
+    // With them go the lanes, whose drop closes them, and the factories.
+    launchers.into_iter().for_each(|launch| drop(contain(move || drop(launch))));
+    engine.release(RELEASE.max(shared.look().tree.time_left(Instant::now())));
+    shared.change(|desk| desk.report = Some(desk.final_report(Instant::now())));
+}
+
+fn carry_out(shared: &Arc<Shared>, action: Action) {
+    match action {
+        Action::Launch { worker, run } => launch(shared, worker, run),
+        Action::Cancel { worker } => {
+            let told = shared.look().workers.get(&worker).and_then(|entry| {
+                entry.run.as_ref().map(|running| (running.cancellation.clone(), entry.nudge.clone()))
+            });
+            if let Some((cancellation, nudge)) = told {
+                // Wakes tasks, and runs whatever the host has hung on the token: without the lock.
+                let _ = contain(|| cancellation.cancel());
+                nudge.wake();
+            }
+        }
+        Action::GiveUp { worker } => {
+            let running =
+                shared.look().workers.get_mut(&worker).and_then(|entry| {
+                    entry.run.as_mut().map(|running| (running.given_up.clone(), running.let_go.take()))
+                });
+            if let Some((given_up, let_go)) = running {
+                let_go.iter().for_each(LetGo::let_go);
+                given_up.cancel();
+            }
+        }
+        Action::Forget { worker } => {
+            let forgotten = shared.change(|desk| (desk.workers.remove(&worker), desk.groups.remove(&worker)));
+            let _ = contain(move || drop(forgotten));
+        }
+    }
+}
+
+/// Begins a run.
+fn launch(shared: &Arc<Shared>, worker: NodeId, run: u64) {
+    let (cancellation, given_up) = (CancellationToken::new(), CancellationToken::new());
+    let prepared = {
+        let mut desk = shared.look();
+        let runtime = desk.engine.handle();
+        let Some(entry) = desk.workers.get_mut(&worker) else { return };
+        let (cancellation, given_up) = (cancellation.clone(), given_up.clone());
+        entry.run = Some(RunningNow { run, cancellation, given_up, let_go: None, carrier: None });
+        if run > 1 {
+            entry.core.report(Diagnostic::WorkerRestarted { worker: entry.name.clone(), run });
+        }
+        entry.launch.take().map(|launch| (launch, entry.name.clone(), runtime))
+    };
+    let Some((mut launch, name, runtime)) = prepared else { return };
+    let ticket = Ticket { shared: shared.clone(), worker, run, cancellation, given_up };
+    let launched = launch.launch(ticket, &name, runtime);
+    let mut desk = shared.look();
+    let Desk { workers, ended, .. } = &mut *desk;
+    let Some(entry) = workers.get_mut(&worker) else { return };
+    entry.launch = Some(launch);
+    match launched {
+        Ok(Launched { carrier, let_go }) => match entry.run.as_mut().filter(|running| running.run == run) {
+            Some(running) => (running.carrier, running.let_go) = (Some(carrier), Some(let_go)),
+            // It has ended already.
+            None => ended.push(carrier),
+        },
+        Err(failure) => {
+            // Unless the run's own end has been told, by whoever dropped it.
+            if entry.run.as_ref().is_some_and(|running| running.run == run) {
+                desk.ended(worker, run, RunEnd::Failed(failure), &shared.choice);
+            } else {
+                entry.last_failure = Some(failure);
+            }
+        }
+    }
+}
+
+/// Wakes the panel's thread.
+struct Unparking(Unparker);
+
+impl Wake for Unparking {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn is_ready(future: Pin<&mut impl Future<Output = ()>>, waker: &Waker) -> bool {
+    future.poll(&mut Context::from_waker(waker)) == Poll::Ready(())
+}
+
+/// How long a shutdown has that nobody set a deadline for.
+pub(crate) const STOP_WITHIN: Duration = DROP_DEADLINE;

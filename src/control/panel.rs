@@ -1,0 +1,416 @@
+//! The panel itself: what a host starts, asks, and shuts down.
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_utils::sync::Parker;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::control::context::Load;
+use crate::control::desk::{self, Duties, Escalation, Shared};
+use crate::control::error::ControlError;
+use crate::control::policy::PolicyReader;
+use crate::control::restarts::{Intensity, Strategy};
+use crate::control::run::{Tasks, Threads};
+use crate::control::runtime::{RuntimeChoice, fits, wait_here};
+use crate::control::spec::{GroupSpec, MakeLaunch, Place, STOP_WITHIN, WorkerSpec};
+use crate::control::status::{GroupStatus, Health, PanelReport, RunsAs, WorkerStatus};
+use crate::control::tree::{NodeId, ROOT, Tree};
+use crate::control::worker::{AsyncWorker, Worker, WorkerError};
+use crate::core::DROP_DEADLINE;
+use crate::main_lane::MainLane;
+use crate::main_lane::budget::Budget;
+use crate::main_lane::reduce::Reducer;
+use crate::main_lane::report::ShutdownReport;
+use crate::pipeline::Handle;
+use crate::snapshot::WakingReader;
+
+/// Follows the policy of a pipeline from the panel's thread on.
+type Follow = Box<dyn FnOnce(&Arc<Shared>) -> Result<Box<dyn FnMut() + Send>, ControlError>>;
+
+/// Sets up a [`ControlPanel`].
+#[must_use = "a panel is started by `start`"]
+pub struct PanelBuilder<P = ()> {
+    name: String,
+    runtime: RuntimeChoice,
+    strategy: Strategy,
+    intensity: Intensity,
+    stop: Option<CancellationToken>,
+    stop_within: Duration,
+    escalation: Option<Escalation>,
+    policy: (watch::Sender<Arc<P>>, watch::Receiver<Arc<P>>),
+    follow: Option<Follow>,
+}
+
+impl Default for PanelBuilder<()> {
+    fn default() -> Self {
+        Self {
+            name: "control panel".to_owned(),
+            runtime: RuntimeChoice::default(),
+            strategy: Strategy::default(),
+            intensity: Intensity::default(),
+            stop: None,
+            stop_within: desk::STOP_WITHIN,
+            escalation: None,
+            policy: watch::channel(Arc::new(())),
+            follow: None,
+        }
+    }
+}
+
+impl<P: Send + Sync + 'static> PanelBuilder<P> {
+    /// The name of the panel's thread.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Where tasks run. Default: [`RuntimeChoice::Ambient`].
+    pub fn runtime(mut self, choice: RuntimeChoice) -> Self {
+        self.runtime = choice;
+        self
+    }
+
+    /// Who is started again when a worker that is in no group is. Default: [`Strategy::OneForOne`].
+    pub fn strategy(mut self, strategy: Strategy) -> Self {
+        self.strategy = strategy;
+        self
+    }
+
+    /// How many restarts of such workers, and of such groups, the panel takes. Default: OTP's, one within five seconds.
+    ///
+    /// Then it stops them all, and says so: [`Health::Escalated`], the hook of [`on_escalation`](PanelBuilder::on_escalation), and a
+    /// diagnostic. The pipeline goes on; what else to do is the host's to say.
+    pub fn intensity(mut self, intensity: Intensity) -> Self {
+        self.intensity = intensity;
+        self
+    }
+
+    /// Shuts down when `token` is cancelled, with `deadline` for it all; the host still asks for the [report](ControlPanel::shutdown).
+    pub fn stop_with(mut self, token: CancellationToken, deadline: Duration) -> Self {
+        (self.stop, self.stop_within) = (Some(token), deadline);
+        self
+    }
+
+    /// Is called on the panel's thread when there were more failures than the panel takes, with how everyone was doing. A panic in it is
+    /// contained.
+    pub fn on_escalation(mut self, hook: impl FnMut(&[WorkerStatus]) + Send + 'static) -> Self {
+        self.escalation = Some(Box::new(hook));
+        self
+    }
+
+    /// What the workers' policy is: a part of this pipeline's state. See [`PolicyReader`].
+    ///
+    /// `project` runs on the panel's thread, for the newest of the snapshots that are published, at most every two milliseconds.
+    pub fn policy<S, Q>(self, handle: &Handle<S>, project: impl Fn(&S) -> Q + Send + 'static) -> PanelBuilder<Q>
+    where
+        S: Reducer,
+        Q: PartialEq + Send + Sync + 'static,
+    {
+        let Self { name, runtime, strategy, intensity, stop, stop_within, escalation, .. } = self;
+        let (sender, receiver) = watch::channel(Arc::new(project(&handle.reader().load())));
+        let (handle, follower) = (handle.clone(), sender.clone());
+        let follow = move |shared: &Arc<Shared>| {
+            let panel = Arc::downgrade(shared);
+            let woken = move || {
+                if let Some(panel) = panel.upgrade() {
+                    panel.policy_due.set();
+                    panel.wake();
+                }
+            };
+            let reader: WakingReader<S> = handle.waking_reader(woken).map_err(ControlError::Lane)?;
+            let look = move || {
+                let policy = project(&reader.load());
+                follower.send_if_modified(|held| {
+                    let is_new = **held != policy;
+                    if is_new {
+                        *held = Arc::new(policy);
+                    }
+                    is_new
+                });
+            };
+            // What was published before the hook was there.
+            shared.policy_due.set();
+            Ok(Box::new(look) as Box<dyn FnMut() + Send>)
+        };
+        let (policy, follow) = ((sender, receiver), Some(Box::new(follow) as Follow));
+        PanelBuilder { name, runtime, strategy, intensity, stop, stop_within, escalation, policy, follow }
+    }
+
+    /// Starts the panel: one thread, which sleeps while nothing happens.
+    ///
+    /// # Errors
+    /// When the runtime that was given does not fit, the system refuses the thread, or the pipeline whose state has the policy has shut
+    /// down.
+    pub fn start(self) -> Result<ControlPanel<P>, ControlError> {
+        let Self { name, runtime, strategy, intensity, stop, stop_within, escalation, policy, follow } = self;
+        if let RuntimeChoice::Handle(handle) = &runtime
+            && !fits(handle)
+        {
+            return Err(ControlError::RuntimeUnfit);
+        }
+        let parker = Parker::new();
+        let tree = Tree::new(strategy, intensity);
+        let shared = Arc::new(Shared::new(tree, runtime, parker.unparker().clone()));
+        let policy_follower = follow.map(|follow| follow(&shared)).transpose()?;
+        let duties = Duties { policy: policy_follower, stop, stop_within, escalation };
+        let its = shared.clone();
+        let thread = std::thread::Builder::new()
+            .name(name.replace('\0', " "))
+            .spawn(move || desk::keep(&its, &parker, duties))
+            .map_err(|error| ControlError::Thread { reason: error.to_string() })?;
+        Ok(ControlPanel { name, shared, thread: Some(thread), policy })
+    }
+}
+
+impl<P> fmt::Debug for PanelBuilder<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PanelBuilder").field("name", &self.name).field("runtime", &self.runtime).finish_non_exhaustive()
+    }
+}
+
+/// Starts workers, watches them, starts them again, stops them.
+///
+/// It belongs to no pipeline: each worker says whose lane it has. Shut it down *before* its pipelines, so that its workers can still
+/// push their last words, or with one of them by [`shutdown_with`](ControlPanel::shutdown_with). A pipeline that is closed first has its
+/// workers stopped. Dropping the panel shuts it down with a deadline of five seconds.
+pub struct ControlPanel<P: Send + Sync + 'static = ()> {
+    name: String,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    /// The sender is kept so that the policy never looks as if it were gone while the panel is there.
+    policy: (watch::Sender<Arc<P>>, watch::Receiver<Arc<P>>),
+}
+
+impl ControlPanel<()> {
+    /// A panel with the defaults that are written beside the settings.
+    pub fn builder() -> PanelBuilder<()> {
+        PanelBuilder::default()
+    }
+}
+
+impl<P: Send + Sync + 'static> ControlPanel<P> {
+    /// A worker that runs on a thread, and pushes to this pipeline. `factory` makes it, for each run anew, on that thread.
+    pub fn worker<S, W, F>(&self, handle: &Handle<S>, name: impl Into<Arc<str>>, factory: F) -> WorkerSpec<'_, S, P>
+    where
+        S: Reducer,
+        W: Worker<S, P>,
+        F: FnMut() -> Result<W, WorkerError> + Send + 'static,
+    {
+        let make: MakeLaunch<S, P> = Box::new(move |port, runs_as| Box::new(Threads::new(port, factory, runs_as)));
+        self.spec(handle, name.into(), RunsAs::Thread, make)
+    }
+
+    /// A worker that is a task of the panel's [runtime](RuntimeChoice), and pushes to this pipeline. `factory` makes it, for each run
+    /// anew, in the task.
+    pub fn task<S, W, F>(&self, handle: &Handle<S>, name: impl Into<Arc<str>>, factory: F) -> WorkerSpec<'_, S, P>
+    where
+        S: Reducer,
+        W: AsyncWorker<S, P>,
+        F: FnMut() -> Result<W, WorkerError> + Send + 'static,
+    {
+        let make: MakeLaunch<S, P> = Box::new(move |port, _| Box::new(Tasks::new(port, factory)));
+        self.spec(handle, name.into(), RunsAs::Task, make)
+    }
+
+    fn spec<S: Reducer>(
+        &self,
+        handle: &Handle<S>,
+        name: Arc<str>,
+        runs_as: RunsAs,
+        make: MakeLaunch<S, P>,
+    ) -> WorkerSpec<'_, S, P> {
+        WorkerSpec {
+            shared: &self.shared,
+            policy: self.policy(),
+            handle: handle.clone(),
+            place: Place::new(name),
+            runs_as,
+            blocking: false,
+            make,
+            load: Load::default(),
+            lane: None,
+            stop_within: STOP_WITHIN,
+        }
+    }
+
+    /// A group of workers that stand and fall together.
+    pub fn group(&self, name: impl Into<Arc<str>>) -> GroupSpec<'_> {
+        let (strategy, intensity) = (Strategy::default(), Intensity::default());
+        GroupSpec { shared: &self.shared, place: Place::new(name.into()), strategy, intensity }
+    }
+
+    /// The policy that holds now, for parts of the host that are no workers.
+    pub fn policy(&self) -> PolicyReader<P> {
+        PolicyReader::new(self.policy.1.clone())
+    }
+
+    /// How each worker is doing, in the order in which they were registered.
+    pub fn workers(&self) -> Vec<WorkerStatus> {
+        self.shared.look().workers(Instant::now())
+    }
+
+    /// How each group is doing, in the order in which they were registered.
+    pub fn groups(&self) -> Vec<GroupStatus> {
+        self.shared.look().groups(Instant::now())
+    }
+
+    /// How the workers are doing, in one word.
+    pub fn health(&self) -> Health {
+        self.shared.look().health(Instant::now())
+    }
+
+    /// Blocks until a worker is as `is` says, `deadline` at most. `None` when it was not by then, or is not there.
+    pub fn wait_for(
+        &self,
+        worker: &str,
+        deadline: Instant,
+        is: impl Fn(&WorkerStatus) -> bool,
+    ) -> Option<WorkerStatus> {
+        wait_here(|| {
+            self.shared.wait_for(deadline, |desk| desk.find_worker(worker, Instant::now()).filter(|status| is(status)))
+        })
+    }
+
+    /// Waits until a worker is as `is` says.
+    pub async fn wait_for_async(&self, worker: &str, is: impl Fn(&WorkerStatus) -> bool) -> WorkerStatus {
+        self.shared.wait_in_task(|desk| desk.find_worker(worker, Instant::now()).filter(|status| is(status))).await
+    }
+
+    /// Wakes a worker that waits for its next turn, or has its next wait end at once.
+    ///
+    /// # Errors
+    /// When there is no worker of this name.
+    pub fn nudge(&self, worker: &str) -> Result<(), ControlError> {
+        self.ask(worker, |desk, id, _| desk.nudge(id))
+    }
+
+    /// Starts a worker or a group that does not run.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn start(&self, name: &str) -> Result<(), ControlError> {
+        self.ask(name, |desk, id, now| desk.tree.start(id, now))
+    }
+
+    /// Stops a worker or a group, until it is started again. Returns at once.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn stop(&self, name: &str) -> Result<(), ControlError> {
+        self.ask(name, |desk, id, now| desk.tree.stop(id, now))
+    }
+
+    /// Stops a worker or a group, and starts it again. That counts against nobody's [`Intensity`]. Returns at once.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn restart(&self, name: &str) -> Result<(), ControlError> {
+        self.ask(name, |desk, id, now| desk.tree.restart(id, now))
+    }
+
+    /// Stops a worker or a group with all its members, closes its lane and forgets it; its name is free when it has ended. Returns at once.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn remove(&self, name: &str) -> Result<(), ControlError> {
+        self.ask(name, |desk, id, now| desk.tree.remove(id, now))
+    }
+
+    /// Has everyone start again after there were more failures than the panel takes.
+    pub fn start_again(&self) {
+        self.shared.change(|desk| desk.start_again(Instant::now()));
+    }
+
+    fn ask(&self, name: &str, ask: impl FnOnce(&mut desk::Desk, NodeId, Instant)) -> Result<(), ControlError> {
+        self.shared.change(|desk| {
+            let id = desk.tree.find(name).filter(|id| *id != ROOT);
+            let id = id.ok_or_else(|| ControlError::Unknown { name: name.to_owned() })?;
+            ask(desk, id, Instant::now());
+            Ok(())
+        })
+    }
+
+    /// Stops every worker, those that come after others first, and joins every thread and task. What has not stopped by the deadline is
+    /// let go of, and named.
+    ///
+    /// Calling it again returns the same report. Inside an async runtime it blocks its thread; there is
+    /// [`shutdown_async`](ControlPanel::shutdown_async) for that. On the thread that drives a main lane, workers may wait for room that
+    /// nobody makes: there is [`shutdown_with`](ControlPanel::shutdown_with).
+    pub fn shutdown(&mut self, deadline: Duration) -> PanelReport {
+        let deadline = self.begin(deadline);
+        let report = wait_here(|| self.shared.wait_for(deadline + GRACE, |desk| desk.report().cloned()));
+        self.finish(report)
+    }
+
+    /// As [`shutdown`](ControlPanel::shutdown), for tasks. Needs no runtime.
+    pub async fn shutdown_async(&mut self, deadline: Duration) -> PanelReport {
+        self.begin(deadline);
+        let report = self.shared.wait_in_task(|desk| desk.report().cloned()).await;
+        self.finish(Some(report))
+    }
+
+    /// Stops every worker while this main lane takes its turns, so that what they push last finds room and is applied, and shuts the
+    /// pipeline down then. Both have until the same deadline.
+    pub fn shutdown_with<S: Reducer>(
+        &mut self,
+        main_lane: &mut MainLane<S>,
+        deadline: Duration,
+    ) -> (PanelReport, ShutdownReport) {
+        let deadline = self.begin(deadline);
+        let report = loop {
+            let report = self.shared.look().report().cloned();
+            if report.is_some() || Instant::now() >= deadline + GRACE {
+                break report;
+            }
+            // An error says that it has stopped, and that its lanes let their producers go.
+            let busy = main_lane.turn(Budget::millis(1)).is_ok_and(|turn| turn.events > 0);
+            if !busy {
+                let soon = Instant::now() + LOOK_EVERY;
+                wait_here(|| self.shared.wait_for(soon, |desk| desk.report().map(drop)));
+            }
+        };
+        let panel = self.finish(report);
+        let pipeline = main_lane.shutdown(deadline.saturating_duration_since(Instant::now()));
+        (panel, pipeline)
+    }
+
+    fn begin(&self, deadline: Duration) -> Instant {
+        // A deadline past the end of the clock is as good as a year.
+        let now = Instant::now();
+        let deadline = now.checked_add(deadline).unwrap_or(now + Duration::from_secs(31_536_000));
+        self.shared.shut_down(deadline);
+        deadline
+    }
+
+    fn finish(&mut self, report: Option<PanelReport>) -> PanelReport {
+        let Some(report) = report else { return self.shared.look().report_without_thread(&self.name) };
+        if let Some(thread) = self.thread.take() {
+            // It has said its last word.
+            let _ = thread.join();
+        }
+        report
+    }
+}
+
+/// How long the panel's own thread has beyond the deadline to say what happened.
+const GRACE: Duration = Duration::from_millis(500);
+/// How often a shutdown takes a turn without being woken.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+impl<P: Send + Sync + 'static> Drop for ControlPanel<P> {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.shutdown(DROP_DEADLINE);
+        }
+    }
+}
+
+impl<P: Send + Sync + 'static> fmt::Debug for ControlPanel<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ControlPanel").field("name", &self.name).field("health", &self.health()).finish_non_exhaustive()
+    }
+}

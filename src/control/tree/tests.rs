@@ -1,0 +1,412 @@
+use proptest::prelude::{ProptestConfig, any, prop, prop_assert, prop_oneof, proptest};
+use proptest::strategy::Strategy as Generator;
+
+use super::*;
+
+/// A tree, a clock that is moved by hand, and the runs that were launched and have not ended.
+struct Rig {
+    tree: Tree,
+    start: Instant,
+    now: Instant,
+    alive: BTreeMap<NodeId, Alive>,
+    launches: Vec<(NodeId, Instant)>,
+    notes: Vec<Note>,
+}
+
+struct Alive {
+    run: u64,
+    ready: bool,
+    cancelled: bool,
+    given_up: bool,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+impl Rig {
+    fn new(strategy: Strategy, intensity: Intensity) -> Self {
+        let now = Instant::now();
+        let tree = Tree::new(strategy, intensity);
+        Self { tree, start: now, now, alive: BTreeMap::new(), launches: Vec::new(), notes: Vec::new() }
+    }
+
+    fn worker(&mut self, name: &str, parent: NodeId, restarts: Restarts, after: &[NodeId]) -> NodeId {
+        let kind = Kind::Worker { backoff: Backoff::NONE, stop_within: 5 * SECOND };
+        let spec = Spec { name: name.into(), parent, restarts, after: after.to_vec(), kind };
+        let id = self.tree.add(spec, self.now);
+        self.carry_out();
+        id
+    }
+
+    fn group(&mut self, name: &str, parent: NodeId, strategy: Strategy, intensity: Intensity) -> NodeId {
+        let kind = Kind::Group { strategy, intensity, backoff: Backoff::NONE };
+        let spec = Spec { name: name.into(), parent, restarts: Restarts::Permanent, after: Vec::new(), kind };
+        let id = self.tree.add(spec, self.now);
+        self.carry_out();
+        id
+    }
+
+    /// Does what the tree says, and holds it to its invariants.
+    fn carry_out(&mut self) {
+        while let Some(action) = self.tree.action() {
+            match action {
+                Action::Launch { worker, run } => {
+                    let new = Alive { run, ready: false, cancelled: false, given_up: false };
+                    assert!(self.alive.insert(worker, new).is_none(), "S1: {worker:?} has two runs");
+                    for before in self.tree.nodes[&worker].after.clone() {
+                        assert!(self.tree.is_ready(before), "S2: {worker:?} runs before {before:?}");
+                    }
+                    self.launches.push((worker, self.now));
+                }
+                Action::Cancel { worker } => {
+                    if let Some(alive) = self.alive.get_mut(&worker) {
+                        assert!(!alive.cancelled, "{worker:?} is cancelled twice");
+                        alive.cancelled = true;
+                    }
+                }
+                Action::GiveUp { worker } => {
+                    self.alive.get_mut(&worker).into_iter().for_each(|run| run.given_up = true)
+                }
+                Action::Forget { worker } => {
+                    assert!(!self.alive.contains_key(&worker), "{worker:?} is forgotten and runs")
+                }
+            }
+        }
+        self.notes.extend(std::iter::from_fn(|| self.tree.note()));
+    }
+
+    fn ready(&mut self, id: NodeId) {
+        if let Some(alive) = self.alive.get_mut(&id) {
+            alive.ready = true;
+            let run = alive.run;
+            self.tree.started(id, run, self.now);
+            self.carry_out();
+        }
+    }
+
+    fn end(&mut self, id: NodeId, how: Ended) {
+        if let Some(Alive { run, .. }) = self.alive.remove(&id) {
+            self.tree.ended(id, run, how, self.now);
+            self.carry_out();
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.tree.tick(self.now);
+        self.carry_out();
+    }
+
+    fn all_ready(&mut self) {
+        while let Some(id) = self.alive.iter().find(|(_, run)| !run.ready).map(|(id, _)| *id) {
+            self.ready(id);
+        }
+    }
+
+    fn stage(&self, id: NodeId) -> Stage {
+        self.tree.look(id).unwrap().0
+    }
+
+    fn running(&self) -> Vec<NodeId> {
+        self.alive.keys().copied().collect()
+    }
+
+    /// Lets those that were cancelled end, and returns them in the order in which they were.
+    fn stopped_in_order(&mut self) -> Vec<NodeId> {
+        let mut order = Vec::new();
+        while let Some(id) = self.alive.iter().find(|(_, run)| run.cancelled).map(|(id, _)| *id) {
+            order.push(id);
+            self.end(id, Ended::Normally);
+        }
+        order
+    }
+}
+
+const OFTEN: Intensity = Intensity::at_most(1000, Duration::from_secs(5));
+
+#[test]
+fn who_is_started_again_by_itself_is_what_its_policy_says() {
+    use Restarts::{Permanent, Temporary, Transient};
+    let cases = [
+        (Permanent, Ended::Normally, None),
+        (Permanent, Ended::Badly, None),
+        (Transient, Ended::Normally, Some(Over::Done)),
+        (Transient, Ended::Badly, None),
+        (Temporary, Ended::Normally, Some(Over::Done)),
+        (Temporary, Ended::Badly, Some(Over::Failed)),
+    ];
+    for (restarts, how, over) in cases {
+        let mut rig = Rig::new(Strategy::OneForOne, OFTEN);
+        let id = rig.worker("w", ROOT, restarts, &[]);
+        rig.ready(id);
+        rig.end(id, how);
+        match over {
+            Some(over) => {
+                assert_eq!((rig.stage(id), rig.launches.len()), (Stage::Over(over), 1), "{restarts:?} {how:?}")
+            }
+            None => assert_eq!((rig.stage(id), rig.launches.len()), (Stage::Starting, 2), "{restarts:?} {how:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_failure_takes_down_those_that_the_strategy_says_and_the_last_goes_first() {
+    let cases =
+        [(Strategy::OneForOne, vec![]), (Strategy::OneForAll, vec![0, 2, 3]), (Strategy::RestForOne, vec![3, 2])];
+    for (strategy, expected) in cases {
+        let mut rig = Rig::new(strategy, OFTEN);
+        let ids: Vec<_> = (0..4).map(|n| rig.worker(&format!("{n}"), ROOT, Restarts::Permanent, &[])).collect();
+        rig.all_ready();
+        assert_eq!(rig.running(), ids);
+        rig.end(ids[1], Ended::Badly);
+        if strategy != Strategy::OneForOne {
+            assert!(!rig.alive.contains_key(&ids[1]), "{strategy:?}: it waits for those that go down with it");
+        }
+        let stopped: Vec<_> =
+            rig.stopped_in_order().iter().map(|id| ids.iter().position(|other| other == id).unwrap()).collect();
+        assert_eq!(stopped, expected, "{strategy:?}");
+        rig.all_ready();
+        assert_eq!(rig.running(), ids, "{strategy:?}");
+        let again: Vec<_> = rig.launches[4..].iter().map(|(id, _)| *id).collect();
+        assert!(again.is_sorted(), "{strategy:?}: {again:?}");
+    }
+}
+
+#[test]
+fn the_default_intensity_is_one_restart_in_five_seconds() {
+    let mut rig = Rig::new(Strategy::OneForOne, Intensity::default());
+    let (id, other) =
+        (rig.worker("w", ROOT, Restarts::Permanent, &[]), rig.worker("o", ROOT, Restarts::Permanent, &[]));
+    rig.all_ready();
+    rig.end(id, Ended::Badly);
+    rig.pass(5 * SECOND);
+    rig.end(id, Ended::Badly);
+    assert_eq!(rig.stage(id), Stage::Starting, "the first one is five seconds ago");
+    rig.pass(5 * SECOND - Duration::from_nanos(1));
+    rig.end(id, Ended::Badly);
+    assert!(rig.notes.contains(&Note::Escalates { group: ROOT, culprit: id }));
+    assert!(rig.alive[&other].cancelled);
+    rig.end(other, Ended::Normally);
+    assert_eq!((rig.stage(id), rig.stage(other)), (Stage::Over(Over::Failed), Stage::Over(Over::Stopped)));
+    assert!(rig.tree.is_over());
+    rig.tree.start(ROOT, rig.now);
+    rig.carry_out();
+    assert_eq!(rig.running(), [id, other], "and it can be begun anew");
+}
+
+#[test]
+fn a_group_that_has_had_enough_is_one_failure_of_the_group_that_it_is_in() {
+    let mut rig = Rig::new(Strategy::OneForAll, Intensity::at_most(1, 60 * SECOND));
+    let group = rig.group("g", ROOT, Strategy::OneForOne, Intensity::at_most(0, SECOND));
+    let (one, two) =
+        (rig.worker("1", group, Restarts::Permanent, &[]), rig.worker("2", group, Restarts::Temporary, &[]));
+    let outside = rig.worker("3", ROOT, Restarts::Transient, &[]);
+    rig.all_ready();
+    rig.end(one, Ended::Badly);
+    assert!(rig.notes.contains(&Note::Escalates { group, culprit: one }));
+    assert_eq!(rig.stopped_in_order(), [two, outside], "the group, and then who stands and falls with it");
+    rig.all_ready();
+    assert_eq!(rig.running(), [one, outside], "one that is temporary does not come back");
+    rig.end(one, Ended::Badly);
+    rig.stopped_in_order();
+    assert!(rig.tree.is_over(), "one restart was allowed");
+    assert!(rig.notes.contains(&Note::Escalates { group: ROOT, culprit: group }));
+}
+
+#[test]
+fn nobody_starts_before_or_stops_after_what_it_comes_after() {
+    let mut rig = Rig::new(Strategy::OneForOne, OFTEN);
+    let store = rig.worker("store", ROOT, Restarts::Permanent, &[]);
+    let group = rig.group("readers", ROOT, Strategy::RestForOne, OFTEN);
+    let first = rig.worker("first", group, Restarts::Permanent, &[store]);
+    let second = rig.worker("second", group, Restarts::Permanent, &[]);
+    assert_eq!(rig.running(), [store]);
+    rig.ready(store);
+    assert_eq!(rig.running(), [store, first]);
+    rig.ready(first);
+    rig.ready(second);
+    rig.tree.shut_down(rig.now + 60 * SECOND, rig.now);
+    rig.carry_out();
+    assert_eq!(rig.stopped_in_order(), [second, first, store]);
+    assert!(rig.tree.is_over());
+}
+
+#[test]
+fn who_does_not_stop_in_time_is_given_up_and_never_doubled() {
+    let mut rig = Rig::new(Strategy::OneForAll, OFTEN);
+    let (stuck, other) =
+        (rig.worker("s", ROOT, Restarts::Permanent, &[]), rig.worker("o", ROOT, Restarts::Permanent, &[]));
+    rig.all_ready();
+    rig.end(other, Ended::Badly);
+    assert_eq!(rig.running(), [stuck], "the other waits");
+    rig.pass(5 * SECOND);
+    assert!(rig.alive[&stuck].given_up);
+    assert_eq!(rig.notes.last(), Some(&Note::Stuck { worker: stuck }));
+    assert_eq!(rig.running(), [stuck, other]);
+    rig.end(stuck, Ended::Badly);
+    assert_eq!(rig.running(), [stuck, other], "it ended after all, and is started again");
+    assert_eq!(rig.launches.len(), 4);
+}
+
+#[test]
+fn a_deadline_for_everything_is_kept_whatever_the_workers_do() {
+    let mut rig = Rig::new(Strategy::RestForOne, OFTEN);
+    let ids: Vec<_> = (0..3).map(|n| rig.worker(&format!("{n}"), ROOT, Restarts::Permanent, &[])).collect();
+    rig.all_ready();
+    rig.tree.shut_down(rig.now + SECOND, rig.now);
+    rig.carry_out();
+    rig.pass(SECOND);
+    assert!(rig.tree.is_over());
+    assert!(ids.iter().all(|id| rig.alive[id].cancelled && rig.alive[id].given_up));
+}
+
+#[test]
+fn one_that_would_wait_for_itself_is_found() {
+    let mut rig = Rig::new(Strategy::OneForOne, OFTEN);
+    let one = rig.group("one", ROOT, Strategy::OneForOne, OFTEN);
+    let in_one = rig.worker("in one", one, Restarts::Permanent, &[]);
+    let kind = Kind::Group { strategy: Strategy::OneForOne, intensity: OFTEN, backoff: Backoff::NONE };
+    let spec = Spec { name: "two".into(), parent: ROOT, restarts: Restarts::Permanent, after: vec![one], kind };
+    let two = rig.tree.add(spec, rig.now);
+    let in_two = rig.worker("in two", two, Restarts::Permanent, &[]);
+    assert!(rig.tree.would_wait_for_itself(one, &[in_two]), "one would wait for two, which waits for one");
+    assert!(rig.tree.would_wait_for_itself(one, &[one]), "its own group");
+    assert!(!rig.tree.would_wait_for_itself(two, &[in_one]));
+    assert!(!rig.tree.would_wait_for_itself(one, &[in_one]));
+}
+
+#[test]
+fn what_it_ran_on_is_gone_counts_against_nobody() {
+    let mut rig = Rig::new(Strategy::OneForAll, Intensity::at_most(0, SECOND));
+    let (one, two) = (rig.worker("1", ROOT, Restarts::Temporary, &[]), rig.worker("2", ROOT, Restarts::Permanent, &[]));
+    rig.all_ready();
+    rig.end(one, Ended::Adrift { again: true });
+    rig.end(two, Ended::Adrift { again: false });
+    assert_eq!((rig.stage(one), rig.stage(two)), (Stage::Starting, Stage::Over(Over::Failed)));
+    assert_eq!(rig.notes, []);
+}
+
+/// Something that happens.
+#[derive(Clone, Debug)]
+enum Happens {
+    Ready(usize),
+    EndsWell(usize),
+    EndsBadly(usize),
+    Adrift(usize, bool),
+    Pass(u64),
+    Start(usize),
+    Stop(usize),
+    Restart(usize),
+}
+
+fn happens() -> impl Generator<Value = Happens> {
+    prop_oneof![
+        4 => (0..8_usize).prop_map(Happens::Ready),
+        2 => (0..8_usize).prop_map(Happens::EndsWell),
+        3 => (0..8_usize).prop_map(Happens::EndsBadly),
+        1 => (0..8_usize, any::<bool>()).prop_map(|(n, again)| Happens::Adrift(n, again)),
+        3 => (1..4_000_u64).prop_map(Happens::Pass),
+        1 => (0..8_usize).prop_map(Happens::Start),
+        1 => (0..8_usize).prop_map(Happens::Stop),
+        1 => (0..8_usize).prop_map(Happens::Restart),
+    ]
+}
+
+/// Groups and workers, each with its group and what it comes after, both among those before it.
+fn plant(rig: &mut Rig, plan: &[(bool, u8, u8, u8, u8)]) -> Vec<NodeId> {
+    let mut ids = vec![ROOT];
+    for (n, (is_group, parent, after, restarts, strategy)) in plan.iter().enumerate() {
+        let groups: Vec<_> = ids.iter().copied().filter(|id| rig.tree.is_group(*id)).collect();
+        let parent = groups[usize::from(*parent) % groups.len()];
+        let after: Vec<_> = ids[1..].iter().copied().filter(|id| (*after >> (id.0 % 8)) & 1 == 1).take(1).collect();
+        let after = if rig.tree.would_wait_for_itself(parent, &after) { Vec::new() } else { after };
+        let restarts = [Restarts::Permanent, Restarts::Transient, Restarts::Temporary][usize::from(*restarts) % 3];
+        let strategy = [Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne][usize::from(*strategy) % 3];
+        let kind = if *is_group {
+            Kind::Group { strategy, intensity: Intensity::at_most(2, 5 * SECOND), backoff: Backoff::NONE }
+        } else {
+            Kind::Worker { backoff: Backoff::between(SECOND / 100, SECOND), stop_within: SECOND }
+        };
+        ids.push(rig.tree.add(Spec { name: format!("{n}").into(), parent, restarts, after, kind }, rig.now));
+        rig.carry_out();
+    }
+    ids.remove(0);
+    ids
+}
+
+/// S3: how often members of a group were started because of a failure, within any stretch.
+fn within_intensity(notes: &[(Instant, Note)], parent_of: impl Fn(NodeId) -> NodeId) {
+    for (end, (moment, note)) in notes.iter().enumerate() {
+        let Note::Restarts { node, .. } = note else { continue };
+        let group = parent_of(*node);
+        let since = notes[..=end].iter().rev().take_while(|(time, _)| *moment - *time < 5 * SECOND);
+        // An escalation begins the count anew.
+        let since =
+            since.take_while(|(_, note)| !matches!(note, Note::Escalates { group: other, .. } if *other == group));
+        let restarts =
+            since.filter(|(_, note)| matches!(note, Note::Restarts { node, .. } if parent_of(*node) == group));
+        assert!(restarts.count() <= 2, "S3: {group:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+
+    /// S1 and S2 are looked at in `carry_out`; here S3 and S4, and that what runs in the end is what should.
+    #[test]
+    fn whatever_happens_the_invariants_hold_and_a_shutdown_ends_everything(
+        plan in prop::collection::vec((prop::bool::weighted(0.3), any::<u8>(), any::<u8>(), any::<u8>(), any::<u8>()), 1..8),
+        root in 0..3_u8,
+        script in prop::collection::vec(happens(), 0..120),
+    ) {
+        let strategy = [Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne][usize::from(root)];
+        let mut rig = Rig::new(strategy, Intensity::at_most(2, 5 * SECOND));
+        let ids = plant(&mut rig, &plan);
+        let id = |n: usize| ids[n % ids.len()];
+        let mut told = Vec::new();
+        for event in script {
+            match event {
+                Happens::Ready(n) => rig.ready(id(n)),
+                Happens::EndsWell(n) => rig.end(id(n), Ended::Normally),
+                Happens::EndsBadly(n) => rig.end(id(n), Ended::Badly),
+                Happens::Adrift(n, again) => rig.end(id(n), Ended::Adrift { again }),
+                Happens::Pass(ms) => rig.pass(Duration::from_millis(ms)),
+                Happens::Start(n) => { rig.tree.start(id(n), rig.now); rig.carry_out(); }
+                Happens::Stop(n) => { rig.tree.stop(id(n), rig.now); rig.carry_out(); }
+                Happens::Restart(n) => { rig.tree.restart(id(n), rig.now); rig.carry_out(); }
+            }
+            let now = rig.now;
+            told.extend(std::mem::take(&mut rig.notes).into_iter().map(|note| (now, note)));
+        }
+        within_intensity(&told, |id| rig.tree.look(id).unwrap().2);
+        // Nobody who should run is forgotten: whatever is up, rests or waits gets there when everyone behaves.
+        for _ in 0..60 {
+            let cancelled: Vec<_> = rig.alive.iter().filter(|(_, run)| run.cancelled).map(|(id, _)| *id).collect();
+            cancelled.into_iter().for_each(|id| rig.end(id, Ended::Normally));
+            rig.all_ready();
+            rig.pass(SECOND);
+        }
+        for id in &ids {
+            let stage = rig.stage(*id);
+            let blocked = || rig.tree.nodes[id].after.iter().any(|before| rig.stage(*before) != Stage::Running);
+            let parent_up = rig.stage(rig.tree.look(*id).unwrap().2) == Stage::Running;
+            let in_order = rig.tree.is_group(*id) || rig.alive.contains_key(id);
+            prop_assert!(
+                match stage {
+                    Stage::Running => in_order && parent_up,
+                    Stage::Waiting => blocked() || !parent_up || !rig.tree.may_start(*id),
+                    Stage::Over(_) => true,
+                    _ => false,
+                },
+                "{:?} is {:?}", id, stage
+            );
+        }
+        rig.tree.shut_down(rig.now + 60 * SECOND, rig.now);
+        rig.carry_out();
+        // S4: without anybody's help.
+        for _ in 0..=ids.len() {
+            rig.pass(SECOND);
+        }
+        prop_assert!(rig.tree.is_over(), "S4");
+        prop_assert!(rig.now < rig.start + Duration::from_secs(3600 * 24));
+    }
+}

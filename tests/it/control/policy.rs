@@ -1,0 +1,44 @@
+use mainlane::control::PolicyReader;
+
+use super::*;
+
+/// What the workers of these tests may do: so many items.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Allowance(usize);
+
+/// Tells what its policy is, whenever it is nudged.
+struct Tells(std::sync::mpsc::Sender<usize>);
+
+impl Worker<Ledger, Allowance> for Tells {
+    fn turn(&mut self, ctx: &mut WorkerContext<Ledger, Allowance>) -> Result<Next, WorkerError> {
+        self.0.send(ctx.policy().0)?;
+        Ok(Next::Nudged)
+    }
+}
+
+#[test]
+fn a_policy_is_part_of_the_state_and_reaches_everyone() {
+    let builder = Pipeline::builder(Ledger::default());
+    let mut lane = builder.lane("host").open().unwrap();
+    let (main_lane, handle) = builder.build().unwrap();
+    let mut running = main_lane.spawn(Drive::new()).unwrap();
+    let mut panel =
+        ControlPanel::builder().policy(&handle, |state: &Ledger| Allowance(items(state).len())).start().unwrap();
+    let mut policy: PolicyReader<Allowance> = panel.policy();
+    assert_eq!(policy.load(), &Allowance(0));
+    let (tell, told) = std::sync::mpsc::channel();
+    panel.worker(&handle, "tells", move || Ok(Tells(tell.clone()))).start().unwrap();
+    assert_eq!(told.recv_timeout(PATIENCE), Ok(0));
+    // A change is an event like any other.
+    for items in 1..=20 {
+        lane.push(Note::Item(7)).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let changed = async { tokio::time::timeout(PATIENCE, policy.changed()).await.map(|policy| policy.0) };
+        assert_eq!(runtime.block_on(changed), Ok(items));
+    }
+    panel.nudge("tells").unwrap();
+    assert_eq!(told.recv_timeout(PATIENCE), Ok(20));
+    assert!(panel.shutdown(PATIENCE).complete);
+    assert_eq!(policy.load(), &Allowance(20), "what it was stays");
+    assert!(running.shutdown(PATIENCE).complete);
+}
