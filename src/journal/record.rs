@@ -14,7 +14,7 @@ use crate::main_lane::reduce::Reducer;
 
 use super::bytes::{self, Bytes};
 use super::names::TooManyNames;
-use super::store::{Checkpoint, Record, RecordKind};
+use super::store::{Checkpoint, Quarantined, Record, RecordKind};
 
 /// How payloads are encoded: this file's way, around postcard's.
 pub const CODEC: u8 = 1;
@@ -106,6 +106,19 @@ impl Checkpoint {
         head[9..13].copy_from_slice(&self.schema.to_le_bytes());
         head[13..].copy_from_slice(&self.hash.to_le_bytes());
         xxh3_128(&head)
+    }
+}
+
+impl Quarantined {
+    /// Turn and place, the lowest byte of each first, the length of the kind in the same way, kind and message.
+    pub(crate) fn sum(&self) -> u128 {
+        let mut sum = Xxh3::new();
+        sum.update(&self.turn.to_le_bytes());
+        sum.update(&self.index.to_le_bytes());
+        sum.update(&(self.kind.len() as u64).to_le_bytes());
+        sum.update(self.kind.as_bytes());
+        sum.update(self.message.as_bytes());
+        sum.digest128()
     }
 }
 

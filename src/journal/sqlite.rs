@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::store::{Checkpoint, CheckpointHead, Identity, Quarantined, Record, Store, StoreError, TornTail, Write};
 use super::torn::{Found, Tail};
@@ -23,8 +23,8 @@ use files::Files;
 /// The version of tables and payloads together.
 pub const FORMAT: u32 = 1;
 
-/// The longest payload that SQLite takes, in bytes.
-pub const PAYLOAD_BYTES_MAX: usize = 1_000_000_000;
+/// The longest payload that there is room for, in bytes: SQLite takes rows of a billion, and there is a little more in each.
+pub const PAYLOAD_BYTES_MAX: usize = 1_000_000_000 - ROW_BYTES as usize;
 
 /// How much is appended before the write-ahead file is merged into the journal. More makes merges rarer, each of which
 /// syncs twice; and makes the next opening after a crash a little longer.
@@ -97,6 +97,16 @@ struct Writer {
     _lock: File,
 }
 
+/// How far a merge came.
+enum Merged {
+    /// All was moved, as far as was asked for.
+    All,
+    /// Some was not, because somebody reads.
+    InUse,
+    /// Some was not; all was synced where it is. With what the system said.
+    NoSpace(String),
+}
+
 impl SqliteStore {
     /// Opens a journal for writing, and makes it when there is none.
     ///
@@ -105,6 +115,7 @@ impl SqliteStore {
     /// format; [`StoreError::Damaged`] when what was durable is lost.
     pub fn open(path: impl AsRef<Path>, sync: Sync) -> Result<Self, StoreError> {
         let files = Files::new(path.as_ref())?;
+        files.must_have_one_name()?;
         let lock = files.lock()?;
         let found = files.unfinished()?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
@@ -126,9 +137,8 @@ impl SqliteStore {
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let files = Files::new(path.as_ref())?;
         files.must_exist()?;
-        // What is being written is not torn.
-        let found = if files.is_written() { Found::Whole } else { files.unfinished()? };
-        let connection = connect(&files, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let found = files.left_unfinished()?;
+        let connection = look(&files)?;
         let mut store = Self { connection, files, access: Access::Read, torn: None };
         rows::check_format(&store.connection, &store.files.name())?;
         // One look at all that is asked for.
@@ -150,13 +160,18 @@ impl SqliteStore {
     /// Merges all that was written, and closes the files. Dropping it does the same, and says nothing of what goes wrong.
     ///
     /// # Errors
-    /// When that fails; what was appended is as durable as before.
+    /// When that fails, also because there is no space for it or somebody looks at it; what was appended is as durable as
+    /// before.
     pub fn close(mut self) -> Result<(), StoreError> {
-        if let Access::Write(_) = self.access {
-            self.writer()?;
-            self.merge("TRUNCATE").map_err(|error| self.give_up(error))?;
+        if let Access::Read = self.access {
+            return Ok(());
         }
-        Ok(())
+        self.writer()?;
+        match self.merge("TRUNCATE").map_err(|error| self.give_up(error))? {
+            Merged::All => Ok(()),
+            Merged::NoSpace(reason) => Err(StoreError::Full { reason }),
+            Merged::InUse => Err(StoreError::Busy { path: self.files.name() }),
+        }
     }
 
     /// Whether somebody writes it now.
@@ -183,15 +198,22 @@ impl SqliteStore {
         let connection = &self.connection;
         connection
             .execute_batch(&format!(
-                "PRAGMA synchronous = {}; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; \
-             PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {WAL_BYTES_KEPT}",
-                if sync == Sync::Full { "FULL" } else { "NORMAL" },
+                "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; \
+                 PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {WAL_BYTES_KEPT}"
             ))
             .map_err(failed)?;
+        // Synced, whatever is promised from here on: it says what may be missing after the loss of power.
         connection.execute("UPDATE journal SET sync = ?1 WHERE sync <> ?1", [sync.name()]).map_err(failed)?;
         let newest = self.turns()?.map(|(_, newest)| newest);
         // What was torn is not to be found again.
-        self.merge("TRUNCATE")?;
+        if let Merged::InUse = self.merge("TRUNCATE")? {
+            // It may be in the system's memory alone, left by a process that was killed, and will be called durable.
+            // SQLite does not write what is there already.
+            let name = sync.name();
+            let append = format!("BEGIN; UPDATE journal SET sync = ''; UPDATE journal SET sync = '{name}'; COMMIT");
+            self.connection.execute_batch(&append).map_err(|error| self.failed("opening it", error))?;
+        }
+        self.promise(sync)?;
         self.files.remember()?;
         self.writer()?.newest = newest;
         Ok(())
@@ -225,14 +247,24 @@ impl SqliteStore {
         Ok(sync.is_none_or(|sync| sync != Sync::Os.name()))
     }
 
+    /// How appends are synced from here on.
+    fn promise(&self, sync: Sync) -> Result<(), StoreError> {
+        let synchronous = if sync == Sync::Full { "FULL" } else { "NORMAL" };
+        let set = self.connection.execute_batch(&format!("PRAGMA synchronous = {synchronous}"));
+        set.map_err(|error| self.failed("opening it", error))
+    }
+
     /// Moves what was appended from the write-ahead file into the journal. A tool that reads may keep some of it from being
     /// moved, and a full disk all; then it is moved later.
-    fn merge(&mut self, how: &str) -> Result<(), StoreError> {
+    fn merge(&mut self, how: &str) -> Result<Merged, StoreError> {
         self.connection.busy_timeout(Duration::ZERO).map_err(|error| self.failed("merging", error))?;
-        let merged = self.connection.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(()));
+        let is_in_use = |row: &rusqlite::Row<'_>| Ok(row.get::<_, i64>(0)? != 0);
+        let merged = self.connection.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], is_in_use);
         self.connection.busy_timeout(PATIENCE).map_err(|error| self.failed("merging", error))?;
         match merged.map_err(|error| self.failed("merging", error)) {
-            Ok(()) | Err(StoreError::Full { .. } | StoreError::Busy { .. }) => Ok(()),
+            Ok(false) => Ok(Merged::All),
+            Ok(true) | Err(StoreError::Busy { .. }) => Ok(Merged::InUse),
+            Err(StoreError::Full { reason }) => Ok(Merged::NoSpace(reason)),
             Err(error) => Err(error),
         }
     }
@@ -324,10 +356,33 @@ impl Drop for SqliteStore {
     }
 }
 
+/// For one who only looks.
+fn look(files: &Files) -> Result<Connection, StoreError> {
+    let connection = connect(files, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    // The first access opens the write-ahead file and its index.
+    let opened = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+    match opened {
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {}
+        // Whatever else is wrong is found again.
+        _ => return Ok(connection),
+    }
+    // SQLite wants to put an index there, and cannot. All that the index is for is the write-ahead file.
+    if !files.is_merged() {
+        let reason = "nothing can be written beside it, and some of it is in its write-ahead file; copy both to a folder \
+                      where something can";
+        return Err(StoreError::Failed { doing: "opening it", reason: reason.into() });
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    connect_to(&files.address_of_what_stays(), files, flags)
+}
+
 fn connect(files: &Files, flags: OpenFlags) -> Result<Connection, StoreError> {
+    connect_to(files.path(), files, flags)
+}
+
+fn connect_to(path: &Path, files: &Files, flags: OpenFlags) -> Result<Connection, StoreError> {
     let failed = |error| fault(&files.name(), "opening it", error);
-    let connection =
-        Connection::open_with_flags(files.path(), flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(failed)?;
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(failed)?;
     // Until all is known to be well.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
     // Nothing that a file says is run.
@@ -353,11 +408,15 @@ impl Store for SqliteStore {
                 format!("format {} is not written by this version of mainlane, which writes {FORMAT}", identity.format);
             return Err(StoreError::Failed { doing: "writing", reason });
         }
-        self.transact(|store| {
-            rows::begin(&store.connection, identity, sync.name()).map_err(|error| store.failed("writing", error))
-        })?;
         // Synced, whatever is promised: without this row nobody could tell what was.
-        self.merge("TRUNCATE").map_err(|error| self.give_up(error))
+        self.promise(Sync::Full)?;
+        let begun = self.transact(|store| {
+            rows::begin(&store.connection, identity, sync.name()).map_err(|error| store.failed("writing", error))
+        });
+        self.promise(sync)?;
+        begun?;
+        // So that it is there also when the write-ahead file cannot be read.
+        self.merge("TRUNCATE").map(drop).map_err(|error| self.give_up(error))
     }
 
     fn torn_tail(&self) -> Option<TornTail> {
@@ -394,6 +453,10 @@ impl Store for SqliteStore {
 
     fn records(&mut self, from: u64, read: &mut dyn FnMut(Record) -> bool) -> Result<(), StoreError> {
         rows::records(&self.connection, from, read).map_err(|error| self.failed("reading", error))
+    }
+
+    fn turn_from(&mut self, from: u64) -> Result<Option<u64>, StoreError> {
+        rows::turn_from(&self.connection, from).map_err(|error| self.failed("reading", error))
     }
 
     fn checkpoints(&mut self) -> Result<Vec<CheckpointHead>, StoreError> {

@@ -57,14 +57,15 @@ pub struct Checkpoint {
     pub payload: Vec<u8>,
 }
 
-/// An event that a reducer could not apply, and that is left out whenever its turn is applied again.
+/// An event that a reducer could not apply, and that is left out whenever its turn is applied again. Or an undo or a redo
+/// that came to nothing, because the reducer panicked on what it applied again, and that comes to nothing again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quarantined {
     /// The turn of its record.
     pub turn: u64,
-    /// Its place in the record, from 0.
+    /// Its place in the record, from 0; 0 of an undo or a redo.
     pub index: u32,
-    /// The event's kind.
+    /// The event's kind; `undo` or `redo`.
     pub kind: String,
     /// What the reducer said.
     pub message: String,
@@ -160,6 +161,19 @@ pub trait Store: Send + 'static {
     /// # Errors
     /// When a record cannot be read; those before it were given.
     fn records(&mut self, from: u64, read: &mut dyn FnMut(Record) -> bool) -> Result<(), StoreError>;
+
+    /// The oldest turn from `from` on that has a record, also one that [`records`](Store::records) cannot read.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn turn_from(&mut self, from: u64) -> Result<Option<u64>, StoreError> {
+        let mut turn = None;
+        self.records(from, &mut |record| {
+            turn = Some(record.turn);
+            false
+        })?;
+        Ok(turn)
+    }
 
     /// All checkpoints without their payloads, oldest first.
     ///

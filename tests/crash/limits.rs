@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use mainlane::journal::{Behind, Durability, Journal, Sync};
+use mainlane::journal::store::{Identity, Record, RecordKind, Store, StoreError, Write};
+use mainlane::journal::{Behind, Durability, FORMAT, Journal, SqliteStore, Sync};
 
 use crate::book::{DURABILITIES, Driver, Reference, settings};
 use crate::facts::{Fact, Promise, Tell};
@@ -59,11 +60,23 @@ fn writes_that_come_short_are_told_and_nothing_is_lost() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_disk_that_fills_up_and_is_freed_again() {
+    on_a_disk("limits::on_a_small_disk", "filled and freed");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_journal_where_nothing_can_be_written() {
+    on_a_disk("limits::on_a_disk_for_reading", "read and refused");
+}
+
+/// Runs a test in a process of its own, which may mount what others do not see, with three megabytes of its own.
+#[cfg(target_os = "linux")]
+fn on_a_disk(test: &str, expected: &str) {
     let folder = tempfile::tempdir().unwrap();
     let mounted = |command: &str| {
         let mut unshare = Command::new("unshare");
         unshare.args(["-m", "sh", "-c", command]).arg(std::env::current_exe().unwrap());
-        unshare.args(["limits::on_a_small_disk", "--exact", "--ignored", "--nocapture"]);
+        unshare.args([test, "--exact", "--ignored", "--nocapture"]);
         unshare.env(MOUNTED, folder.path()).stdin(Stdio::null()).output()
     };
     let mount = format!("mount -t tmpfs -o size=3m mainlane '{}'", folder.path().display());
@@ -74,8 +87,36 @@ fn a_disk_that_fills_up_and_is_freed_again() {
     let ran = mounted(&format!("{mount} && exec \"$0\" \"$@\"")).unwrap();
     let said = String::from_utf8_lossy(&ran.stdout);
     assert!(ran.status.success(), "{said}\n{}", String::from_utf8_lossy(&ran.stderr));
-    assert!(said.contains("1 passed") && said.contains("filled and freed"), "{said}");
+    assert!(said.contains("1 passed") && said.contains(expected), "{said}");
     println!("{said}");
+}
+
+#[test]
+#[ignore = "run by another, where a file system is mounted"]
+#[cfg(target_os = "linux")]
+fn on_a_disk_for_reading() {
+    let Some(folder) = std::env::var_os(MOUNTED) else { return };
+    // Names that mean something in an address.
+    let [closed, killed] = ["closed 100%?", "killed#"].map(|name| Path::new(&folder).join(name));
+    let identity = Identity { schema: "book".into(), format: FORMAT };
+    let mut store = SqliteStore::open(&closed, Sync::Full).unwrap();
+    store.begin(&identity).unwrap();
+    let record = Record::seal(RecordKind::Batch, 1, 0, 1, 1, Vec::new());
+    store.append(&Write { records: vec![record], ..Write::default() }).unwrap();
+    for ending in ["", "-wal"] {
+        let beside = |path: &Path| format!("{}{ending}", path.display());
+        fs::copy(beside(&closed), beside(&killed)).unwrap();
+    }
+    drop(store);
+    let remounted = Command::new("mount").args(["-o", "remount,ro"]).arg(&folder).status().unwrap();
+    assert!(remounted.success());
+    let mut look = SqliteStore::open_read_only(&closed).unwrap();
+    assert_eq!((look.identity(), look.turns()), (Ok(Some(identity)), Ok(Some((1, 1)))));
+    let error = SqliteStore::open_read_only(&killed).unwrap_err();
+    assert!(error.to_string().contains("copy both"), "{error}");
+    let error = SqliteStore::open(&closed, Sync::Full).unwrap_err();
+    assert!(matches!(error, StoreError::Failed { .. }), "{error}");
+    println!("read and refused");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::num::TryFromIntError;
 use rusqlite::types::Type;
 use rusqlite::{CachedStatement, Connection, Error, OptionalExtension, Row, params};
 
+use super::super::record::CodecError;
 use super::super::store::{Checkpoint, CheckpointHead, Identity, Quarantined, Record, RecordKind, StoreError, Write};
 use super::FORMAT;
 use super::faults::fault;
@@ -44,6 +45,7 @@ const TABLES: &str = "
         event INTEGER NOT NULL,
         kind TEXT NOT NULL,
         message TEXT NOT NULL,
+        checksum BLOB NOT NULL,
         PRIMARY KEY (turn, event)
     ) STRICT, WITHOUT ROWID;
 ";
@@ -103,9 +105,10 @@ pub(super) fn insert(connection: &Connection, write: &Write) -> Result<(), Error
             insert.execute(params![turn, kind.name(), events, reaches, codec, schema, checksum, payload])?;
         }
     }
-    for Quarantined { turn, index, kind, message } in &write.quarantined {
-        let mut insert = connection.prepare_cached("REPLACE INTO quarantined VALUES (?1, ?2, ?3, ?4)")?;
-        insert.execute(params![number(*turn)?, index, kind, message])?;
+    for poison in &write.quarantined {
+        let mut insert = connection.prepare_cached("REPLACE INTO quarantined VALUES (?1, ?2, ?3, ?4, ?5)")?;
+        let (Quarantined { turn, index, kind, message }, checksum) = (poison, poison.sum().to_be_bytes());
+        insert.execute(params![number(*turn)?, index, kind, message, checksum])?;
     }
     if let Some(Checkpoint { turn, codec, schema, hash, checksum, payload }) = &write.checkpoint {
         let mut insert = connection.prepare_cached("REPLACE INTO checkpoints VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
@@ -160,6 +163,12 @@ pub(super) fn turn_before(connection: &Connection, events: u64) -> Result<u64, E
     Ok(0)
 }
 
+pub(super) fn turn_from(connection: &Connection, from: u64) -> Result<Option<u64>, Error> {
+    let Ok(from) = number(from) else { return Ok(None) };
+    let mut next = connection.prepare_cached("SELECT turn FROM records WHERE turn >= ?1 ORDER BY turn LIMIT 1")?;
+    next.query_row([from], |row| unsigned(row, 0)).optional()
+}
+
 pub(super) fn records(connection: &Connection, from: u64, read: &mut dyn FnMut(Record) -> bool) -> Result<(), Error> {
     let Ok(from) = number(from) else { return Ok(()) };
     let mut records = connection.prepare_cached(
@@ -207,10 +216,17 @@ pub(super) fn checkpoint(connection: &Connection, turn: u64) -> Result<Option<Ch
 
 pub(super) fn quarantined(connection: &Connection, from: u64) -> Result<Vec<Quarantined>, Error> {
     let Ok(from) = number(from) else { return Ok(Vec::new()) };
-    let mut all: CachedStatement<'_> = connection
-        .prepare_cached("SELECT turn, event, kind, message FROM quarantined WHERE turn >= ?1 ORDER BY turn, event")?;
+    let mut all: CachedStatement<'_> = connection.prepare_cached(
+        "SELECT turn, event, kind, message, checksum FROM quarantined WHERE turn >= ?1 ORDER BY turn, event",
+    )?;
     let all = all.query_map([from], |row| {
-        Ok(Quarantined { turn: unsigned(row, 0)?, index: row.get(1)?, kind: row.get(2)?, message: row.get(3)? })
+        let (turn, index) = (unsigned(row, 0)?, row.get(1)?);
+        let poison = Quarantined { turn, index, kind: row.get(2)?, message: row.get(3)? };
+        if poison.sum() != sum(row, 4)? {
+            let reason = format!("event {index} of turn {turn} is said to be set aside, and {}", CodecError::Checksum);
+            return Err(wrong(4, reason));
+        }
+        Ok(poison)
     })?;
     all.collect()
 }

@@ -6,6 +6,9 @@ use tempfile::TempDir;
 use super::super::store::RecordKind;
 use super::*;
 
+#[path = "place_tests.rs"]
+mod place;
+
 /// A folder with a journal in it.
 struct Place(TempDir);
 
