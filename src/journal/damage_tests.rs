@@ -251,7 +251,10 @@ fn records_that_say_what_cannot_be_are_faults_though_their_checksums_fit() {
         let faults = place.check().faults;
         assert!(matches!(&faults[..], [CheckFault::Records { from: 10, to: 10, .. }]), "{faults:?}");
     }
-    place.change("UPDATE quarantined SET event = 3");
+    let poison = Quarantined { turn: 60, index: 3, kind: "Change".into(), message: "no".into() };
+    let mut store = SqliteStore::open(place.path(), Sync::Full).unwrap();
+    store.append(&Write { quarantined: vec![poison], ..Write::default() }).unwrap();
+    drop(store);
     assert!(place.check().faults.contains(&CheckFault::Quarantined { turn: 60, index: 3 }));
 }
 
@@ -316,4 +319,48 @@ fn every_spoiled_page_is_survived() {
             Err(error) => panic!("page {page}: {error}"),
         }
     }
+}
+
+#[test]
+fn a_turn_far_off_that_cannot_be_read_is_not_looked_for_turn_by_turn() {
+    let place = Place::new();
+    let far = 1_u64 << 60;
+    place.change(&format!("UPDATE records SET turn = {far}, kind = 'other' WHERE turn = 100"));
+    let faults = place.check().faults;
+    let CheckFault::Records { from: 100, to, why } = &faults[0] else { panic!("{faults:?}") };
+    assert_eq!((*to, why.contains("is of kind `other`")), (far, true), "{why}");
+    let (report, _) = place.salvage();
+    assert_eq!((report.kept, report.last), (None, 100));
+    // Two of them, with what is good in between.
+    let place = Place::new();
+    place.change(&format!("UPDATE records SET turn = {far}, kind = 'other' WHERE turn = 100"));
+    place.change("UPDATE records SET turn = turn + 100000 WHERE turn > 60");
+    place.change("UPDATE records SET kind = 'other' WHERE turn = 100061");
+    let faults = place.check().faults;
+    let bad = faults.iter().filter_map(|fault| match fault {
+        CheckFault::Records { from, to, why } if why.contains("is of kind") => Some((*from, *to)),
+        _ => None,
+    });
+    let bad: Vec<_> = bad.collect();
+    assert_eq!(bad, [(61, 100_061), (100_100, far + 100_000)]);
+}
+
+#[test]
+fn salvage_takes_the_place_of_nothing() {
+    let place = Place::new();
+    let in_folder = |name: &str| place.0.path().join(name);
+    // What it would write to, and what SQLite would take for a part of what is salvaged.
+    for name in ["new-part", "new-part-wal", "new-wal", "new-journal"] {
+        fs::write(in_folder(name), "mine").unwrap();
+        let error = salvage(place.path(), in_folder("new")).unwrap_err();
+        assert_eq!(error, SalvageError::Exists { path: in_folder(name) });
+        assert_eq!(fs::read(in_folder(name)).unwrap(), b"mine");
+        assert!(!in_folder("new").exists());
+        fs::remove_file(in_folder(name)).unwrap();
+    }
+    // Least of all of the journal that is to be saved.
+    fs::rename(place.path(), in_folder("new-part")).unwrap();
+    let before = fs::read(in_folder("new-part")).unwrap();
+    assert!(matches!(salvage(in_folder("new-part"), in_folder("new")), Err(SalvageError::Exists { .. })));
+    assert_eq!(fs::read(in_folder("new-part")).unwrap(), before);
 }

@@ -12,6 +12,9 @@ use super::sqlite::{SqliteStore, Sync};
 use super::store::{Store, StoreError, TornTail, Write};
 use super::survey::{Run, Survey};
 
+/// The ending of its name while it is not whole.
+const PART: &str = "-part";
+
 /// How many bytes of records are written at once.
 const WRITE_BYTES: usize = 4 << 20;
 
@@ -68,7 +71,7 @@ impl fmt::Display for Lost {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SalvageError {
-    /// There is a file already where the new journal is to be.
+    /// There is a file already where the new journal is to be, or beside that.
     Exists {
         /// Where.
         path: PathBuf,
@@ -90,7 +93,9 @@ pub enum SalvageError {
 impl fmt::Display for SalvageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SalvageError::Exists { path } => write!(f, "{} exists; name a file that does not", path.display()),
+            SalvageError::Exists { path } => {
+                write!(f, "{} exists; remove it if nobody needs it, or name another file", path.display())
+            }
             SalvageError::NoCheckpoint { skipped } => {
                 f.write_str("there is no good checkpoint, so no state can be rebuilt")?;
                 skipped.iter().try_for_each(|(turn, why)| write!(f, "; that of turn {turn}: {why}"))
@@ -112,24 +117,42 @@ impl From<StoreError> for SalvageError {
 /// Writes what is good of the journal `from` to a new one. Nothing of `from` is changed.
 ///
 /// # Errors
-/// When `to` exists, or nothing can be rebuilt; then there is no new file.
+/// When `to` exists, or something that would be taken for a part of it, or nothing can be rebuilt; then there is no new
+/// file.
 pub fn salvage(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<SalvageReport, SalvageError> {
     let to = to.as_ref();
-    if fs::symlink_metadata(to).is_ok() {
-        return Err(SalvageError::Exists { path: to.to_owned() });
+    // Has its name when it is whole: nobody is to take a part of it for a journal.
+    let part = beside(to, PART);
+    for path in [to, &part] {
+        for path in ["", "-wal", "-journal"].map(|ending| beside(path, ending)) {
+            if fs::symlink_metadata(&path).is_ok() {
+                return Err(SalvageError::Exists { path });
+            }
+        }
     }
     let mut source = SqliteStore::open_read_only(from)?;
     let survey = Survey::of(&mut source);
     let plan = Plan::new(&survey)?;
-    // Has its name when it is whole: nobody is to take a part of it for a journal.
-    let part = beside(to, "-part");
-    remove(&part);
-    let mut target = SqliteStore::open(&part, Sync::Full)?;
-    let written = plan.copy(&survey, &mut source, &mut target).and_then(|()| target.close());
-    let named = written.and_then(|()| fs::rename(&part, to).map_err(|error| failed(&error)));
+    let written = SqliteStore::open(&part, Sync::Full).and_then(|mut target| {
+        plan.copy(&survey, &mut source, &mut target)?;
+        // All of it is in the one file that is to have the name.
+        target.close()
+    });
+    let named = written.and_then(|()| name(&part, to).map_err(|error| failed(&error)));
     remove(&part);
     named?;
     Ok(plan.report(survey))
+}
+
+/// Names a file, for good.
+fn name(part: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(part, to)?;
+    #[cfg(unix)]
+    {
+        let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(())
 }
 
 fn failed(error: &io::Error) -> StoreError {

@@ -6,7 +6,8 @@ use super::batch;
 use super::record;
 use super::store::{Identity, Quarantined, Record, RecordKind, Store, TornTail};
 
-/// So many turns that cannot be read are tried one by one after the last that is known, before it is taken for the end.
+/// So many turns that cannot be read are tried one by one after the last that is known, before it is taken for the end; and
+/// so many in a row, before the end of them is searched for.
 const TRIES_BEYOND: u64 = 1 << 16;
 
 /// All that is there.
@@ -92,9 +93,10 @@ impl Survey {
             (None, Some((oldest, newest))) => (oldest + 1, newest),
             (None, None) => (1, 0),
         };
-        let mut last = newest;
+        let (mut last, mut tries) = (newest, 0);
         loop {
             let mut is_in_order = true;
+            let began = next;
             let read = store.records(next, &mut |record| {
                 is_in_order = record.turn >= next && record.turn < u64::MAX;
                 if is_in_order {
@@ -106,7 +108,7 @@ impl Survey {
                 is_in_order
             });
             let why = match read {
-                Ok(()) if is_in_order => return self.is_missing(next, newest + 1),
+                Ok(()) if is_in_order => return self.is_missing(next, newest.saturating_add(1)),
                 Ok(()) => "records are not in order".to_owned(),
                 Err(error) => error.to_string(),
             };
@@ -116,8 +118,15 @@ impl Survey {
             if ends.is_none() && next > last.saturating_add(TRIES_BEYOND) {
                 return self.forget_after(last);
             }
-            self.is_bad(next, next, None, why);
-            next += 1;
+            tries = if next > began { 1 } else { tries + 1 };
+            // A turn that is not what was written may be any number, and what is before it as long as that.
+            let to = match store.turn_from(next) {
+                Ok(Some(turn)) => turn.max(next),
+                Ok(None) | Err(_) if ends.is_some() && tries > TRIES_BEYOND => end_of_unreadable(store, next, newest),
+                Ok(None) | Err(_) => next,
+            };
+            self.is_bad(next, to, None, why);
+            next = to.saturating_add(1);
         }
     }
 
@@ -203,6 +212,32 @@ impl Survey {
         let checkpoint = self.checkpoints.last().map(|(turn, _)| *turn);
         run.max(bad).max(checkpoint)
     }
+}
+
+/// The last turn, `newest` at most, from which on nothing can be read, as from `from` on nothing can.
+fn end_of_unreadable(store: &mut dyn Store, from: u64, newest: u64) -> u64 {
+    let newest = newest.min(u64::MAX - 1);
+    let mut can_read = |turn| store.records(turn, &mut |_| false).is_ok();
+    let (mut bad, mut step) = (from, 1);
+    let mut good = loop {
+        let turn = bad.saturating_add(step);
+        if turn > newest {
+            break newest + 1;
+        }
+        if can_read(turn) {
+            break turn;
+        }
+        (bad, step) = (turn, step * 2);
+    };
+    while good - bad > 1 {
+        let middle = bad + (good - bad) / 2;
+        if can_read(middle) {
+            good = middle;
+        } else {
+            bad = middle;
+        }
+    }
+    bad
 }
 
 /// What is wrong with a record, as far as can be said without the host's types.
