@@ -32,7 +32,7 @@ pub enum Origin {
     /// A part of the host itself: a pane, a worktree, the keyboard.
     BuiltIn {
         /// What kind of part.
-        #[cfg_attr(feature = "journal", serde(deserialize_with = "crate::journal::names::deserialize"))]
+        #[cfg_attr(feature = "journal", serde(with = "crate::journal::names"))]
         part: Name,
         /// Which one of its kind.
         id: u64,
@@ -40,10 +40,10 @@ pub enum Origin {
     /// A typed interface with a named provider behind it: version control by `git`.
     Service {
         /// The interface, by the name its type carries.
-        #[cfg_attr(feature = "journal", serde(deserialize_with = "crate::journal::names::deserialize"))]
+        #[cfg_attr(feature = "journal", serde(with = "crate::journal::names"))]
         interface: Name,
         /// Who provides it.
-        #[cfg_attr(feature = "journal", serde(deserialize_with = "crate::journal::names::deserialize"))]
+        #[cfg_attr(feature = "journal", serde(with = "crate::journal::names"))]
         provider: Name,
         /// Which instance.
         id: u64,
@@ -51,10 +51,10 @@ pub enum Origin {
     /// A plug-in, with a schema of its own that the host does not know.
     PlugIn {
         /// The plug-in's name.
-        #[cfg_attr(feature = "journal", serde(deserialize_with = "crate::journal::names::deserialize"))]
+        #[cfg_attr(feature = "journal", serde(with = "crate::journal::names"))]
         plugin: Name,
         /// The name of the schema its events follow.
-        #[cfg_attr(feature = "journal", serde(deserialize_with = "crate::journal::names::deserialize"))]
+        #[cfg_attr(feature = "journal", serde(with = "crate::journal::names"))]
         schema: Name,
         /// Which instance.
         id: u64,

@@ -131,7 +131,7 @@ pub(crate) fn start<S>(
 where
     S: Reducer + Serialize,
 {
-    let status = Arc::new(Status::new(begin.durable));
+    let status = Arc::new(Status::new(begin.durable, begin.checkpoints.last().copied().unwrap_or(0)));
     let (jobs, job_ends) = spsc::ring(settings.lag_turns.max(1) * JOBS_PER_TURN);
     let (empties, buffers) = spsc::ring(settings.lag_turns.max(1) * JOBS_PER_TURN);
     let parker = Parker::new();
@@ -178,7 +178,7 @@ where
         seen: Cell::new(begin.durable),
         policy: settings.checkpoints,
         events: begin.events,
-        bytes: 0,
+        bytes: begin.bytes,
         since: Instant::now(),
         threads: Some(Threads([writer, encoder])),
     };
@@ -202,8 +202,9 @@ pub(crate) struct Begin {
     pub(crate) checkpoints: Vec<u64>,
     /// Turns that change older ones, with the oldest.
     pub(crate) changes: Vec<(u64, u64)>,
-    /// How many events came since the last checkpoint.
+    /// How many events came since the last checkpoint, and how many bytes of records.
     pub(crate) events: u64,
+    pub(crate) bytes: u64,
 }
 
 impl<S> Pen<S>
@@ -324,6 +325,10 @@ where
         (self.events, self.bytes, self.since) = (0, 0, Instant::now());
     }
 
+    fn await_checkpoint(&mut self, deadline: Instant) {
+        self.status.wait_drafted(deadline);
+    }
+
     fn submit(&mut self) {
         if self.job.is_empty() || self.status.has_failed() {
             self.job = Job::empty();
@@ -354,7 +359,8 @@ where
             self.status.give_up();
         }
         self.status.end();
-        (JournalEnd { durable: self.status.durable(), applied, failure: self.status.failure() }, stragglers)
+        let (durable, checkpoint, failure) = (self.status.durable(), self.status.checkpoint(), self.status.failure());
+        (JournalEnd { durable, applied, checkpoint, failure }, stragglers)
     }
 }
 
@@ -554,7 +560,8 @@ impl<S> Writer<S> {
             // Given up meanwhile: it was said that this would not be durable.
             return;
         }
-        if write.checkpoint.is_some() {
+        if let Some(checkpoint) = &write.checkpoint {
+            self.status.has_checkpoint(checkpoint.turn);
             self.status.set_drafting(false);
         }
         let bytes = write.records.iter().map(|record| record.payload.len() as u64).sum();

@@ -14,7 +14,7 @@ use crate::main_lane::reduce::Reducer;
 use crate::origin::Origin;
 
 use super::bytes::{self, Bytes};
-use super::names;
+use super::names::{self, TooManyNames};
 use super::record::{self, CodecError, Fault, Upgrade};
 
 /// The fewest bytes of an entry: one each for its lane, step, sequence, parts, and the length of its block.
@@ -72,7 +72,10 @@ where
         bytes::put_number(place.into(), buffer);
         if is_new {
             bytes::put_number(entry.lane.0.into(), buffer);
-            put_origin(entry.lane_origin, buffer);
+            if let Err(error) = put_origin(entry.lane_origin, buffer) {
+                buffer.truncate(start);
+                return Err(CodecError::Entry { entry: index as u32, fault: Fault::Name(error) });
+            }
         }
         bytes::put_number(bytes::fold(entry.stamp.0.wrapping_sub(before.0) as i64), buffer);
         before = entry.stamp;
@@ -87,7 +90,7 @@ where
     Ok(())
 }
 
-fn put_origin(origin: Origin, buffer: &mut Vec<u8>) {
+fn put_origin(origin: Origin, buffer: &mut Vec<u8>) -> Result<(), TooManyNames> {
     let (tier, names, id) = match origin {
         Origin::BuiltIn { part, id } => (0, [Some(part), None], id),
         Origin::Service { interface, provider, id } => (1, [Some(interface), Some(provider)], id),
@@ -95,9 +98,10 @@ fn put_origin(origin: Origin, buffer: &mut Vec<u8>) {
     };
     buffer.push(tier);
     for name in names.into_iter().flatten() {
-        bytes::put_text(name, buffer);
+        bytes::put_text(names::check(name)?, buffer);
     }
     bytes::put_number(id, buffer);
+    Ok(())
 }
 
 fn take_origin(left: &mut Bytes<'_>) -> Result<Origin, Fault> {

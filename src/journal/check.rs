@@ -127,7 +127,8 @@ fn report(survey: Survey) -> CheckReport {
     let quarantined = survey.quarantined.as_deref().unwrap_or(&[]);
     for poison in quarantined {
         let run = survey.runs.iter().find(|run| (run.from..=run.to()).contains(&poison.turn));
-        if run.is_some_and(|run| poison.index >= run.events[(poison.turn - run.from) as usize]) {
+        let is_change = poison.index == 0 && survey.changes.iter().any(|(turn, _)| *turn == poison.turn);
+        if !is_change && run.is_some_and(|run| poison.index >= run.events[(poison.turn - run.from) as usize]) {
             faults.push(CheckFault::Quarantined { turn: poison.turn, index: poison.index });
         }
     }

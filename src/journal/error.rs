@@ -74,6 +74,11 @@ pub enum JournalError {
         /// The newest.
         newest: u64,
     },
+    /// The host's store panicked, or its state did as it was copied or dropped.
+    Panicked {
+        /// What it said.
+        message: String,
+    },
     /// The system refused a thread.
     Thread(crate::Error),
 }
@@ -141,6 +146,7 @@ impl fmt::Display for JournalError {
             JournalError::NoSuchTurn { turn, oldest, newest } => {
                 write!(f, "there is no turn {turn}: the journal reaches from turn {oldest} to turn {newest}")
             }
+            JournalError::Panicked { message } => write!(f, "the host's code panicked: {message}"),
             JournalError::Thread(error) => error.fmt(f),
         }
     }

@@ -35,15 +35,31 @@ pub fn keep(name: &str) -> Result<&'static str, TooManyNames> {
     if let Some(name) = kept.get(name) {
         return Ok(name);
     }
-    if kept.len() >= NAMES_MAX || name.len() > NAME_BYTES_MAX {
+    if kept.len() >= NAMES_MAX {
         return Err(TooManyNames);
     }
-    let name: &'static str = Box::leak(name.into());
+    let name: &'static str = Box::leak(check(name)?.into());
     kept.insert(name);
     Ok(name)
 }
 
-/// For `#[serde(deserialize_with)]` on a field of type `&'static str`.
+/// That `name` can be read again, as far as it can be said of one alone.
+///
+/// # Errors
+/// When it is too long.
+pub(crate) fn check(name: &str) -> Result<&str, TooManyNames> {
+    if name.len() > NAME_BYTES_MAX { Err(TooManyNames) } else { Ok(name) }
+}
+
+/// For `#[serde(serialize_with)]`: refuses what [`deserialize`] would, so that nothing is written that cannot be read.
+///
+/// # Errors
+/// When it is too long.
+pub fn serialize<S: serde::Serializer>(name: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(check(name).map_err(serde::ser::Error::custom)?)
+}
+
+/// For `#[serde(deserialize_with)]` on a field of type `&'static str`; or `#[serde(with)]`, with [`serialize`].
 ///
 /// serde's derive borrows a field that is written as a `&str` from what it reads, which would have to live as long as the
 /// program. It does not see through an alias:
@@ -53,7 +69,7 @@ pub fn keep(name: &str) -> Result<&'static str, TooManyNames> {
 ///
 /// #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 /// struct Message {
-///     #[serde(deserialize_with = "mainlane::journal::names::deserialize")]
+///     #[serde(with = "mainlane::journal::names")]
 ///     from: Name,
 /// }
 ///

@@ -1,5 +1,6 @@
 //! From a journal to a pipeline that goes on where it ended; and from a journal to a look at it.
 
+use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -9,7 +10,7 @@ use super::append::{self, Begin};
 use super::config::{Journal, Place, Settings};
 use super::determinism::ByEncoding;
 use super::error::JournalError;
-use super::record::{Upgrade, encode_checkpoint};
+use super::record::{CodecError, Upgrade, encode_checkpoint};
 use super::replay::Replay;
 use super::sqlite::{FORMAT, SqliteStore};
 use super::store::{Checkpoint, CheckpointHead, Identity, Quarantined, Store, StoreError, TornTail, Write};
@@ -42,7 +43,7 @@ pub struct Recovery {
     /// Checkpoints that are damaged and were passed over, newest first: their turns, and what is wrong.
     pub damaged_checkpoints: Vec<(u64, String)>,
     /// Events on which the reducer panicked as they were applied again, and that were set aside: the process ended before
-    /// they were the first time.
+    /// they were the first time. Also undos and redos that came to nothing for that reason.
     pub quarantined: Vec<Quarantined>,
 }
 
@@ -93,7 +94,7 @@ impl Journal {
         S::Event: Serialize + DeserializeOwned,
         <S::Event as Event>::Facets: Serialize + DeserializeOwned,
     {
-        self.open(initial, None)
+        contained(|| self.open(initial, None))
     }
 
     /// As [`recover`](Journal::recover), with a way to read what older versions of the host wrote. The journal goes on in
@@ -107,7 +108,7 @@ impl Journal {
         S::Event: Serialize + DeserializeOwned,
         <S::Event as Event>::Facets: Serialize + DeserializeOwned,
     {
-        self.open(initial, Some(upgrade))
+        contained(|| self.open(initial, Some(upgrade)))
     }
 
     fn open<S>(self, initial: S, mut upgrade: Option<Upgrade<S>>) -> Result<(Builder<S>, Recovery), JournalError>
@@ -125,12 +126,22 @@ impl Journal {
         let created = begin(store.as_mut(), &schema, &settings, &initial)?;
         drop(initial);
         let heads = store.checkpoints()?;
+        // Also where what is older would do.
+        if let Some(CheckpointHead { turn, schema, .. }) =
+            heads.iter().find(|head| head.schema > settings.schema_version)
+        {
+            let error = CodecError::Newer { found: *schema, host: settings.schema_version };
+            return Err(JournalError::Version { turn: *turn, error });
+        }
         let torn_tail = store.torn_tail();
         let mut reach = timeline.map(|timeline| timeline.reach());
-        let (mut replay, damaged_checkpoints, checkpoint) = loop {
+        let mut damaged_checkpoints: Damaged = Vec::new();
+        let (mut replay, checkpoint) = loop {
             let floor = floor(store.as_mut(), reach)?;
             let (mut replay, damaged) =
                 newest_good(store.as_mut(), &heads, &settings, timeline, floor, upgrade.as_mut())?;
+            // Those of an earlier look may be out of the sight of this one.
+            damaged_checkpoints.extend(damaged);
             let checkpoint = replay.turn;
             let mut outcome = Ok(());
             store.records(checkpoint + 1, &mut |record| {
@@ -140,16 +151,20 @@ impl Journal {
             outcome?;
             let is_oldest = floor == 0 || heads.first().is_none_or(|head| checkpoint <= head.turn);
             if timeline.is_none() || is_oldest || replay.history.fills_window() {
-                break (replay, damaged, checkpoint);
+                replay.all_were_there(u64::MAX)?;
+                break (replay, checkpoint);
             }
             // Many of the events were refused, and are no part of the past: it goes back further.
             reach = reach.map(|events| events.saturating_mul(4));
         };
+        damaged_checkpoints.sort_by_key(|(turn, _)| Reverse(*turn));
+        damaged_checkpoints.dedup();
         let upgraded = heads.iter().any(|head| head.turn == checkpoint && head.schema != settings.schema_version);
         let changes = store.changes(0)?;
         remember(store.as_mut(), &replay, &settings, upgraded)?;
 
-        let (turn, events, quarantined) = (replay.turn, replay.events, std::mem::take(&mut replay.found));
+        let (turn, events, bytes) = (replay.turn, replay.events, replay.bytes);
+        let quarantined = std::mem::take(&mut replay.found);
         let (state, operations, history) = replay.into_parts();
         let next_operation = operations.highest().map_or(0, |highest| highest.saturating_add(1));
         let mut builder = Pipeline::resume(state, Past { turn, operations });
@@ -161,7 +176,7 @@ impl Journal {
         // Not on one that is damaged may hang what is kept.
         let is_good = |turn: &u64| damaged_checkpoints.iter().all(|(damaged, _)| damaged != turn);
         let kept = store.checkpoints()?.iter().map(|head| head.turn).filter(is_good).collect();
-        let begin = Begin { durable: turn, checkpoints: kept, changes, events };
+        let begin = Begin { durable: turn, checkpoints: kept, changes, events, bytes };
         let (pen, status) = append::start(&settings, store, begin, core).map_err(JournalError::Thread)?;
         builder.with_journal(Box::new(pen), status, timeline.map(|_| history));
         let turns = turn - checkpoint;
@@ -178,6 +193,20 @@ impl Journal {
     /// When the journal cannot be read, or the turn is not in it. A state that comes out differently is not an error: it is in
     /// the report.
     pub fn replay<S>(
+        self,
+        what: Replaying,
+        upgrade: Option<Upgrade<S>>,
+        progress: &mut dyn FnMut(&ReplayReport) -> bool,
+    ) -> Result<(S, ReplayReport), JournalError>
+    where
+        S: Reducer + Serialize + DeserializeOwned,
+        S::Event: Serialize + DeserializeOwned,
+        <S::Event as Event>::Facets: Serialize + DeserializeOwned,
+    {
+        contained(|| self.look(what, upgrade, progress))
+    }
+
+    fn look<S>(
         self,
         what: Replaying,
         mut upgrade: Option<Upgrade<S>>,
@@ -245,6 +274,11 @@ impl Journal {
         let (state, ..) = replay.into_parts();
         Ok((state, report))
     }
+}
+
+/// A store may be the host's, and states are copied and dropped: nobody's panic ends the thread that opens a journal.
+fn contained<T>(work: impl FnOnce() -> Result<T, JournalError>) -> Result<T, JournalError> {
+    contain(work).unwrap_or_else(|message| Err(JournalError::Panicked { message }))
 }
 
 fn named(found: &Identity, wanted: &str) -> Result<(), JournalError> {

@@ -29,7 +29,9 @@ pub(crate) struct Replay<S: Reducer> {
     pub(crate) history: History<S>,
     pub(crate) turn: u64,
     pub(crate) events: u64,
-    /// Events on which the reducer panicked now, and that nobody had set aside before.
+    /// Of the records that were applied.
+    pub(crate) bytes: u64,
+    /// Events on which the reducer panicked now, and that nobody had set aside before; and changes.
     pub(crate) found: Vec<Quarantined>,
     schema: u32,
     core: Core,
@@ -78,6 +80,7 @@ where
             history,
             turn,
             events: 0,
+            bytes: 0,
             found: Vec::new(),
             schema,
             core: Core::new(Parker::new().unparker().clone(), reporter),
@@ -112,22 +115,46 @@ where
                 let kind = if record.kind == RecordKind::Undo { RewindKind::Undo } else { RewindKind::Redo };
                 let operation = decode_operation(&record.payload).map_err(|error| damaged(error.to_string()))?;
                 let change = Change { kind, operation, reaches: record.reaches };
-                match self.history.rewind(&change, turn) {
-                    Ok((state, _)) => self.applying.state = state,
-                    // It came to nothing then, for the same reason.
-                    Err(RewindError::Panicked { .. }) => {
-                        self.history.keep(turn, &mut Vec::new(), &self.applying.state, false);
-                    }
-                    Err(error) => return Err(JournalError::Unrepeatable { turn, reason: error.to_string() }),
-                }
+                self.rewind(turn, &change)?;
                 if self.needs.front().is_some_and(|(first, _)| *first <= turn) {
                     self.needs.pop_front();
                     self.hold();
                 }
             }
         }
+        self.bytes += record.payload.len() as u64;
         self.turn = turn;
-        Ok(())
+        self.all_were_there(turn)
+    }
+
+    fn rewind(&mut self, turn: u64, change: &Change) -> Result<(), JournalError> {
+        let is_marked = self.marks.pop_front_if(|mark| *mark == (turn, 0)).is_some();
+        if !is_marked {
+            match self.history.rewind(change, turn) {
+                Ok((state, _)) => {
+                    self.applying.state = state;
+                    return Ok(());
+                }
+                // It came to nothing then, for the same reason, and the process ended before that was written down.
+                Err(RewindError::Panicked { message, .. }) => {
+                    self.found.push(Quarantined { turn, index: 0, kind: change.kind.name().to_owned(), message });
+                }
+                Err(error) => return Err(JournalError::Unrepeatable { turn, reason: error.to_string() }),
+            }
+        }
+        let Self { history, applying, .. } = self;
+        contain(|| history.keep(turn, &mut Vec::new(), &applying.state, false))
+            .map_err(|message| JournalError::Unrepeatable { turn, reason: message })
+    }
+
+    /// What is said to be set aside of turns up to `until` was there. What is not found would hide what is after it.
+    pub(crate) fn all_were_there(&self, until: u64) -> Result<(), JournalError> {
+        match self.marks.front() {
+            Some(&(turn, index)) if turn <= until => {
+                Err(JournalError::Damaged { turn, reason: format!("event {index} is set aside, and there is none") })
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// What later turns change must not be forgotten before.

@@ -16,6 +16,8 @@ pub(crate) struct Status {
     /// What empty buffers that wait to be used again take, in bytes.
     kept: AtomicU64,
     drafting: AtomicBool,
+    /// The newest turn that there is a checkpoint of.
+    checkpoint: AtomicU64,
     failed: Latch,
     reason: Mutex<Option<String>>,
     /// What the system said of the space that is waited for.
@@ -27,12 +29,13 @@ pub(crate) struct Status {
 }
 
 impl Status {
-    pub(crate) fn new(durable: u64) -> Self {
+    pub(crate) fn new(durable: u64, checkpoint: u64) -> Self {
         Self {
             durable: Durable::new(durable),
             bytes: AtomicU64::new(0),
             kept: AtomicU64::new(0),
             drafting: AtomicBool::new(false),
+            checkpoint: AtomicU64::new(checkpoint),
             failed: Latch::default(),
             reason: Mutex::new(None),
             full: Mutex::new(None),
@@ -83,6 +86,27 @@ impl Status {
 
     pub(crate) fn set_drafting(&self, drafting: bool) {
         self.drafting.store(drafting, Relaxed);
+        if !drafting {
+            self.changes.notify(usize::MAX);
+        }
+    }
+
+    /// Waits until no checkpoint is under way, or none will come, `deadline` at most.
+    pub(crate) fn wait_drafted(&self, deadline: Instant) {
+        loop {
+            listener!(self.changes => change);
+            if !self.is_drafting() || self.has_failed() || change.wait_deadline(deadline).is_none() {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn has_checkpoint(&self, turn: u64) {
+        self.checkpoint.fetch_max(turn, Relaxed);
+    }
+
+    pub(crate) fn checkpoint(&self) -> u64 {
+        self.checkpoint.load(Relaxed)
     }
 
     pub(crate) fn has_failed(&self) -> bool {
@@ -153,7 +177,8 @@ pub enum NotDurable {
         /// The newest turn that is.
         durable: u64,
     },
-    /// The journal has failed: it never will be.
+    /// The journal has failed: nobody will say that it is. It may be there all the same when the journal is recovered, if
+    /// it was being written by then.
     Failed {
         /// The newest turn that is.
         durable: u64,

@@ -139,6 +139,11 @@ impl<S: Reducer> MainLane<S> {
         }
         if state.is_none() && !to_record {
             history.keep(turn, &mut Vec::new(), &self.applying.state, false);
+            // It is durable, and whoever applies it again is to know what came of it.
+            if let (Err(RewindError::Panicked { message, .. }), Some(journal)) = (&outcome, keeping.journal()) {
+                journal.quarantine(turn, 0, change.kind.name(), message);
+                journal.submit();
+            }
         }
         if let Some(state) = state {
             let old = std::mem::replace(&mut self.applying.state, state);

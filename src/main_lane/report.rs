@@ -12,7 +12,7 @@ use crate::observe::counters::Counters;
 #[non_exhaustive]
 pub struct ShutdownReport {
     /// True when every accepted event was applied (or refused and reported), its effects run, the state published, and every
-    /// thread joined.
+    /// thread joined. A journal's last checkpoint may have failed all the same, see [`JournalEnd::checkpoint`].
     pub complete: bool,
     /// Ingestion threads that were joined.
     pub joined: usize,
@@ -38,6 +38,9 @@ pub struct JournalEnd {
     pub durable: u64,
     /// The newest turn that was applied.
     pub applied: u64,
+    /// The newest turn that there is a checkpoint of. What was applied since is applied again at the next start, which takes
+    /// longer then and is the same.
+    pub checkpoint: u64,
     /// Why it stopped writing, if it did.
     pub failure: Option<String>,
 }

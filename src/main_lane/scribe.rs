@@ -49,6 +49,9 @@ pub(crate) trait Scribe<S: Reducer>: Send {
     /// The state after `turn`; the past before turn `oldest` is not needed any more.
     fn checkpoint(&mut self, turn: u64, state: &S, operations: &Operations, oldest: u64);
 
+    /// Waits until no checkpoint is under way, `deadline` at most. Only before [`close`](Scribe::close).
+    fn await_checkpoint(&mut self, deadline: Instant);
+
     /// Hands on what was said since the last time.
     fn submit(&mut self);
 

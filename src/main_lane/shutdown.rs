@@ -76,7 +76,8 @@ impl<S: Reducer> MainLane<S> {
         let keeping = self.keeping.as_mut()?;
         let mut scribe = keeping.scribe.take()?;
         if self.phase == Phase::Ended && !keeping.failed && keeping.staged.is_none() {
-            // So that the next start has nothing to apply again.
+            // So that the next start has nothing to apply again. One at a time is made.
+            scribe.await_checkpoint(deadline);
             let oldest = keeping.history.as_ref().map_or(self.turns, |history| history.base_turn());
             let (state, operations) = (&self.applying.state, &self.applying.operations);
             // The state's copy is the host's code.

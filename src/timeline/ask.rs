@@ -36,6 +36,16 @@ pub enum RewindKind {
     Redo,
 }
 
+impl RewindKind {
+    /// As journals know it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            RewindKind::Undo => "undo",
+            RewindKind::Redo => "redo",
+        }
+    }
+}
+
 /// A change of the past that was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

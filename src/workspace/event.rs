@@ -384,7 +384,7 @@ pub enum ServiceEvent {
     /// Version control of a worktree. Lossy: the newest status of a provider stands.
     VersionControl {
         /// Who says so, as `git`.
-        #[cfg_attr(feature = "journal", serde(deserialize_with = "crate::journal::names::deserialize"))]
+        #[cfg_attr(feature = "journal", serde(with = "crate::journal::names"))]
         provider: Name,
         /// About which worktree.
         worktree: WorktreeId,
@@ -408,10 +408,10 @@ pub struct VersionStatus {
 #[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub struct PlugInEvent {
     /// Which plug-in.
-    #[cfg_attr(feature = "journal", serde(deserialize_with = "crate::journal::names::deserialize"))]
+    #[cfg_attr(feature = "journal", serde(with = "crate::journal::names"))]
     pub plugin: Name,
     /// The name of the schema that the payload follows.
-    #[cfg_attr(feature = "journal", serde(deserialize_with = "crate::journal::names::deserialize"))]
+    #[cfg_attr(feature = "journal", serde(with = "crate::journal::names"))]
     pub schema: Name,
     /// The payload.
     #[cfg_attr(feature = "journal", serde(with = "super::encode::bytes"))]

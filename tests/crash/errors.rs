@@ -229,7 +229,11 @@ fn sweep(ills: &[Ill], behind: Behind) -> Tally {
                         tally.add_if(end.applied > end.report.journal.unwrap().durable, "not all was durable");
                     }
                     Err(error) => {
-                        assert!(matches!(error, JournalError::Store(_)), "{trial:?}: {error}");
+                        let is_expected = match ill {
+                            Ill::PanicBefore | Ill::PanicAfter => matches!(error, JournalError::Panicked { .. }),
+                            _ => matches!(error, JournalError::Store(_)),
+                        };
+                        assert!(is_expected, "{trial:?}: {error}");
                         tally.add("there was no journal to begin with");
                     }
                 }

@@ -15,6 +15,8 @@ mod journal;
 #[cfg(feature = "cli")]
 mod journal_program;
 #[cfg(feature = "journal")]
+mod journal_recovery;
+#[cfg(feature = "journal")]
 mod journal_waits;
 mod lanes;
 #[cfg(feature = "journal")]

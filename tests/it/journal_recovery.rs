@@ -1,0 +1,367 @@
+//! Recovery, where little is as it should be: damage, other versions, a host that panics, a life of many short runs.
+
+use std::sync::{Condvar, Mutex};
+use std::time::Instant;
+
+use mainlane::journal::store::{Checkpoint, CheckpointHead, Identity, Quarantined, Record, Store, TornTail, Write};
+use mainlane::journal::{
+    CheckpointPolicy, CodecError, Durability, Journal, JournalError, Retention, StoreError, Upgrade, decode,
+};
+use mainlane::{
+    Budget, Class, Effects, Envelope, Event, Left, MainLane, Operation, OperationId, Origin, Phase, Reducer,
+    RewindError, Timeline, TurnError,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::PATIENCE;
+use crate::journal::{Book, Entry, journal, settle, whole};
+use crate::memory::{Disk, Memory};
+
+#[test]
+fn checkpoints_that_were_passed_over_are_told_though_a_second_look_goes_further_back() {
+    let disk = Disk::default();
+    let open = |disk: &Disk| {
+        let timeline = Timeline::window(10).checkpoint_every(1);
+        journal(disk).timeline(timeline).retention(Retention::All)
+    };
+    let mut state = Book::default();
+    for life in 0..4 {
+        let (builder, _) = open(&disk).recover(Book::default()).unwrap();
+        let mut lane = builder.lane("a").open().unwrap();
+        let (mut main_lane, _) = builder.build().unwrap();
+        for turn in 0..10 {
+            // Most of them are refused, and no part of the past.
+            lane.push(if life == 0 { Entry::Add(turn) } else { Entry::Thorn }).unwrap();
+            settle(&mut main_lane);
+        }
+        state = main_lane.state().clone();
+        // With a checkpoint.
+        assert!(main_lane.shutdown(PATIENCE).complete);
+    }
+    let mut damaged = Vec::new();
+    disk.edit(|rows| {
+        for checkpoint in rows.checkpoints.iter_mut().filter(|checkpoint| checkpoint.turn == 20) {
+            checkpoint.payload[0] ^= 1;
+            damaged.push(checkpoint.turn);
+        }
+    });
+    assert_eq!(damaged, [20]);
+    let (builder, recovery) = open(&disk).recover(Book::default()).unwrap();
+    assert_eq!((builder.state(), recovery.turn, recovery.checkpoint), (&state, 40, 0));
+    let told: Vec<_> = recovery.damaged_checkpoints.iter().map(|(turn, _)| *turn).collect();
+    assert_eq!(told, damaged);
+}
+
+#[test]
+fn a_name_that_could_not_be_read_again_is_not_acknowledged() {
+    let name: &'static str = "n".repeat(1025).leak();
+    let disk = Disk::default();
+    let (builder, _) = journal(&disk).durability(Durability::BeforeApply).recover(Book::default()).unwrap();
+    let mut lane = builder.lane("a").origin(Origin::built_in(name, 1)).open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    lane.push(Entry::Add(1)).unwrap();
+    main_lane.turn(Budget::UNLIMITED).unwrap();
+    let error = handle.journal().unwrap().wait(1, Instant::now() + PATIENCE).unwrap_err();
+    assert!(error.to_string().contains("1024 bytes"), "{error}");
+    assert!(matches!(main_lane.turn(Budget::UNLIMITED), Err(TurnError::JournalFailed { .. })));
+    main_lane.shutdown(PATIENCE);
+    assert_eq!(journal(&disk).recover(Book::default()).unwrap().1.turn, 0);
+}
+
+#[test]
+fn bytes_since_the_last_checkpoint_are_counted_also_those_of_an_earlier_life() {
+    let disk = Disk::default();
+    let policy = |bytes| CheckpointPolicy { events: u64::MAX, bytes, time: None };
+    let (builder, _) = journal(&disk).checkpoints(policy(u64::MAX)).recover(Book::default()).unwrap();
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    for turn in 1..=30 {
+        lane.push_batch((0..3).map(Entry::Add)).unwrap();
+        settle(&mut main_lane);
+        handle.journal().unwrap().wait(turn, Instant::now() + PATIENCE).unwrap();
+    }
+    // It is killed.
+    let left = disk.copy();
+    drop(main_lane);
+    let (builder, recovery) = journal(&left).checkpoints(policy(600)).recover(Book::default()).unwrap();
+    assert_eq!((recovery.turn, recovery.checkpoint), (30, 0));
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, _handle) = builder.build().unwrap();
+    lane.push(Entry::Add(1)).unwrap();
+    settle(&mut main_lane);
+    let deadline = Instant::now() + PATIENCE;
+    let mut newest = 0;
+    while newest < 31 {
+        assert!(Instant::now() < deadline, "a checkpoint is due with the first turn");
+        std::thread::yield_now();
+        left.edit(|rows| newest = rows.checkpoints.last().unwrap().turn);
+    }
+}
+
+#[test]
+fn what_is_said_to_be_set_aside_and_is_not_there_is_damage() {
+    let disk = Disk::default();
+    let open = |disk: &Disk| journal(disk).timeline(Timeline::window(50)).retention(Retention::All);
+    let (builder, _) = open(&disk).recover(Book::default()).unwrap();
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    for turn in 1..=6 {
+        lane.push(if turn % 2 == 0 { Entry::Thorn } else { Entry::Add(turn) }).unwrap();
+        settle(&mut main_lane);
+    }
+    handle.journal().unwrap().wait(6, Instant::now() + PATIENCE).unwrap();
+    let left = disk.copy();
+    main_lane.shutdown(PATIENCE);
+    let (_, recovery) = open(&left.copy()).recover(Book::default()).unwrap();
+    assert_eq!((recovery.turn, recovery.quarantined), (6, vec![]));
+    // Another place in its turn, another turn, and one that is not there yet.
+    for (turn, index) in [(2, 1), (3, 4), (9, 0)] {
+        let disk = left.copy();
+        disk.edit(|rows| (rows.quarantined[0].turn, rows.quarantined[0].index) = (turn, index));
+        disk.edit(|rows| rows.quarantined.sort_by_key(|event| event.turn));
+        let error = open(&disk).recover(Book::default()).err();
+        let found = matches!(error, Some(JournalError::Damaged { turn: found, .. }) if found == turn);
+        assert!(found, "event {index} of turn {turn}: {error:?}");
+    }
+}
+
+#[test]
+fn what_a_newer_version_has_gone_on_with_is_refused_whatever_there_is_of_the_older() {
+    let disk = Disk::default();
+    let open = |version| {
+        let journal = Journal::store(Memory::open(&disk)).schema("book", version);
+        journal.timeline(Timeline::window(50)).retention(Retention::All)
+    };
+    let (builder, _) = open(1).recover(Book::default()).unwrap();
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, _) = builder.build().unwrap();
+    lane.push(Entry::Add(1)).unwrap();
+    settle(&mut main_lane);
+    drop(main_lane);
+    let upgrade = Upgrade::<Book>::new(|_, bytes| decode(bytes), |_, bytes| decode(bytes));
+    drop(open(2).recover_with(Book::default(), upgrade).unwrap());
+    let error = open(1).recover(Book::default()).err();
+    let expected = CodecError::Newer { found: 2, host: 1 };
+    assert_eq!(error, Some(JournalError::Version { turn: 1, error: expected }));
+}
+
+/// Cannot give what it does not have.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Purse {
+    coins: u32,
+    changes: u32,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Coin {
+    Put(Operation),
+    Give,
+}
+
+impl Event for Coin {
+    type Key = ();
+    type Facets = ();
+
+    fn class(&self) -> Class<()> {
+        Class::Critical
+    }
+
+    fn operation(&self) -> Option<Operation> {
+        if let Coin::Put(operation) = self { Some(*operation) } else { None }
+    }
+}
+
+impl Reducer for Purse {
+    type Event = Coin;
+    type Effect = ();
+
+    fn apply(&mut self, envelope: &Envelope<'_, Coin>, _: &mut Effects<()>) {
+        self.changes += 1;
+        match envelope.event {
+            Coin::Put(_) => self.coins += 1,
+            Coin::Give => self.coins = self.coins.checked_sub(1).expect("an empty purse"),
+        }
+    }
+}
+
+fn apply_all<S: Reducer>(main_lane: &mut MainLane<S>) {
+    let deadline = Instant::now() + PATIENCE;
+    while main_lane.turn(Budget::UNLIMITED).unwrap().left != Left::Nothing {
+        main_lane.wait_for_input(deadline);
+        assert!(Instant::now() < deadline);
+    }
+}
+
+#[test]
+fn a_change_that_came_to_nothing_comes_to_nothing_again_and_that_is_told() {
+    let disk = Disk::default();
+    let open = |disk: &Disk| {
+        let journal = Journal::store(Memory::open(disk)).schema("purse", 1).durability(Durability::BeforeApply);
+        journal.timeline(Timeline::window(50)).retention(Retention::All).recover(Purse::default()).unwrap()
+    };
+    let (builder, _) = open(&disk);
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    let part = |sequence, phase| Coin::Put(Operation { id: OperationId(7), sequence, phase });
+    lane.push_batch([part(0, Phase::Started), part(1, Phase::Terminal), Coin::Give]).unwrap();
+    apply_all(&mut main_lane);
+    let undo = handle.undo_operation(OperationId(7));
+    apply_all(&mut main_lane);
+    let outcome = undo.poll().expect("it is answered").unwrap();
+    assert!(matches!(outcome, Err(RewindError::Panicked { .. })), "{outcome:?}");
+    lane.push(Coin::Give).unwrap();
+    apply_all(&mut main_lane);
+    let (state, killed) = (main_lane.state().clone(), disk.copy());
+    assert_eq!(state, Purse { coins: 0, changes: 4 });
+    main_lane.shutdown(PATIENCE);
+    let mut marks = Vec::new();
+    disk.edit(|rows| marks = rows.quarantined.clone());
+    let expected = Quarantined { turn: 2, index: 0, kind: "undo".into(), message: "an empty purse".into() };
+    assert_eq!(marks, std::slice::from_ref(&expected));
+    // It was killed before that was written down, and finds out again: once.
+    killed.edit(|rows| rows.quarantined.clear());
+    for told in [vec![expected], vec![]] {
+        let (builder, recovery) = open(&killed);
+        assert_eq!((builder.state(), recovery.turn, recovery.quarantined), (&state, 3, told));
+    }
+}
+
+/// A store that panics whatever it is asked.
+struct Broken;
+
+impl Store for Broken {
+    fn identity(&mut self) -> Result<Option<Identity>, StoreError> {
+        panic!("a broken store")
+    }
+
+    fn begin(&mut self, _: &Identity) -> Result<(), StoreError> {
+        unreachable!()
+    }
+
+    fn torn_tail(&self) -> Option<TornTail> {
+        None
+    }
+
+    fn append(&mut self, _: &Write) -> Result<(), StoreError> {
+        unreachable!()
+    }
+
+    fn turns(&mut self) -> Result<Option<(u64, u64)>, StoreError> {
+        unreachable!()
+    }
+
+    fn turn_before(&mut self, _: u64) -> Result<u64, StoreError> {
+        unreachable!()
+    }
+
+    fn records(&mut self, _: u64, _: &mut dyn FnMut(Record) -> bool) -> Result<(), StoreError> {
+        unreachable!()
+    }
+
+    fn checkpoints(&mut self) -> Result<Vec<CheckpointHead>, StoreError> {
+        unreachable!()
+    }
+
+    fn checkpoint(&mut self, _: u64) -> Result<Option<Checkpoint>, StoreError> {
+        unreachable!()
+    }
+
+    fn quarantined(&mut self, _: u64) -> Result<Vec<Quarantined>, StoreError> {
+        unreachable!()
+    }
+
+    fn changes(&mut self, _: u64) -> Result<Vec<(u64, u64)>, StoreError> {
+        unreachable!()
+    }
+}
+
+#[test]
+fn a_store_that_panics_is_an_error() {
+    let open = || Journal::store(Broken).schema("book", 1);
+    let recovered = open().recover(Book::default()).err();
+    let replayed = open().replay::<Book>(mainlane::journal::Replaying::default(), None, &mut |_| true).err();
+    for error in [recovered, replayed] {
+        assert_eq!(error, Some(JournalError::Panicked { message: "a broken store".into() }));
+    }
+}
+
+/// Its encoding waits until it may go on.
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Slow(u64);
+
+static MAY_ENCODE: (Mutex<bool>, Condvar) = (Mutex::new(true), Condvar::new());
+
+impl Serialize for Slow {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        drop(MAY_ENCODE.1.wait_while(MAY_ENCODE.0.lock().unwrap(), |may| !*may).unwrap());
+        serializer.serialize_newtype_struct("Slow", &self.0)
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct More;
+
+impl Event for More {
+    type Key = ();
+    type Facets = ();
+
+    fn class(&self) -> Class<()> {
+        Class::Critical
+    }
+}
+
+impl Reducer for Slow {
+    type Event = More;
+    type Effect = ();
+
+    fn apply(&mut self, _: &Envelope<'_, More>, _: &mut Effects<()>) {
+        self.0 += 1;
+    }
+}
+
+#[test]
+fn the_last_checkpoint_is_of_the_last_turn_also_when_another_is_under_way() {
+    let disk = Disk::default();
+    let open = || {
+        let policy = CheckpointPolicy { events: 1, bytes: u64::MAX, time: None };
+        Journal::store(Memory::open(&disk)).schema("slow", 1).checkpoints(policy)
+    };
+    let (builder, _) = open().recover(Slow::default()).unwrap();
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    *MAY_ENCODE.0.lock().unwrap() = false;
+    for _ in 0..2 {
+        lane.push(More).unwrap();
+        apply_all(&mut main_lane);
+    }
+    let ending = std::thread::spawn(move || main_lane.shutdown(PATIENCE));
+    while !handle.is_ended() {
+        std::thread::yield_now();
+    }
+    *MAY_ENCODE.0.lock().unwrap() = true;
+    MAY_ENCODE.1.notify_all();
+    let report = ending.join().unwrap();
+    assert!(report.complete, "{report:?}");
+    assert_eq!(report.journal.map(|end| (end.durable, end.checkpoint)), Some((2, 2)));
+    let (_, recovery) = open().recover(Slow::default()).unwrap();
+    assert_eq!((recovery.turn, recovery.checkpoint), (2, 2));
+}
+
+#[test]
+fn a_last_checkpoint_that_fails_is_told_in_the_report() {
+    let disk = Disk::default();
+    let (builder, _) = journal(&disk).recover(Book::default()).unwrap();
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    lane.push_batch(whole(1)).unwrap();
+    settle(&mut main_lane);
+    handle.journal().unwrap().wait(1, Instant::now() + PATIENCE).unwrap();
+    settle(&mut main_lane);
+    disk.fail(StoreError::Failed { doing: "writing", reason: "gone".into() });
+    let report = main_lane.shutdown(PATIENCE);
+    // All of it is durable; the next start applies it again.
+    assert!(report.complete, "{report:?}");
+    let end = report.journal.unwrap();
+    assert_eq!((end.durable, end.applied, end.checkpoint), (1, 1, 0));
+    assert!(end.failure.is_some());
+}
