@@ -3,6 +3,8 @@
 mod arguments;
 mod coalesce;
 mod command;
+mod domain_event;
+mod image;
 mod mirror;
 mod operations;
 mod pipeline;
@@ -31,6 +33,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "arguments", check: arguments::check },
     Target { name: "command", check: command::check },
     Target { name: "record", check: record::check },
+    Target { name: "image", check: image::check },
+    Target { name: "domain_event", check: domain_event::check },
     // What the engine does with it, one thread at a time.
     Target { name: "ring", check: ring::check },
     Target { name: "coalesce", check: coalesce::check },

@@ -33,6 +33,8 @@ const OPERATIONS: &str = "src/main_lane/operations.rs";
 const BATCH: &str = "src/journal/batch.rs";
 const BYTES: &str = "src/journal/bytes.rs";
 const TORN: &str = "src/journal/torn.rs";
+const IMAGE: &str = "src/main_lane/operations/image.rs";
+const ENCODE: &str = "src/workspace/encode.rs";
 
 #[rustfmt::skip]
 const CONTROLS: &[Control] = &[
@@ -77,6 +79,11 @@ const CONTROLS: &[Control] = &[
     Control { target: "record", file: TORN, place: "*salts == self.salts[..salts.len()] || is_next", bug: "*salts == self.salts[..salts.len()]" },
     Control { target: "record", file: TORN, place: "self.tail.goes_on |= self.tail.commits > 0;", bug: "" },
     Control { target: "record", file: TORN, place: "self.is_valid = is_next && number(frame, 0) > 0;", bug: "self.is_valid = is_next;" },
+    Control { target: "image", file: IMAGE, place: "free = last.checked_add(2);", bug: "free = last.checked_add(1);" },
+    Control { target: "image", file: IMAGE, place: "if self.sealed.contains(id) {", bug: "if false {" },
+    Control { target: "image", file: IMAGE, place: "aged.sort_unstable();", bug: "aged.sort_unstable_by_key(|(_, pair)| *pair);" },
+    Control { target: "domain_event", file: ENCODE, place: "if !keys.is_sorted_by(|key, next| key < next) {", bug: "if false {" },
+    Control { target: "domain_event", file: ENCODE, place: "if !entries.is_sorted_by(|(key, _), (next, _)| key < next) {", bug: "if false {" },
     Control { target: "pipeline", file: "src/main_lane/merge.rs", place: "if first.lane < second.lane {", bug: "if first.lane != second.lane {" },
     Control { target: "pipeline", file: "src/main_lane/apply.rs", place: "self.operations.applied(operation, find);", bug: "let _ = find;" },
     Control { target: "workspace", file: "src/workspace/class.rs", place: "*lines += older_lines;", bug: "let _ = older_lines;" },

@@ -40,7 +40,9 @@ macro_rules! replayed {
     };
 }
 
-replayed! { arguments coalesce command mirror operations pipeline record ring terminal translate workspace worktree }
+replayed! {
+    arguments coalesce command domain_event image mirror operations pipeline record ring terminal translate workspace worktree
+}
 
 #[test]
 fn every_target_is_replayed_and_has_a_program() {

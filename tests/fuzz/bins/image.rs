@@ -1,0 +1,4 @@
+//! See `src/targets.rs`.
+#![cfg_attr(fuzzing, no_main)]
+
+fuzz::program!();
