@@ -49,6 +49,7 @@ pub(crate) struct Cut {
 /// Takes a cut, if there is anything visible.
 ///
 /// `adopt` looks for lanes that were opened meanwhile, and tells whether there were any.
+#[inline]
 pub(crate) fn cut<L: Extend>(
     clock: &Clock,
     lanes: &mut Vec<L>,

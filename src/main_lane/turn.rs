@@ -202,8 +202,13 @@ impl<S: Reducer> MainLane<S> {
         if !finished || self.went_on && self.has_visible() {
             return Ok(self.summary(events, published, Left::More));
         }
-        self.close_lanes_that_were_left();
-        let left = self.what_is_left()?;
+        if self.has_lanes_that_were_left() {
+            self.close_lanes_that_were_left();
+        }
+        let left = match self.phase {
+            Phase::Closing if self.is_drained_for_good() => self.what_is_left_to_close()?,
+            _ => self.publishing.due().map_or(Left::Nothing, Left::PublishAt),
+        };
         Ok(self.summary(events, published, left))
     }
 
@@ -437,15 +442,24 @@ impl<S: Reducer> MainLane<S> {
     }
 
     /// Runs effects while there is time. True if none is left.
+    #[inline]
     pub(crate) fn reconcile(&mut self, pace: &Pace) -> bool {
+        self.applying.effects.pending.is_empty() || self.run_effects(pace)
+    }
+
+    #[inline(never)]
+    fn run_effects(&mut self, pace: &Pace) -> bool {
         reconcile::run(&mut self.reconciler, &mut self.applying.effects, &self.applying.state, &self.hub.core, pace)
     }
 
-    fn close_lanes_that_were_left(&mut self) {
+    #[inline]
+    fn has_lanes_that_were_left(&self) -> bool {
         let Lanes { unclocked, clocked, .. } = &self.lanes;
-        if !unclocked.iter().chain(clocked).any(|lane| lane.shared.gate.is_left()) {
-            return;
-        }
+        unclocked.iter().chain(clocked).any(|lane| lane.shared.gate.is_left())
+    }
+
+    #[cold]
+    fn close_lanes_that_were_left(&mut self) {
         let (core, flight) = (&self.hub.core, &mut self.applying.flight);
         let mut stays = |lane: &mut LaneEnd<S::Event>| {
             // P5: what is visible after the first of these is all there will be.
@@ -462,24 +476,19 @@ impl<S: Reducer> MainLane<S> {
         self.lanes.clocked.retain_mut(stays);
     }
 
-    fn what_is_left(&mut self) -> Result<Left, TurnError<S::Event>> {
-        if self.phase == Phase::Closing && self.is_drained_for_good() {
-            self.publish()?;
-            if !self.is_settled_for_good() || self.publishing.is_unpublished() {
-                return Ok(Left::Journal);
-            }
-            if !self.hub.mailbox.close_if_empty() {
-                return Ok(Left::More);
-            }
-            self.report_counts(true);
-            self.phase = Phase::Ended;
-            self.finish();
-            return Ok(Left::Ended);
+    #[cold]
+    fn what_is_left_to_close(&mut self) -> Result<Left, TurnError<S::Event>> {
+        self.publish()?;
+        if !self.is_settled_for_good() || self.publishing.is_unpublished() {
+            return Ok(Left::Journal);
         }
-        Ok(match self.publishing.due() {
-            Some(due) => Left::PublishAt(due),
-            None => Left::Nothing,
-        })
+        if !self.hub.mailbox.close_if_empty() {
+            return Ok(Left::More);
+        }
+        self.report_counts(true);
+        self.phase = Phase::Ended;
+        self.finish();
+        Ok(Left::Ended)
     }
 
     /// Publishes, or makes ready what may be seen when its turn is durable. The state's `Clone` is the host's code, and may
@@ -531,11 +540,16 @@ impl<S: Reducer> MainLane<S> {
     }
 
     /// Turns counts of lanes into diagnostics, now and then: looking takes the line from the producers.
+    #[inline]
     fn report_counts(&mut self, idle: bool) {
         self.until_report = self.until_report.saturating_sub(1);
-        if self.until_report > 0 && !(idle && self.phase != Phase::Running) {
-            return;
+        if self.until_report == 0 || idle && self.phase != Phase::Running {
+            self.report_counts_now();
         }
+    }
+
+    #[cold]
+    fn report_counts_now(&mut self) {
         self.until_report = REPORT_EVERY;
         let Lanes { unclocked, clocked, .. } = &mut self.lanes;
         unclocked.iter_mut().chain(clocked).for_each(|lane| report_lane(&self.hub.core, lane));
