@@ -229,6 +229,25 @@ pub(crate) fn contain<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(panic_message)
 }
 
+/// Drops what is the host's and nobody needs any more.
+pub(crate) fn let_go<T>(value: T) {
+    let _ = contain(|| drop(value));
+}
+
+/// Drops values of the host's one by one: a second one that panics must not meet the unwinding of the first.
+///
+/// # Errors
+/// What the first that panicked said. All are dropped.
+pub(crate) fn drop_each<T>(values: impl IntoIterator<Item = T>) -> Result<(), String> {
+    let (mut values, mut outcome) = (values.into_iter(), Ok(()));
+    // Outside of what unwinds, and so good for the rest.
+    let values = &mut values;
+    while let Err(message) = contain(|| values.for_each(drop)) {
+        outcome = outcome.and(Err(message));
+    }
+    outcome
+}
+
 /// What a panic said.
 pub(crate) fn panic_message(payload: Box<dyn std::any::Any + Send>) -> String {
     match payload.downcast::<String>() {

@@ -22,6 +22,7 @@ pub(crate) mod waiting;
 use std::fmt;
 
 use crossbeam_utils::sync::Parker;
+#[cfg(feature = "control")]
 use event_listener::Event as Notifications;
 
 use crate::clock::{critical_key, lossy_key};
@@ -52,6 +53,7 @@ pub(crate) struct LaneShared {
     pub(crate) counts: Arc<LaneCounts>,
     /// Wakes a producer that waits for room: its thread, or its task.
     pub(crate) room: Bell,
+    #[cfg(feature = "control")]
     pub(crate) tasks: Arc<Notifications>,
 }
 

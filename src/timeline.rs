@@ -27,14 +27,15 @@ pub use ask::{Rewind, RewindError, RewindKind, TimelineError};
 /// event. An origin's undo takes out the operation of its own that ended last; if that one is no longer within the window,
 /// the answer says so, and no older end is taken out in its place. An origin's redo puts back what it had undone last,
 /// until a new operation of its own ends. Events of others stay, those that came later too, and so do refusals: an event
-/// that was refused, or set aside, is no part of the past. Effects are not run again. An event of an operation that comes
-/// after the operation was undone stands.
+/// that was refused, or set aside, is no part of the past; an operation whose start was begins with what was applied.
+/// Effects are not run again. An event of an operation that comes after the operation was undone stands.
 ///
 /// # Cost
 /// Memory: the events of the window and a checkpoint's worth more (a batch that is larger than that stays until a window's
 /// worth came after it), and one copy of the state per checkpoint; persistent maps share what has not changed between
 /// copies. Time: an undo applies the events from the one it takes out to the present, at most the window; a quarantine at
-/// most a checkpoint's worth of events.
+/// most a checkpoint's worth of events, and those of its batch. A rewind is done as a whole, whatever a turn's
+/// [budget](crate::Budget) says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Timeline {

@@ -10,7 +10,7 @@ use super::batch::decode_batch;
 use super::error::JournalError;
 use super::record::{Upgrade, decode_checkpoint, decode_operation, encode_checkpoint};
 use super::store::{Checkpoint, Quarantined, Record, RecordKind, Store};
-use crate::core::{Core, contain};
+use crate::core::{Core, contain, drop_each, let_go};
 use crate::event::Event;
 use crate::main_lane::apply::Applying;
 use crate::main_lane::entry::{Entry, Fate};
@@ -20,7 +20,7 @@ use crate::main_lane::operations::image::OperationsImage;
 use crate::main_lane::reduce::Reducer;
 use crate::observe::diagnostic::Reporter;
 use crate::timeline::ask::{Change, RewindError};
-use crate::timeline::history::History;
+use crate::timeline::history::{History, Unkept};
 use crate::timeline::{RewindKind, Timeline};
 
 /// A state that is being rebuilt.
@@ -143,8 +143,7 @@ where
             }
         }
         let Self { history, applying, .. } = self;
-        contain(|| history.keep(turn, &mut Vec::new(), &applying.state, false))
-            .map_err(|message| JournalError::Unrepeatable { turn, reason: message })
+        keep(history, turn, &mut Vec::new(), &applying.state, false)
     }
 
     /// What is said to be set aside of turns up to `until` was there. What is not found would hide what is after it.
@@ -181,7 +180,7 @@ where
                     let mut state = history.newest_state().map_err(|error| unrepeatable(error.to_string()))?;
                     reapply(&mut state, &batch[..at]).map_err(unrepeatable)?;
                     let old = std::mem::replace(&mut applying.state, state);
-                    let _ = contain(|| drop(old));
+                    let_go(old);
                     batch[at].1 = Fate::Refused;
                     marked = true;
                     found.push(Quarantined { turn, index, kind: batch[at].0.kind().to_owned(), message });
@@ -189,9 +188,8 @@ where
             }
         }
         // They were run then, or never will be.
-        let _ = contain(|| applying.effects.pending.clear());
-        contain(|| history.keep(turn, batch, &applying.state, marked))
-            .map_err(|message| JournalError::Unrepeatable { turn, reason: message })
+        let _ = drop_each(applying.effects.pending.drain(..));
+        keep(history, turn, batch, &applying.state, marked)
     }
 
     /// The hash that a checkpoint made now has.
@@ -211,4 +209,17 @@ where
         let Applying { state, operations, .. } = self.applying;
         (state, operations, self.history)
     }
+}
+
+/// Keeps a batch; the host's code is in it.
+fn keep<S: Reducer>(
+    history: &mut History<S>,
+    turn: u64,
+    batch: &mut Vec<(Entry<S::Event>, Fate)>,
+    state: &S,
+    mark: bool,
+) -> Result<(), JournalError> {
+    let kept = contain(|| history.keep(turn, batch, state, mark)).map_err(Unkept::Dropped);
+    kept.flatten()
+        .map_err(|(Unkept::Dropped(reason) | Unkept::Copied(reason))| JournalError::Unrepeatable { turn, reason })
 }

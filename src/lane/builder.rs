@@ -1,6 +1,7 @@
 //! How a lane is opened, before the pipeline is built or while it runs.
 
 use crossbeam_utils::sync::Parker;
+#[cfg(feature = "control")]
 use event_listener::Event as Notifications;
 use parking_lot::Mutex;
 
@@ -175,15 +176,19 @@ impl<S: Reducer> LaneBuilder<S> {
         let rank = settings.rank.unwrap_or(origin.rank());
         let parker = Parker::new();
         let unparker = parker.unparker().clone();
+        #[cfg(feature = "control")]
         let tasks = Arc::new(Notifications::new());
+        #[cfg(feature = "control")]
         let waiting = tasks.clone();
         let shared = Arc::new(LaneShared {
             gate: Gate::new(core.store_load),
             counts: Arc::new(LaneCounts::new()),
             room: Bell::new(core.store_load, move || {
                 unparker.unpark();
+                #[cfg(feature = "control")]
                 waiting.notify(usize::MAX);
             }),
+            #[cfg(feature = "control")]
             tasks,
         });
         let (producer, consumer) = ring::ring(settings.capacity, settings.clocked);

@@ -1,6 +1,6 @@
 //! What happens to one event when its turn has come.
 
-use crate::core::{Core, contain};
+use crate::core::Core;
 use crate::event::{Authority, Envelope, Event, LaneId, OperationId, Sequence};
 use crate::main_lane::entry::Fate;
 use crate::main_lane::flight::Flight;
@@ -103,7 +103,7 @@ impl<S: Reducer> Applying<S> {
     /// True if it was the reducer that panicked. What its event asked for is forgotten then.
     pub(crate) fn forget_event(&mut self) -> bool {
         let Some(asked_before) = self.by_reducer.take() else { return false };
-        let _ = contain(|| self.effects.take_back(asked_before));
+        self.effects.take_back(asked_before);
         true
     }
 }

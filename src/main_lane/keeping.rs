@@ -6,8 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::clock::Stamp;
-use crate::core::contain;
-use crate::event::Event;
+use crate::core::{contain, drop_each, let_go};
 use crate::main_lane::apply::Applying;
 use crate::main_lane::entry::{Entry, Fate};
 use crate::main_lane::outcome::Left;
@@ -170,7 +169,18 @@ impl<S: Reducer> Keeping<S> {
     pub(crate) fn let_go(&mut self) {
         self.staged.take_if(|staged| matches!(staged, Staged::Change { .. }));
         self.requests.clear();
-        let _ = contain(|| self.held_looks.clear());
+        let _ = drop_each(self.held_looks.drain(..));
+    }
+
+    /// Drops what is the host's.
+    pub(crate) fn let_go_of_all(self) {
+        let Self { history, batch, safe, before, held_effects, held_looks, .. } = self;
+        let _ = drop_each(batch).and(drop_each(held_effects)).and(drop_each(held_looks));
+        let_go(safe);
+        let_go(before);
+        if let Some(history) = history {
+            history.let_go();
+        }
     }
 
     /// Answers a look back, when its turn may be seen.
@@ -218,41 +228,64 @@ impl<S: Reducer> Keeping<S> {
             Some((from, state)) => (*from, contain(|| state.clone())?),
             None => (0, history.newest_state().map_err(|error| error.to_string())?),
         };
-        reapply(&mut state, &self.batch[from..self.applied])?;
-        self.safe = Some((self.applied, contain(|| state.clone())?));
-        Ok(state)
+        let reapplied = reapply(&mut state, &self.batch[from..self.applied]);
+        match reapplied.and_then(|_| contain(|| state.clone())) {
+            Ok(safe) => {
+                let_go(self.safe.replace((self.applied, safe)));
+                Ok(state)
+            }
+            Err(message) => {
+                let_go(state);
+                Err(message)
+            }
+        }
     }
 
     /// Where the batch that was applied comes out differently the second time.
     pub(crate) fn differs(&mut self, state: &S, effects: usize) -> Option<(Option<&'static str>, String)> {
         let (check, Before { state: before, asked, pending }) = (self.check.as_ref()?, self.before.take()?);
-        let compare = || -> Result<Option<&'static str>, String> {
-            let mut second = check.copy(&before)?;
-            let asked_again = reapply(&mut second, &self.batch)?;
-            if check.hash(&second)? != check.hash(state)? {
+        let compare = |second: &mut S| -> Result<Option<&'static str>, String> {
+            let asked_again = reapply(second, &self.batch)?;
+            if check.hash(second)? != check.hash(state)? {
                 return Ok(Some("the state"));
             }
             Ok((asked_again != asked + effects - pending).then_some("the number of effects"))
         };
-        let what = match contain(compare) {
-            Ok(Ok(None)) => return None,
-            Ok(Ok(Some(what))) => what.to_owned(),
-            Ok(Err(message)) | Err(message) => message,
+        let what = match on_copy(check.as_ref(), &before, compare) {
+            Ok(None) => None,
+            Ok(Some(what)) => Some(what.to_owned()),
+            Err(message) => Some(message),
         };
-        let kind = contain(|| self.first_difference(check.as_ref(), &before)).ok().flatten();
-        Some((kind, what))
+        let found = what.map(|what| (self.first_difference(check.as_ref(), &before), what));
+        let_go(before);
+        found
     }
 
     /// Event by event, on two copies.
     fn first_difference(&self, check: &dyn Check<S>, before: &S) -> Option<&'static str> {
-        let (mut first, mut second) = (check.copy(before).ok()?, check.copy(before).ok()?);
-        self.batch.iter().take(STEPS_MAX).find_map(|entry| {
-            let one = std::slice::from_ref(entry);
-            let same = reapply(&mut first, one).ok()? == reapply(&mut second, one).ok()?;
-            let same = same && check.hash(&first).ok()? == check.hash(&second).ok()?;
-            (!same).then(|| entry.0.event.kind())
-        })
+        let differs = |first: &mut S, second: &mut S, entry: &_| {
+            let [one, other] = [&mut *first, &mut *second].map(|state| reapply(state, std::slice::from_ref(entry)));
+            // It did not panic the first time.
+            one.is_err()
+                || one != other
+                || matches!([check.hash(first), check.hash(second)], [Ok(one), Ok(other)] if one != other)
+        };
+        let find = |first: &mut S| {
+            on_copy(check, before, |second| {
+                let mut batch = self.batch.iter().take(STEPS_MAX);
+                Ok(batch.find(|entry| differs(first, second, entry)).map(|(entry, _)| entry.kind()))
+            })
+        };
+        on_copy(check, before, find).ok().flatten()
     }
+}
+
+/// Does `work` on a copy of this state. All of it is the host's code.
+fn on_copy<S, T>(check: &dyn Check<S>, state: &S, work: impl FnOnce(&mut S) -> Result<T, String>) -> Result<T, String> {
+    let mut copy = contain(|| check.copy(state)).flatten()?;
+    let done = contain(|| work(&mut copy)).flatten();
+    let_go(copy);
+    done
 }
 
 /// How many events of a batch are looked at one by one for the first that differs.
@@ -270,7 +303,8 @@ pub(crate) fn reapply<S: Reducer>(state: &mut S, batch: &[(Entry<S::Event>, Fate
                     asked += effects.pending.len();
                 }
                 effects.take_back(0);
-            })?;
+            })
+            .inspect_err(|_| effects.take_back(0))?;
         }
     }
     Ok(asked)

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::core::contain;
+use crate::core::{contain, drop_each, let_go};
 use crate::main_lane::budget::{Budget, Pace};
 use crate::main_lane::entry::{Entry, Fate};
 use crate::main_lane::keeping::{Before, Keeping, Request, Staged};
@@ -21,6 +21,7 @@ use crate::observe::diagnostic::Diagnostic;
 use crate::reply::Answer;
 use crate::snapshot::Version;
 use crate::timeline::ask::{Ask, Change, Rewind, RewindError};
+use crate::timeline::history::Unkept;
 
 /// Whether a turn may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +139,8 @@ impl<S: Reducer> MainLane<S> {
             self.hub.core.counts.turns.add(1);
         }
         if state.is_none() && !to_record {
-            history.keep(turn, &mut Vec::new(), &self.applying.state, false);
+            // Nothing comes or goes.
+            let _ = history.keep(turn, &mut Vec::new(), &self.applying.state, false);
             // It is durable, and whoever applies it again is to know what came of it.
             if let (Err(RewindError::Panicked { message, .. }), Some(journal)) = (&outcome, keeping.journal()) {
                 journal.quarantine(turn, 0, change.kind.name(), message);
@@ -146,12 +148,7 @@ impl<S: Reducer> MainLane<S> {
             }
         }
         if let Some(state) = state {
-            let old = std::mem::replace(&mut self.applying.state, state);
-            if let Err(message) = contain(|| drop(old)) {
-                return Err(
-                    self.stop_with(Fault::EventDrop { message: message.clone() }, TurnError::DropPanicked { message })
-                );
-            }
+            let_go(std::mem::replace(&mut self.applying.state, state));
             self.publishing.changed();
             if to_record && let Some(journal) = keeping.journal() {
                 journal.change(turn, &change);
@@ -308,9 +305,8 @@ impl<S: Reducer> MainLane<S> {
         let _ = contain(|| flight.note_panicked(&keeping.batch[keeping.applied].0.envelope()));
         match keeping.roll_back() {
             Ok(state) => {
-                let old = std::mem::replace(&mut self.applying.state, state);
                 // Half-way through an event, its drop may well panic.
-                let _ = contain(|| drop(old));
+                let_go(std::mem::replace(&mut self.applying.state, state));
                 let at = keeping.applied;
                 keeping.batch[at].1 = Fate::Refused;
                 keeping.poisoned.push((at, message));
@@ -349,11 +345,7 @@ impl<S: Reducer> MainLane<S> {
         if applied > 0 || staged {
             self.turns = turn;
         }
-        // With `BeforeApply` all of the batch is durable.
-        if self.keeping.as_ref().is_some_and(|keeping| keeping.durability() != Durability::BeforePublish) {
-            // There will be no other turn to run them in.
-            self.reconcile(&Pace::new(Budget::UNLIMITED));
-        }
+        self.reconcile_last();
         match entry {
             Some(entry) => {
                 let name = self.lane_name(&entry);
@@ -363,13 +355,22 @@ impl<S: Reducer> MainLane<S> {
         }
     }
 
+    /// There will be no other turn to run them in.
+    #[cold]
+    fn reconcile_last(&mut self) {
+        // With `BeforeApply` all of the batch is durable.
+        if self.keeping.as_ref().is_some_and(|keeping| keeping.durability() != Durability::BeforePublish) {
+            self.reconcile(&Pace::new(Budget::UNLIMITED));
+        }
+    }
+
     /// The batch is applied: it is written down, and left to the timeline. Returns how many events it had.
     fn end_batch(&mut self) -> Result<usize, TurnError<S::Event>> {
         let turn = self.turns + 1;
         let Some(keeping) = &mut self.keeping else { return Ok(0) };
         let events = keeping.batch.len();
         if events == 0 {
-            keeping.before = None;
+            let_go(keeping.before.take());
             return Ok(0);
         }
         let staged = keeping.staged.take().is_some();
@@ -391,6 +392,14 @@ impl<S: Reducer> MainLane<S> {
             keeping.held_effects.extend(effects.map(|effect| (turn, effect)));
         }
         self.done(None);
+        if let Some(Keeping { history: Some(history), batch, .. }) = self.keeping.as_deref_mut()
+            // While all of it is there.
+            && let Err(message) = contain(|| history.look(turn, batch))
+        {
+            return Err(
+                self.stop_with(Fault::EventDrop { message: message.clone() }, TurnError::DropPanicked { message })
+            );
+        }
         self.leave_poisoned(turn);
         self.leave_batch(turn)?;
         Ok(events)
@@ -419,14 +428,12 @@ impl<S: Reducer> MainLane<S> {
     /// Hands what was set aside to whoever asks for it.
     fn leave_poisoned(&mut self, turn: u64) {
         let Some(keeping) = &mut self.keeping else { return };
-        // From the back, so that places stay what they are.
-        let mut poisoned: Vec<_> = std::mem::take(&mut keeping.poisoned);
-        let marked = !poisoned.is_empty();
-        let mut aside = Vec::new();
-        while let Some((at, message)) = poisoned.pop() {
-            aside.push((keeping.batch.remove(at).0, message));
-        }
-        for (entry, message) in aside.into_iter().rev() {
+        let (places, messages): (Vec<_>, Vec<_>) = std::mem::take(&mut keeping.poisoned).into_iter().unzip();
+        let marked = !places.is_empty();
+        let (mut all, mut next) = (0.., places.into_iter().peekable());
+        let is_poison = |_: &mut _| next.next_if_eq(&all.next().unwrap_or_default()).is_some();
+        let aside: Vec<_> = if marked { keeping.batch.extract_if(.., is_poison).collect() } else { Vec::new() };
+        for ((entry, _), message) in aside.into_iter().zip(messages) {
             let (lane, kind, lane_name) = (entry.lane, entry.kind(), self.lane_name(&entry));
             let kept = self.hub.quarantine.add(Poison::new(entry, lane_name, turn, message.clone()));
             self.hub.core.report(Diagnostic::Quarantined { lane, kind, turn, message, kept });
@@ -441,22 +448,30 @@ impl<S: Reducer> MainLane<S> {
         keeping.applied = 0;
         let Keeping { history, scribe, failed, batch, marked, safe, before, .. } = &mut **keeping;
         let (state, operations) = (&self.applying.state, &self.applying.operations);
-        let left = contain(|| {
-            drop((safe.take(), before.take()));
-            match history {
-                Some(history) => history.keep(turn, batch, state, *marked),
-                None => batch.clear(),
+        let_go(safe.take());
+        let_go(before.take());
+        let mut left = match history {
+            Some(history) => contain(|| history.take(turn, batch, state, *marked)).map_err(Unkept::Dropped).flatten(),
+            None => drop_each(batch.drain(..)).map_err(Unkept::Dropped),
+        };
+        if let Some(scribe) = scribe.as_mut().filter(|_| !*failed) {
+            if left.is_ok() && scribe.is_checkpoint_due() {
+                let oldest = history.as_ref().map_or(turn, |history| history.base_turn());
+                left = contain(|| scribe.checkpoint(turn, state, operations, oldest)).map_err(Unkept::Copied);
             }
-            if let Some(scribe) = scribe.as_mut().filter(|_| !*failed) {
-                if scribe.is_checkpoint_due() {
-                    let oldest = history.as_ref().map_or(turn, |history| history.base_turn());
-                    scribe.checkpoint(turn, state, operations, oldest);
-                }
-                scribe.submit();
+            // Also of a last batch.
+            scribe.submit();
+        }
+        let Err(unkept) = left else { return Ok(()) };
+        self.turns = turn;
+        self.reconcile_last();
+        Err(match unkept {
+            Unkept::Dropped(message) => {
+                self.stop_with(Fault::EventDrop { message: message.clone() }, TurnError::DropPanicked { message })
             }
-        });
-        left.map_err(|message| {
-            self.stop_with(Fault::EventDrop { message: message.clone() }, TurnError::DropPanicked { message })
+            Unkept::Copied(message) => {
+                self.stop_with(Fault::Snapshot { message: message.clone() }, TurnError::SnapshotPanicked { message })
+            }
         })
     }
 

@@ -56,7 +56,7 @@ pub enum Left {
 pub enum TurnError<E: Event> {
     /// The reducer panicked. The main lane has stopped: its last snapshot stays readable, and nothing more is accepted.
     ReducerPanicked(Box<Poison<E>>),
-    /// Copying the state for a snapshot panicked. The main lane has stopped, as above.
+    /// Copying the state panicked, for a snapshot or for the timeline. The main lane has stopped, as above.
     SnapshotPanicked {
         /// What the state's `Clone` said.
         message: String,
@@ -151,8 +151,7 @@ impl<E: Event> fmt::Display for TurnError<E> {
             ),
             TurnError::SnapshotPanicked { message } => write!(
                 f,
-                "copying the state for a snapshot panicked: {message}; the main lane has stopped, the last snapshot stays \
-                 readable"
+                "copying the state panicked: {message}; the main lane has stopped, the last snapshot stays readable"
             ),
             TurnError::DropPanicked { message } => {
                 write!(

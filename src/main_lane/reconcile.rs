@@ -1,6 +1,6 @@
 //! Runs the effects that `apply` asked for, after the batch and in order.
 
-use crate::core::{Core, contain};
+use crate::core::{Core, contain, drop_each};
 use crate::main_lane::budget::Pace;
 use crate::main_lane::reduce::{Effects, Reducer};
 use crate::observe::diagnostic::Diagnostic;
@@ -37,7 +37,7 @@ pub(crate) fn run<S: Reducer>(
     let Some(reconciler) = reconciler else {
         let count = effects.pending.len() as u64;
         // Their `drop` is the host's code.
-        let _ = contain(|| effects.pending.clear());
+        let _ = drop_each(effects.pending.drain(..));
         core.counts.effects_unhandled.add(count);
         core.report(Diagnostic::EffectsUnhandled { count });
         return true;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::core::drop_each;
 use crate::event::{Authority, Envelope, Event};
 use crate::origin::Origin;
 
@@ -51,7 +52,8 @@ impl<F> Effects<F> {
     #[cold]
     pub(crate) fn take_back(&mut self, asked_before: usize) {
         self.misrouted_to = None;
-        self.pending.truncate(asked_before);
+        // Nothing is at stake when one panics.
+        let _ = drop_each(self.pending.drain(asked_before..));
     }
 
     /// Asks for `effect` to be run after this batch.

@@ -67,7 +67,7 @@ pub enum Fault {
         /// What the reducer said.
         message: String,
     },
-    /// Copying the state for a snapshot panicked.
+    /// Copying the state panicked, for a snapshot or for the timeline.
     Snapshot {
         /// What the state's `Clone` said.
         message: String,
@@ -90,7 +90,7 @@ impl fmt::Display for Fault {
             Fault::Reducer { lane_name, kind, message, .. } => {
                 write!(f, "the reducer panicked on an event of kind `{kind}` from lane `{lane_name}`: {message}")
             }
-            Fault::Snapshot { message } => write!(f, "copying the state for a snapshot panicked: {message}"),
+            Fault::Snapshot { message } => write!(f, "copying the state panicked: {message}"),
             Fault::EventDrop { message } => write!(f, "dropping an event panicked: {message}"),
             Fault::Journal { message } => write!(f, "the journal failed: {message}"),
         }

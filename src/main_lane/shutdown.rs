@@ -108,5 +108,8 @@ impl<S: Reducer> Drop for MainLane<S> {
         if self.report.is_none() {
             self.shutdown(DROP_DEADLINE);
         }
+        if let Some(keeping) = self.keeping.take() {
+            keeping.let_go_of_all();
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! How a main lane comes to its end: closing when it is asked to, stopping where nothing can go on.
 
-use crate::core::{IngestThread, contain};
+use crate::core::{IngestThread, contain, drop_each};
 use crate::hub::Letter;
 use crate::main_lane::budget::{Budget, Pace};
 use crate::main_lane::entry::kind;
@@ -79,7 +79,7 @@ impl<S: Reducer> MainLane<S> {
             self.core().counts.effects_unhandled.add(left as u64);
             self.core().report(Diagnostic::EffectsUnhandled { count: left as u64 });
         }
-        let _ = contain(|| drop((pending, held)));
+        let _ = drop_each(pending.into_iter().chain(held.into_iter().map(|(_, effect)| effect)));
         left
     }
 

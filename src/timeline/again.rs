@@ -1,6 +1,6 @@
 //! Applying anew what was applied before.
 
-use crate::core::contain;
+use crate::core::{contain, let_go};
 use crate::event::Event;
 use crate::main_lane::entry::Entry;
 use crate::main_lane::reduce::{Effects, Reducer};
@@ -25,8 +25,23 @@ pub(super) struct Stumbled {
 }
 
 impl<S: Reducer> Again<S> {
-    pub(super) fn new(state: S) -> Self {
-        Self { state, effects: Effects::new(), applied: 0 }
+    /// Begins with a copy of this state.
+    pub(super) fn from(state: &S) -> Result<Self, Stumbled> {
+        Ok(Self { state: copy(state)?, effects: Effects::new(), applied: 0 })
+    }
+
+    /// Does `work`, and gives back the state that it comes to. Whatever it says, nothing that is the host's is dropped but in
+    /// here.
+    pub(super) fn through(mut self, work: impl FnOnce(&mut Self) -> Result<(), Stumbled>) -> Result<Self, Stumbled> {
+        let outcome = work(&mut self);
+        self.effects.take_back(0);
+        match outcome {
+            Ok(()) => Ok(self),
+            Err(stumbled) => {
+                let_go(self);
+                Err(stumbled)
+            }
+        }
     }
 
     /// Applies one after the other.
@@ -53,9 +68,9 @@ impl<S: Reducer> Again<S> {
     }
 }
 
-/// Runs `work`, in which states are copied and dropped: the host's code too.
-pub(super) fn contained<T>(work: impl FnOnce() -> Result<T, Stumbled>) -> Result<T, Stumbled> {
-    contain(work).unwrap_or_else(|message| Err(Stumbled { kind: STATE, message }))
+/// A copy is the host's code too.
+pub(super) fn copy<S: Clone>(state: &S) -> Result<S, Stumbled> {
+    contain(|| state.clone()).map_err(|message| Stumbled { kind: STATE, message })
 }
 
 #[cfg(test)]
@@ -81,8 +96,17 @@ mod tests {
     }
 
     /// Asks for an effect each time, and does not know odd events.
-    #[derive(Clone)]
+    #[derive(Debug)]
     struct Sum(u32);
+
+    const NO_COPY: u32 = u32::MAX;
+
+    impl Clone for Sum {
+        fn clone(&self) -> Self {
+            assert!(self.0 != NO_COPY, "no copy");
+            Sum(self.0)
+        }
+    }
 
     impl Reducer for Sum {
         type Event = Step;
@@ -105,7 +129,7 @@ mod tests {
 
     #[test]
     fn effects_of_the_past_are_forgotten_event_by_event() {
-        let mut again = Again::new(Sum(100));
+        let mut again = Again::from(&Sum(100)).unwrap();
         assert!(again.apply([2, 3, 4, 5].map(entry).iter()).is_ok());
         assert_eq!((again.state.0, again.applied), (94, 4));
         assert_eq!((again.effects.pending.len(), again.effects.misrouted_to), (0, None));
@@ -113,10 +137,10 @@ mod tests {
 
     #[test]
     fn the_event_on_which_the_reducer_panics_is_named() {
-        let mut again = Again::new(Sum(5));
+        let mut again = Again::from(&Sum(5)).unwrap();
         let stumbled = again.apply([2, 4, 2].map(entry).iter()).expect_err("it is too much");
         assert_eq!((stumbled.kind, stumbled.message.as_str(), again.applied), ("step", "less than nothing", 1));
-        let stumbled = contained::<()>(|| panic!("no copy")).expect_err("it panics");
+        let stumbled = Again::from(&Sum(NO_COPY)).err().expect("it panics");
         assert_eq!((stumbled.kind, stumbled.message.as_str()), (STATE, "no copy"));
     }
 }

@@ -111,8 +111,6 @@ pub enum RewindError {
         /// What the reducer said.
         message: String,
     },
-    /// The pipeline has ended.
-    Closed,
 }
 
 /// Why the state of a turn is not known.
@@ -138,8 +136,6 @@ pub enum TimelineError {
         /// What the reducer said.
         message: String,
     },
-    /// The pipeline has ended.
-    Closed,
 }
 
 impl fmt::Display for RewindKind {
@@ -177,7 +173,6 @@ impl fmt::Display for RewindError {
                  was changed",
                 operation.0
             ),
-            RewindError::Closed => f.write_str("the pipeline has ended"),
         }
     }
 }
@@ -195,7 +190,6 @@ impl fmt::Display for TimelineError {
             TimelineError::Panicked { kind, message } => {
                 write!(f, "the reducer panicked on an event of kind `{kind}` that it had applied before: {message}")
             }
-            TimelineError::Closed => f.write_str("the pipeline has ended"),
         }
     }
 }

@@ -14,12 +14,12 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use crate::core::contain;
+use crate::core::{contain, drop_each, let_go};
 use crate::event::{self, Event, OperationId};
 use crate::main_lane::entry::{Entry, Fate};
 use crate::main_lane::reduce::Reducer;
 use crate::timeline::Timeline;
-use crate::timeline::again::{Again, Stumbled, contained};
+use crate::timeline::again::{Again, Stumbled, copy};
 use crate::timeline::ask::{Ask, Change, Rewind, RewindError, RewindKind, TimelineError};
 use crate::timeline::changes::{CHANGES_MAX, Changes, Made};
 use crate::timeline::operations::{LEFT_MAX, Operation, Operations, Place};
@@ -65,6 +65,15 @@ struct Remade<S> {
     applied: usize,
 }
 
+/// The host's code panicked as a batch was kept, and said this.
+#[derive(Debug)]
+pub(crate) enum Unkept {
+    /// As an event was dropped: one that was refused, or is out of the window.
+    Dropped(String),
+    /// As the state was copied.
+    Copied(String),
+}
+
 impl<S: Reducer> History<S> {
     /// `state` is the state after `turn`, 0 for a fresh pipeline.
     pub(crate) fn new(config: Timeline, turn: u64, state: &S) -> Self {
@@ -90,23 +99,55 @@ impl<S: Reducer> History<S> {
     ///
     /// Takes a checkpoint when one is due. A `mark` asks for one in any case; it takes the place of an earlier one if there
     /// would be too many else.
-    pub(crate) fn keep(&mut self, turn: u64, batch: &mut Vec<(Entry<S::Event>, Fate)>, state: &S, mark: bool) {
+    ///
+    /// # Errors
+    /// When the host's code panics. No rewind can be relied on after that.
+    pub(crate) fn keep(
+        &mut self,
+        turn: u64,
+        batch: &mut Vec<(Entry<S::Event>, Fate)>,
+        state: &S,
+        mark: bool,
+    ) -> Result<(), Unkept> {
+        self.look(turn, batch);
+        self.take(turn, batch, state, mark)
+    }
+
+    /// The first half of it: which operations there are.
+    pub(crate) fn look(&mut self, turn: u64, batch: &[(Entry<S::Event>, Fate)]) {
         debug_assert!(turn > self.newest, "turn {turn} after turn {}", self.newest);
         // First looked at and then moved: both at once takes twice as long.
-        let applied = batch.iter().filter(|(_, fate)| *fate == Fate::Applied);
-        for (place, (entry, _)) in (self.end()..).zip(applied) {
+        let mut place = self.end();
+        for (entry, fate) in batch {
+            let is_applied = *fate == Fate::Applied;
             if let Some(operation) = entry.event.operation() {
-                self.operations.keep(operation, entry.parts, place, turn, || entry.envelope().origin);
+                match is_applied {
+                    true => self.operations.keep(operation, entry.parts, place, turn, || entry.envelope().origin),
+                    false => self.operations.pass_over(operation),
+                }
             }
+            place += u64::from(is_applied);
         }
+    }
+
+    /// The other half. What was refused may be gone by now.
+    pub(crate) fn take(
+        &mut self,
+        turn: u64,
+        batch: &mut Vec<(Entry<S::Event>, Fate)>,
+        state: &S,
+        mark: bool,
+    ) -> Result<(), Unkept> {
+        let mut dropped = Ok(());
         for (entry, fate) in batch.drain(..) {
-            if fate == Fate::Applied {
-                self.entries.push_back(Kept { turn, undone: false, entry });
+            match fate {
+                Fate::Applied => self.entries.push_back(Kept { turn, undone: false, entry }),
+                Fate::Refused => dropped = dropped.and(contain(|| drop(entry))),
             }
         }
         self.newest = turn;
-        self.trim();
-        self.checkpoint(state, mark);
+        dropped.and(self.trim()).map_err(Unkept::Dropped)?;
+        self.checkpoint(state, mark).map_err(|Stumbled { message, .. }| Unkept::Copied(message))
     }
 
     /// The state after the newest turn, made from a checkpoint: what a main lane goes back to when a reducer panics.
@@ -114,13 +155,10 @@ impl<S: Reducer> History<S> {
     /// # Errors
     /// When the reducer panics on what it has applied before.
     pub(crate) fn newest_state(&self) -> Result<S, TimelineError> {
-        let checkpoint = self.checkpoints.len() - 1;
-        let remade = contained(|| {
-            let mut again = Again::new(self.checkpoints[checkpoint].state.clone());
-            again.apply(self.standing(self.checkpoints[checkpoint].place..self.end()))?;
-            Ok(again.state)
-        });
-        remade.map_err(Stumbled::in_a_look)
+        let checkpoint = &self.checkpoints[self.checkpoints.len() - 1];
+        let remade = Again::from(&checkpoint.state)
+            .and_then(|again| again.through(|again| again.apply(self.standing(checkpoint.place..self.end()))));
+        remade.map(|again| again.state).map_err(Stumbled::in_a_look)
     }
 
     /// Which change `ask` comes to; nothing is changed yet.
@@ -148,7 +186,8 @@ impl<S: Reducer> History<S> {
         let Change { kind, operation, .. } = *change;
         let &Operation { first, reaches, undone: undone_since, .. } = self.find(kind, operation)?;
         let from = self.checkpoint_before(first, u64::MAX);
-        let Remade { checkpoints, present, applied } = contained(|| self.remake(from, kind, operation))
+        let Remade { checkpoints, present, applied } = self
+            .remake(from, kind, operation)
             .map_err(|Stumbled { kind, message }| RewindError::Panicked { operation, kind, message })?;
         let replaced: Vec<S> = self
             .checkpoints
@@ -161,7 +200,7 @@ impl<S: Reducer> History<S> {
         self.changes.keep(Made { turn, operation, first, undone_since });
         self.newest = turn;
         // The host's code; the change is made, whatever it does.
-        let _ = contain(|| drop(replaced));
+        let _ = drop_each(replaced);
         Ok((present, Rewind { kind, operation, turn, reaches, events, applied }))
     }
 
@@ -185,20 +224,24 @@ impl<S: Reducer> History<S> {
             Some(part) if !then.is_as_now() => then.was_undone(part.id, kept.turn).unwrap_or(kept.undone),
             Some(_) | None => kept.undone,
         };
-        let remade = contained(|| {
-            let mut again = Again::new(checkpoint.state.clone());
-            let kept = self.kept(checkpoint.place..until).filter(|kept| !was_undone(kept));
-            again.apply(kept.map(|kept| &kept.entry))?;
-            Ok(again.state)
-        });
-        remade.map_err(Stumbled::in_a_look)
+        let kept = self.kept(checkpoint.place..until).filter(|kept| !was_undone(kept));
+        let remade = Again::from(&checkpoint.state)
+            .and_then(|again| again.through(|again| again.apply(kept.map(|kept| &kept.entry))));
+        remade.map(|again| again.state).map_err(Stumbled::in_a_look)
     }
 
     /// Keeps the events of turns from `turn` on, however many they are, until this is called with `None`.
     #[cfg(any(test, feature = "journal"))]
     pub(crate) fn hold_from(&mut self, turn: Option<u64>) {
         self.hold_from = turn;
-        self.trim();
+        let _ = self.trim();
+    }
+
+    /// Drops what is the host's.
+    pub(crate) fn let_go(self) {
+        let Self { entries, checkpoints, spare, .. } = self;
+        let _ = drop_each(entries).and(drop_each(checkpoints));
+        let_go(spare);
     }
 
     /// The oldest turn after which the state is known.
@@ -244,16 +287,23 @@ impl<S: Reducer> History<S> {
             Some(part) if part.id == operation => kind == RewindKind::Redo,
             Some(_) | None => !kept.undone,
         };
-        let mut again = Again::new(self.checkpoints[from].state.clone());
         let mut checkpoints = Vec::with_capacity(self.checkpoints.len() - from - 1);
-        let mut place = self.checkpoints[from].place;
-        for checkpoint in self.checkpoints.range(from + 1..) {
-            again.apply(self.kept(place..checkpoint.place).filter(stands).map(|kept| &kept.entry))?;
-            checkpoints.push(again.state.clone());
-            place = checkpoint.place;
+        let remake = |again: &mut Again<S>| {
+            let mut place = self.checkpoints[from].place;
+            for checkpoint in self.checkpoints.range(from + 1..) {
+                again.apply(self.kept(place..checkpoint.place).filter(stands).map(|kept| &kept.entry))?;
+                checkpoints.push(copy(&again.state)?);
+                place = checkpoint.place;
+            }
+            again.apply(self.kept(place..self.end()).filter(stands).map(|kept| &kept.entry))
+        };
+        match Again::from(&self.checkpoints[from].state).and_then(|again| again.through(remake)) {
+            Ok(Again { state: present, applied, .. }) => Ok(Remade { checkpoints, present, applied }),
+            Err(stumbled) => {
+                let _ = drop_each(checkpoints);
+                Err(stumbled)
+            }
         }
-        again.apply(self.kept(place..self.end()).filter(stands).map(|kept| &kept.entry))?;
-        Ok(Remade { checkpoints, present: again.state, applied: again.applied })
     }
 
     /// Marks the operation's events, which stand from `first` on, and counts those that were not marked so before.
@@ -276,39 +326,52 @@ impl<S: Reducer> History<S> {
         after.saturating_sub(1)
     }
 
-    fn checkpoint(&mut self, state: &S, mark: bool) {
+    fn checkpoint(&mut self, state: &S, mark: bool) -> Result<(), Stumbled> {
         let (end, every) = (self.end(), self.config.checkpoint_every as u64);
         let (newest, before) = (self.checkpoints.len() - 1, self.checkpoints.len().checked_sub(2));
         let since = end - self.checkpoints[newest].place;
         if since == 0 || since < every && !mark {
-            return;
+            return Ok(());
         }
         // H3: of three in a row, the outer two are further apart than that.
         if before.is_some_and(|before| end - self.checkpoints[before].place <= every) {
-            self.spare = self.checkpoints.pop_back().map(|checkpoint| checkpoint.state);
+            let between = self.checkpoints.pop_back();
+            self.spare_one(between);
         }
-        let state = match self.spare.take() {
-            Some(mut spare) => {
-                spare.clone_from(state);
-                spare
+        let mut spare = self.spare.take();
+        let is_filled = spare.as_mut().map(|spare| contain(|| spare.clone_from(state)));
+        let state = match (spare, is_filled) {
+            (Some(filled), Some(Ok(()))) => filled,
+            // What it had may have panicked as it was dropped.
+            (spare, _) => {
+                let_go(spare);
+                copy(state)?
             }
-            None => state.clone(),
         };
         self.checkpoints.push_back(Checkpoint { turn: self.newest, place: end, state });
+        Ok(())
+    }
+
+    fn spare_one(&mut self, checkpoint: Option<Checkpoint<S>>) {
+        if let Some(Checkpoint { state, .. }) = checkpoint {
+            let_go(self.spare.replace(state));
+        }
     }
 
     /// Drops what is older than the window, from checkpoint to checkpoint.
-    fn trim(&mut self) {
+    fn trim(&mut self) -> Result<(), String> {
+        let mut dropped = Ok(());
         while let Some(&Checkpoint { turn, place, .. }) = self.checkpoints.get(1)
             && self.end() - place >= self.config.window as u64
             && self.hold_from.is_none_or(|held| turn < held)
         {
-            self.forget((place - self.start) as usize);
+            dropped = dropped.and(self.forget((place - self.start) as usize));
         }
+        dropped
     }
 
     /// Drops the first checkpoint and the events up to the next, of which there are `count`.
-    fn forget(&mut self, count: usize) {
+    fn forget(&mut self, count: usize) -> Result<(), String> {
         for (place, kept) in (self.start..).zip(self.entries.range(..count)) {
             if let Some(operation) = kept.entry.event.operation()
                 && let Some(changed) = self.operations.leave(operation.id, place)
@@ -318,13 +381,15 @@ impl<S: Reducer> History<S> {
             }
         }
         self.start += count as u64;
-        self.spare = self.checkpoints.pop_front().map(|checkpoint| checkpoint.state);
-        self.entries.drain(..count);
+        let oldest = self.checkpoints.pop_front();
+        self.spare_one(oldest);
+        let dropped = drop_each(self.entries.drain(..count));
         // After a batch that was far larger than usual.
         let room = reserved(self.config).max(2 * self.entries.len());
         if self.entries.capacity() > 2 * room {
             self.entries.shrink_to(room);
         }
+        dropped
     }
 
     fn end(&self) -> Place {

@@ -171,7 +171,7 @@ fn disagreement(script: &Script, rule: Rule) -> Result<(), String> {
         let turn = twin.newest() + 1;
         let ask = match happening {
             Happening::Batch { drafts, mark } => {
-                let mut applied = Vec::new();
+                let mut told = Vec::new();
                 for draft in drafts {
                     let written = author.write(draft);
                     let copy = || entry(written.event, written.lane_origin, written.parts);
@@ -185,14 +185,12 @@ fn disagreement(script: &Script, rule: Rule) -> Result<(), String> {
                             Fate::Refused
                         }
                     };
-                    if fate == Fate::Applied {
-                        applied.push(copy());
-                    }
+                    told.push((copy(), fate));
                     batch.push((copy(), fate));
                 }
-                largest = largest.max(applied.len());
-                twin.tell(turn, applied.into_iter());
-                history.keep(turn, &mut batch, &state, *mark);
+                largest = largest.max(told.iter().filter(|(_, fate)| *fate == Fate::Applied).count());
+                twin.tell(turn, told.into_iter());
+                history.keep(turn, &mut batch, &state, *mark).map_err(|unkept| format!("{at}: {unkept:?}"))?;
                 same(at, "left in the batch", &batch.len(), &0)?;
                 same(at, "too few checkpoints", &(history.since_checkpoint() > 0 && *mark), &false)?;
                 None
@@ -281,6 +279,7 @@ fn a_twin_that_goes_by_other_rules_is_found_out() {
         Rule::UndoAllSince,
         Rule::RedoAtTheEnd,
         Rule::NeverForgets,
+        Rule::StartsMustStand,
     ];
     for rule in wrong {
         assert!(run(rule, 200).is_err(), "{rule:?} passes for right");

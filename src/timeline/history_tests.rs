@@ -123,7 +123,7 @@ impl Bench {
             batch.push((entry(step.event, step.lane_origin, step.parts), Fate::Applied));
         }
         self.turn += 1;
-        self.history.keep(self.turn, &mut batch, &self.state, mark);
+        self.history.keep(self.turn, &mut batch, &self.state, mark).unwrap();
         assert_eq!(self.history.newest_state().as_ref(), Ok(&self.state));
         self.turn
     }
@@ -408,7 +408,7 @@ fn what_was_refused_is_no_part_of_the_past() {
     let mut bench = Bench::new(100, 2);
     let mut batch = vec![(single(1, 1, 1), Fate::Refused), (plain(2), Fate::Applied)];
     let room = batch.capacity();
-    bench.history.keep(1, &mut batch, &Log(vec![2]), false);
+    bench.history.keep(1, &mut batch, &Log(vec![2]), false).unwrap();
     assert_eq!((batch.len(), batch.capacity()), (0, room));
     assert_eq!(bench.history.state_at(1), Ok(Log(vec![2])));
     let unknown = RewindError::Unknown { operation: OperationId(1) };
@@ -474,7 +474,7 @@ fn turns_that_are_held_are_kept() {
 fn a_past_may_begin_at_any_turn() {
     let mut history = History::new(Timeline::window(10), 41, &Log(vec![1]));
     assert_eq!((history.oldest_turn(), history.newest_turn()), (41, 41));
-    history.keep(42, &mut vec![(single(2, 1, 1), Fate::Applied)], &Log(vec![1, 2]), false);
+    history.keep(42, &mut vec![(single(2, 1, 1), Fate::Applied)], &Log(vec![1, 2]), false).unwrap();
     assert_eq!((history.state_at(41), history.state_at(42)), (Ok(Log(vec![1])), Ok(Log(vec![1, 2]))));
     assert_eq!(history.state_at(40), Err(TimelineError::BeyondWindow { oldest: 41 }));
     let change = history.plan(Ask::Undo(pane(1))).unwrap();

@@ -3,7 +3,7 @@
 
 use crate::core::contain;
 use crate::event::{self, OperationId, Phase};
-use crate::main_lane::entry::Entry;
+use crate::main_lane::entry::{Entry, Fate};
 use crate::main_lane::reduce::{Effects, Reducer};
 use crate::origin::Origin;
 use crate::timeline::ask::{Ask, Change, Rewind, RewindError, RewindKind, TimelineError};
@@ -38,6 +38,8 @@ pub(super) enum Rule {
     RedoAtTheEnd,
     /// Operations are remembered for ever.
     NeverForgets,
+    /// An operation whose start was refused has none.
+    StartsMustStand,
 }
 
 pub(super) struct Twin<S: Reducer> {
@@ -49,6 +51,8 @@ pub(super) struct Twin<S: Reducer> {
     changes: Vec<u64>,
     /// Lives whose newest event left the window, each time that it did.
     left: Vec<usize>,
+    /// Operations that nothing was known of when their start was refused.
+    passed_over: Vec<OperationId>,
     /// How many events are out of the window, and the turn of its beginning.
     gone: usize,
     began: u64,
@@ -84,6 +88,7 @@ impl<S: Reducer + std::fmt::Debug> Twin<S> {
             lives: Vec::new(),
             changes: Vec::new(),
             left: Vec::new(),
+            passed_over: Vec::new(),
             gone: 0,
             began: 0,
             newest: 0,
@@ -101,10 +106,19 @@ impl<S: Reducer + std::fmt::Debug> Twin<S> {
     }
 
     /// A turn is taken, with these events.
-    pub(super) fn tell(&mut self, turn: u64, entries: impl Iterator<Item = Entry<S::Event>>) {
+    pub(super) fn tell(&mut self, turn: u64, entries: impl Iterator<Item = (Entry<S::Event>, Fate)>) {
         self.newest = turn;
-        for entry in entries {
+        for (entry, fate) in entries {
             let (operation, origin) = (entry.envelope().operation, entry.envelope().origin);
+            if fate == Fate::Refused {
+                let start = operation.filter(|operation| operation.phase == Phase::Started);
+                if let Some(start) = start.filter(|start| self.known(start.id).is_none()) {
+                    self.passed_over.push(start.id);
+                    let too_many = self.passed_over.len().saturating_sub(self.left_max);
+                    self.passed_over.drain(..too_many);
+                }
+                continue;
+            }
             let life = operation.map(|operation| self.live(operation, entry.parts, origin));
             self.told.push(Told { turn, entry, life });
         }
@@ -113,7 +127,9 @@ impl<S: Reducer + std::fmt::Debug> Twin<S> {
     fn live(&mut self, event: event::Operation, parts: u32, origin: Origin) -> usize {
         let life = self.known(event.id).unwrap_or_else(|| {
             let whole = event.phase == Phase::Started || event.sequence < u64::from(parts);
-            let whole = whole || self.rule == Rule::AlwaysWhole;
+            let began_in_vain = self.passed_over.contains(&event.id) && self.rule != Rule::StartsMustStand;
+            self.passed_over.retain(|other| *other != event.id);
+            let whole = whole || began_in_vain || self.rule == Rule::AlwaysWhole;
             let (told, origins, ends, changes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
             self.lives.push(Life { id: event.id, forgotten: false, whole, told, origins, ends, changes });
             self.lives.len() - 1

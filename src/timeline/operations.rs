@@ -18,6 +18,8 @@ pub(super) struct Operations {
     /// Those whose newest event left the window, with that event; some have had another since.
     left: VecDeque<(OperationId, Place)>,
     left_max: usize,
+    /// Operations whose start was passed over before anything else of them was kept, those of late.
+    passed_over: VecDeque<OperationId>,
 }
 
 #[derive(Clone, Debug)]
@@ -40,7 +42,7 @@ pub(super) struct Operation {
 
 impl Operations {
     pub(super) fn bounded(left_max: usize) -> Self {
-        Self { known: HashMap::default(), left: VecDeque::new(), left_max }
+        Self { known: HashMap::default(), left: VecDeque::new(), left_max, passed_over: VecDeque::new() }
     }
 
     /// Takes note of an event of an operation, which stands for `parts` pushes.
@@ -52,12 +54,15 @@ impl Operations {
         turn: u64,
         origin: impl FnOnce() -> Origin,
     ) {
+        let passed_over = &mut self.passed_over;
         let operation = self.known.entry(event.id).or_insert_with(|| Operation {
             owner: origin(),
             first: place,
             reaches: turn,
             // Numbered from zero: a coalesced event has the number of the last push that it stands for.
-            whole: event.phase == Phase::Started || event.sequence < u64::from(parts.max(1)),
+            whole: is_among(passed_over, event.id)
+                || event.phase == Phase::Started
+                || event.sequence < u64::from(parts.max(1)),
             newest: place,
             ended: None,
             undone: None,
@@ -66,6 +71,18 @@ impl Operations {
         operation.newest = place;
         if event.phase == Phase::Terminal && operation.ended.is_none() {
             operation.ended = Some((turn, place));
+        }
+    }
+
+    /// An event of an operation was refused, or set aside: it is no part of the past. When it is the start, what comes next
+    /// of the operation is its beginning.
+    pub(super) fn pass_over(&mut self, event: event::Operation) {
+        if event.phase != Phase::Started || self.known.contains_key(&event.id) {
+            return;
+        }
+        self.passed_over.push_back(event.id);
+        if self.passed_over.len() > self.left_max {
+            self.passed_over.pop_front();
         }
     }
 
@@ -122,6 +139,13 @@ impl Operations {
     pub(super) fn len(&self) -> (usize, usize) {
         (self.known.len(), self.left.len())
     }
+}
+
+/// True if it was one of them; it is not any more.
+fn is_among(passed_over: &mut VecDeque<OperationId>, id: OperationId) -> bool {
+    let count = passed_over.len();
+    passed_over.retain(|other| *other != id);
+    passed_over.len() < count
 }
 
 impl Operation {

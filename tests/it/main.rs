@@ -27,5 +27,6 @@ mod program;
 mod reading;
 mod tidy;
 mod timeline;
+mod timeline_faults;
 mod twin;
 mod types;
