@@ -13,6 +13,8 @@ pub(crate) mod entry;
 pub(crate) mod flight;
 pub(crate) mod keeping;
 pub(crate) mod kept;
+#[cfg(test)]
+mod kept_tests;
 pub(crate) mod scribe;
 pub(crate) mod stop;
 pub(crate) mod quarantine;

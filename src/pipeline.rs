@@ -397,8 +397,9 @@ impl<S: Reducer> Handle<S> {
     /// Asks for the newest operation of `origin` that has ended and is not undone to be undone: its events are taken out of
     /// the past, and those that came after them, of whatever origin, are applied without them.
     ///
-    /// Effects of the past are neither taken back nor run again. Answered in one of the next turns; needs a
-    /// [timeline](Builder::timeline). An operation is its first event's origin's.
+    /// Effects of the past are neither taken back nor run again. Answered when all that was pushed before is applied, and the
+    /// effects of the turn that applied it are run; needs a [timeline](Builder::timeline). An operation is its first event's
+    /// origin's. No answer comes once the pipeline has ended.
     pub fn undo(&self, origin: Origin) -> Asked<Result<Rewind, RewindError>> {
         self.ask(|answer| Request::Rewind(Ask::Undo(origin), answer))
     }

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 /// goes on from there.
 ///
 /// The clock is looked at between events, at least at every eighth, so a turn overshoots its time by eight events at the most,
-/// and by one when they are slow throughout. Effects count: what has no time left is run at the beginning of the next turn. A
-/// budget of nothing does nothing.
+/// and by one when they are slow throughout. Effects count: what has no time left is run at the beginning of the next turn. So
+/// does what is asked of a [timeline](crate::Builder::timeline): it is answered while there is time, but one question at least,
+/// and a rewind is not done in parts. A budget of nothing applies nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     events: usize,

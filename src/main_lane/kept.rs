@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::core::{contain, drop_each, let_go};
 use crate::main_lane::budget::{Budget, Pace};
 use crate::main_lane::entry::{Entry, Fate};
-use crate::main_lane::keeping::{Before, Keeping, Request, Staged};
+use crate::main_lane::keeping::{Awaited, Before, Keeping, Request, Staged};
 use crate::main_lane::lane_end::LaneEnd;
 use crate::main_lane::lanes::{Lanes, Place};
 use crate::main_lane::outcome::{Poison, TurnError};
@@ -32,7 +32,7 @@ pub(crate) enum Go {
 }
 
 impl<S: Reducer> MainLane<S> {
-    /// At the beginning of a turn: lets out what is durable by now, and answers what was asked.
+    /// At the beginning of a turn: lets out what is durable by now.
     #[inline(never)]
     pub(crate) fn begin_kept(&mut self) -> Result<(Go, Option<Version>), TurnError<S::Event>> {
         let Some(keeping) = &mut self.keeping else { return Ok((Go::On, None)) };
@@ -40,6 +40,7 @@ impl<S: Reducer> MainLane<S> {
             self.lose_journal()?;
         }
         let Some(keeping) = &mut self.keeping else { return Ok((Go::On, None)) };
+        keeping.has_answered = false;
         let visible = keeping.visible_turn();
         while keeping.held_effects.front().is_some_and(|(turn, _)| *turn <= visible) {
             self.applying.effects.pending.extend(keeping.held_effects.pop_front().map(|(_, effect)| effect));
@@ -50,8 +51,7 @@ impl<S: Reducer> MainLane<S> {
             self.hub.core.counts.journal_waits.add(1);
             return Ok((Go::Wait, released));
         }
-        self.answer()?;
-        Ok((if self.is_blocked() { Go::Wait } else { Go::On }, released))
+        Ok((Go::On, released))
     }
 
     /// The journal writes nothing more.
@@ -72,15 +72,63 @@ impl<S: Reducer> MainLane<S> {
         }
     }
 
-    /// Answers what was asked of the timeline, between two batches.
-    fn answer(&mut self) -> Result<(), TurnError<S::Event>> {
+    /// Before anything is applied, with no effects left: makes the change that waited for the journal, and answers what an
+    /// earlier turn had no time left for.
+    #[inline(never)]
+    pub(crate) fn answer_left(&mut self, pace: &Pace) -> Result<Go, TurnError<S::Event>> {
         self.change_staged()?;
+        self.answer(pace)?;
+        let keeping = self.keeping.as_ref();
+        // Also one that is durable already has its turn before the next batch.
+        let has_change = keeping.is_some_and(|keeping| matches!(keeping.staged, Some(Staged::Change { .. })));
+        Ok(if has_change || self.is_blocked() { Go::Wait } else { Go::On })
+    }
+
+    /// Before a look at the lanes: what is visible now is to be applied before the questions that are there are answered.
+    #[inline(never)]
+    pub(crate) fn await_questions(&mut self) {
+        let has_staged = self.has_staged();
+        let Some(keeping) = &mut self.keeping else { return };
+        if keeping.requests.is_empty() {
+            return;
+        }
+        let unclocked = &mut self.lanes.unclocked;
+        if keeping.due == 0 {
+            keeping.due = keeping.requests.len();
+            keeping.awaited = Awaited::Look;
+            unclocked.iter_mut().for_each(|lane| lane.awaited = Awaited::Look);
+        }
+        // With one staged there is no look in this turn.
+        if !has_staged {
+            keeping.awaited.look(!self.open_batch);
+            for lane in unclocked {
+                let is_free = !lane.has_cut();
+                lane.awaited.look(is_free);
+            }
+        }
+    }
+
+    /// Answers what was asked of the timeline, between two batches: one question at least, while there is time.
+    #[inline(never)]
+    pub(crate) fn answer(&mut self, pace: &Pace) -> Result<(), TurnError<S::Event>> {
+        let Some(keeping) = self.keeping.as_mut().filter(|keeping| keeping.due > 0) else { return Ok(()) };
+        let mut is_time = keeping.awaited.end(!self.open_batch);
+        for lane in &mut self.lanes.unclocked {
+            let is_free = !lane.has_cut();
+            is_time &= lane.awaited.end(is_free);
+        }
+        if !is_time {
+            return Ok(());
+        }
         loop {
             let Some(keeping) = &mut self.keeping else { return Ok(()) };
-            if !keeping.batch.is_empty() || keeping.staged.is_some() || keeping.is_blocked() {
+            let is_between = keeping.batch.is_empty() && keeping.staged.is_none() && !keeping.is_blocked();
+            if keeping.due == 0 || !is_between || keeping.has_answered && pace.is_over() {
                 return Ok(());
             }
             let Some(request) = keeping.requests.pop_front() else { return Ok(()) };
+            keeping.due -= 1;
+            keeping.has_answered = true;
             match request {
                 Request::StateAt(turn, answer) => keeping.answer_look(turn, answer),
                 Request::Rewind(ask, answer) if keeping.history.is_some() => self.rewind(ask, answer)?,

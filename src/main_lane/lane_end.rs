@@ -7,6 +7,7 @@ use crate::lane::table::{TableConsumer, Unread};
 use crate::lane::{Item, LaneShared};
 use crate::main_lane::entry::{Entry, Fate};
 use crate::main_lane::flight::Flight;
+use crate::main_lane::keeping::Awaited;
 use crate::origin::{Origin, Rank};
 use crate::sync::Arc;
 
@@ -44,6 +45,8 @@ pub(crate) struct LaneEnd<E: Event> {
     tally: Tally,
     /// What was last reported of the counts that become diagnostics: shed, returned, enricher panics.
     pub(crate) reported: [u64; 3],
+    /// Of an unclocked lane, by whoever asks something of the past.
+    pub(crate) awaited: Awaited,
 }
 
 /// Counts of this lane that the main lane keeps to itself until [`LaneEnd::count`].
@@ -70,8 +73,8 @@ impl<E: Event> LaneEnd<E> {
         ring: RingConsumer<Item<E>>,
         table: TableConsumer<Item<E>>,
     ) -> Self {
-        let (hand, tally) = (Hand::new(), Tally::default());
-        Self { id, name, rank, origin, clocked, foreign, shared, ring, table, hand, tally, reported: [0; 3] }
+        let (hand, tally, reported, awaited) = (Hand::new(), Tally::default(), [0; 3], Awaited::Nothing);
+        Self { id, name, rank, origin, clocked, foreign, shared, ring, table, hand, tally, reported, awaited }
     }
 
     /// True when there is something to cut.

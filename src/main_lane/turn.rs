@@ -56,7 +56,7 @@ pub struct MainLane<S: Reducer> {
     pub(crate) letters: u64,
     /// The cut being applied, and whether some of it is left.
     bound: Bound,
-    open_batch: bool,
+    pub(crate) open_batch: bool,
     /// Unclocked lanes spent the last turn's whole budget.
     cut_first: bool,
     /// The newest bound below which everything is applied.
@@ -140,13 +140,16 @@ impl<S: Reducer> MainLane<S> {
             self.begin_close();
         }
         let mut pace = Pace::new(budget);
-        let (go, released) = match self.keeping {
+        let (mut go, released) = match self.keeping {
             Some(_) => self.begin_kept()?,
             None => (Go::On, None),
         };
         // What the last turn had no time left for.
         if !self.reconcile(&pace) {
             return Ok(self.summary(0, released, Left::More));
+        }
+        if self.keeping.is_some() && go == Go::On {
+            go = self.answer_left(&pace)?;
         }
         if go == Go::Wait {
             // What is applied and due is seen all the same. A request waits: for what was pushed before it.
@@ -172,6 +175,9 @@ impl<S: Reducer> MainLane<S> {
             Some(finished) if self.publishing.is_wanted(finished) => self.publish()?.or(released),
             _ => released,
         };
+        if self.keeping.is_some() {
+            self.await_questions();
+        }
         let (events, finished) = match self.has_staged() || self.cut() {
             true => self.apply(&mut pace)?,
             false => (0, true),
@@ -188,6 +194,9 @@ impl<S: Reducer> MainLane<S> {
         if !self.reconcile(&pace) {
             self.owed = Some(finished);
             return Ok(self.summary(events, owed, Left::More));
+        }
+        if self.keeping.is_some() {
+            self.answer(&pace)?;
         }
         let published = match self.publishing.is_wanted(finished) {
             true => self.publish()?.or(owed),

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use mainlane::{
     Asked, Budget, Class, Diagnostic, Drive, Effects, Envelope, Event, Handle, Left, MainLane, Operation, OperationId,
-    Origin, Phase, Pipeline, Reducer, RewindError, RewindKind, Tier, Timeline, TimelineError, TurnError,
+    Origin, Overflow, Phase, Pipeline, Reducer, RewindError, RewindKind, Tier, Timeline, TimelineError, TurnError,
 };
 
 use crate::domain::{PATIENCE, drain, settled};
@@ -233,6 +234,114 @@ fn a_main_lane_on_a_thread_of_its_own_wakes_up_for_what_is_asked() {
     while !reader.wait_changed(deadline).expect("it is published").lines.is_empty() {}
     assert!(running.shutdown(PATIENCE).complete);
     assert_eq!(handle.redo(ANNA).wait(deadline), None);
+}
+
+/// Lets `asked` be answered, with this done before each turn.
+fn answer_within<T>(
+    main_lane: &mut MainLane<Page>,
+    mut asked: Asked<T>,
+    budget: Budget,
+    mut before: impl FnMut(u64),
+) -> (T, u64) {
+    for turn in 1..200 {
+        before(turn);
+        main_lane.turn(budget).unwrap();
+        match asked.poll() {
+            Ok(answer) => return (answer.expect("the main lane goes on"), turn),
+            Err(waiting) => asked = waiting,
+        }
+    }
+    panic!("an answer waits for what was pushed before the question, and for nothing else")
+}
+
+#[test]
+fn a_question_is_about_all_that_was_pushed_before_it() {
+    for clocked in [true, false] {
+        let builder = Pipeline::builder(Page::default()).timeline(Timeline::default());
+        let lane = builder.lane("anna").origin(ANNA);
+        let mut anna = if clocked { lane.open() } else { lane.unclocked().open() }.unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        anna.push_batch(whole(1, 0, 'a')).unwrap();
+        drain(&mut main_lane);
+        anna.push_batch(whole(2, 0, 'b')).unwrap();
+        let undone = answer(&mut main_lane, handle.undo(ANNA)).unwrap();
+        assert_eq!((undone.operation, undone.turn), (OperationId(2), 3), "clocked: {clocked}");
+        // A part of the last cut is left, and there is more than one turn may apply.
+        anna.push_batch(whole(3, 0, 'c')).unwrap();
+        main_lane.turn(Budget::events(1)).unwrap();
+        anna.push_batch(whole(4, 0, 'd').into_iter().chain(whole(5, 0, 'e'))).unwrap();
+        let asked = handle.undo(ANNA);
+        anna.push_batch(whole(6, 0, 'f')).unwrap();
+        let (undone, turns) = answer_within(&mut main_lane, asked, Budget::events(1), |_| ());
+        // What came before the next look is in, too.
+        assert_eq!((undone.unwrap().operation, turns), (OperationId(6), 7), "clocked: {clocked}");
+    }
+}
+
+#[test]
+fn a_question_is_answered_though_more_comes_than_can_be_applied() {
+    let builder = Pipeline::builder(Page::default()).timeline(Timeline::window(1000));
+    let mut lanes = [("a", false), ("b", true), ("c", true)].map(|(name, clocked)| {
+        let lane = builder.lane(name).origin(BEN).capacity(8).overflow(Overflow::Return);
+        if clocked { lane.open() } else { lane.unclocked().open() }.unwrap()
+    });
+    let mut anna = builder.lane("anna").origin(ANNA).open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    let mut flood = |_| {
+        for lane in &mut lanes {
+            let _ = lane.push_batch((0..8).map(|_| Edit::Lucky));
+            while lane.push(Edit::Shout { line: 0 }).is_ok() {}
+        }
+    };
+    anna.push_batch(whole(1, 0, 'a')).unwrap();
+    drain(&mut main_lane);
+    for budget in 1..12 {
+        for _ in 0..4 {
+            flood(0);
+            main_lane.turn(Budget::events(budget)).unwrap();
+        }
+        let (undone, _) = answer_within(&mut main_lane, handle.undo(ANNA), Budget::events(budget), &mut flood);
+        // Without it the shouts do not stand.
+        assert!(matches!(undone, Err(RewindError::Panicked { .. })), "{undone:?}");
+    }
+}
+
+#[test]
+fn a_turn_answers_as_many_questions_as_it_has_time_for() {
+    let builder = Pipeline::builder(Page::default()).timeline(Timeline::default());
+    let mut anna = builder.lane("anna").origin(ANNA).open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    anna.push_batch(whole(1, 0, 'a')).unwrap();
+    drain(&mut main_lane);
+    let mut asked: Vec<_> = (0..5).map(|_| handle.state_at(1)).collect();
+    for left in (0..5).rev() {
+        let turn = main_lane.turn(Budget::millis(0)).unwrap();
+        assert_eq!(turn.left == Left::More, left > 0);
+        asked = asked.into_iter().filter_map(|asked| asked.poll().err()).collect();
+        assert_eq!(asked.len(), left, "one at least, and there was no time for more");
+    }
+}
+
+#[test]
+fn effects_are_run_before_the_past_is_changed() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sees = seen.clone();
+    let builder = Pipeline::builder(Page::default()).timeline(Timeline::default());
+    let builder = builder.reconciler(move |_: u32, page: &Page| {
+        let mut seen = sees.lock().unwrap();
+        seen.push(page.lines.len());
+        // Longer than the turn may take.
+        std::thread::sleep(Duration::from_millis(if seen.len() == 1 { 3 } else { 0 }));
+    });
+    let mut anna = builder.lane("anna").origin(ANNA).open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    anna.push_batch(whole(1, 0, 'a')).unwrap();
+    while seen.lock().unwrap().is_empty() {
+        main_lane.turn(Budget::millis(2).and_events(2)).unwrap();
+    }
+    let asked = handle.undo(ANNA);
+    answer(&mut main_lane, asked).unwrap();
+    assert_eq!((seen.lock().unwrap().as_slice(), page(&handle).len()), (&[1, 1][..], 0));
 }
 
 /// What the check says of a batch of these events.
