@@ -59,15 +59,18 @@ const CONTROLS: &[Control] = &[
     Control { target: "arguments", file: ARGUMENTS, place: "self.panes.is_empty() && self", bug: "self.panes.is_empty() || self" },
     Control { target: "command", file: COMMAND, place: "if !is_plain(word) || SHELL_WORDS", bug: "if SHELL_WORDS" },
     Control { target: "command", file: COMMAND, place: "Err(format!(\"not a command: {word} is a folder\"))", bug: "Ok(())" },
-    Control { target: "ring", file: RING, place: "(limit - self.next_key).div_ceil(STEP)", bug: "((limit - self.next_key) / STEP + 1)" },
+    Control { target: "ring", file: RING, place: ".div_ceil(STEP)).unwrap_or(usize::MAX);\n            let part = (self", bug: ".div_ceil(STEP) + 1).unwrap_or(usize::MAX);\n            let part = (self" },
+    Control { target: "ring", file: RING, place: ".div_ceil(STEP)).unwrap_or(usize::MAX);\n            let part = self", bug: ".div_ceil(STEP) + 1).unwrap_or(usize::MAX);\n            let part = self" },
+    Control { target: "ring", file: RING, place: "(self.next_key, self.head) = (key, position);", bug: "self.next_key = key;" },
     Control { target: "ring", file: RING, place: "self.run_end = self.run_end.saturating_sub(count);", bug: "" },
     Control { target: "ring", file: RUNS, place: "if offset != self.offset {", bug: "if offset > self.offset + STEP {" },
     Control { target: "ring", file: RING, place: "if all { self.visible } else { self.below(bound) }", bug: "if all { self.visible } else { self.in_cut.max(self.below(bound).saturating_sub(1)) }" },
-    Control { target: "ring", file: SPSC, place: "self.behind.narrow(wrapped);", bug: "" },
+    Control { target: "ring", file: SPSC, place: "self.behind.narrow(wrapped);\n        match self.ring.read_chunk(count) {\n            Ok(chunk) => chunk.commit", bug: "match self.ring.read_chunk(count) {\n            Ok(chunk) => chunk.commit" },
+    Control { target: "ring", file: SPSC, place: "self.behind.narrow(wrapped);\n        match self.ring.read_chunk(count) {\n            Ok(chunk) => chunk.into", bug: "match self.ring.read_chunk(count) {\n            Ok(chunk) => chunk.into" },
     Control { target: "ring", file: SPSC, place: "before(self.written);", bug: "let _ = before;" },
     Control { target: "coalesce", file: COALESCE, place: "unread.parts.saturating_add(parts));", bug: "parts);" },
     Control { target: "coalesce", file: COALESCE, place: "if self.places[place as usize].tier != tier.number() {", bug: "{" },
-    Control { target: "coalesce", file: COALESCE, place: "spot.place < self.filled && self.places", bug: "self.places.len() as u32 > spot.place && self.places" },
+    Control { target: "coalesce", file: COALESCE, place: "Some(spot) if self.page.holds(*spot) => {", bug: "Some(spot) if spot.place < END => {" },
     Control { target: "coalesce", file: TABLE, place: "self.held.extract_if(.., |value| value.key < bound.0)", bug: "self.held.extract_if(.., |_| true)" },
     Control { target: "coalesce", file: TABLE, place: "is_named && self.table.first.key.load(Relaxed) < bound.0", bug: "is_named" },
     Control { target: "operations", file: OPERATIONS, place: "if sequence <= self.last ||", bug: "if sequence < self.last ||" },
@@ -89,6 +92,20 @@ const CONTROLS: &[Control] = &[
     Control { target: "workspace", file: "src/workspace/class.rs", place: "*lines += older_lines;", bug: "let _ = older_lines;" },
     Control { target: "workspace", file: "src/workspace/class.rs", place: "Some(WorkspaceKey::System(event.reading()))", bug: "Some(WorkspaceKey::System(Reading::Memory))" },
 ];
+
+/// Whoever changes a file sees here that a control went with its place, and not when somebody runs them all.
+#[test]
+fn every_place_of_a_bug_is_there_once() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let is_there_once =
+        |control: &&Control| fs::read_to_string(root.join(control.file)).unwrap().matches(control.place).count() == 1;
+    let gone: Vec<_> = CONTROLS
+        .iter()
+        .filter(|control| !is_there_once(control))
+        .map(|Control { file, place, .. }| (file, place))
+        .collect();
+    assert!(gone.is_empty(), "not there once: {gone:#?}");
+}
 
 #[test]
 #[ignore = "builds the sources once for each bug; takes some minutes"]

@@ -57,12 +57,15 @@ pub(super) fn check(data: &[u8]) {
             6 | 7 => scenario.extend(u8::MAX),
             8 | 9 => scenario.take(choices.byte(), choices.below(10), choices.below(16)),
             10 => scenario.settle(),
-            _ if choices.below(16) == 1 => {
-                // The last thing that is done to a ring.
-                scenario.pop();
-                break;
-            }
-            _ => {}
+            _ => match choices.below(16) {
+                1 => {
+                    // The last thing that is done to a ring.
+                    scenario.pop();
+                    break;
+                }
+                2..=9 => scenario.take_out(choices.byte(), choices.below(10)),
+                _ => {}
+            },
         }
         scenario.compare(choices.below(10));
     }
@@ -160,6 +163,21 @@ impl Scenario {
         assert_eq!(taken.ok(), (end >= expected.len()).then_some(expected.len()));
         assert_eq!(seen, expected[..end.min(expected.len())]);
         self.taken += seen.len();
+    }
+
+    /// Moves up to `count` values with keys below a limit out; what was taken before is given back first.
+    fn take_out(&mut self, distance: u8, count: usize) {
+        self.forget_taken();
+        let limit = critical_key(self.clock).saturating_sub(distance.into());
+        let cut = self.twin.iter().copied().take(self.in_cut);
+        let keys: Vec<u64> = cut.take(count).take_while(|key| *key < limit).collect();
+        let expected: Vec<_> =
+            keys.iter().zip(self.position()..).map(|(key, position)| (*key, position, *key)).collect();
+        let mut seen = Vec::new();
+        let taken = self.consumer.take_out(limit, count, |key, position, value| seen.push((key, position, *value)));
+        assert_eq!((taken, seen), (expected.len(), expected));
+        self.taken = taken;
+        self.forget_taken();
     }
 
     /// How many values were ever taken.
