@@ -26,7 +26,7 @@ use crate::tally::Tally;
 
 const SECTOR: usize = 512;
 const WAL_HEADER: usize = 32;
-const FRAME: usize = 24 + 4096;
+const FRAME_HEADER: usize = 24;
 
 /// The files after an append.
 #[derive(Clone, Default)]
@@ -86,6 +86,11 @@ impl Around for Camera {
         let before = self.last.take().unwrap_or_else(|| self.shoot(0));
         inner.append(write)?;
         let after = self.shoot(write.records.last().map_or(before.turn, |record| record.turn));
+        if before.journal == after.journal && before.wal == after.wal {
+            // Nothing to write: that of a draft of a checkpoint, which comes later.
+            self.last = Some(after);
+            return Ok(());
+        }
         let header = |image: &Image| image.wal.get(..WAL_HEADER).map(<[u8]>::to_vec);
         let step = if before.journal != after.journal {
             Step::Merge
@@ -225,6 +230,17 @@ fn tear(before: &[u8], after: &[u8], sure: usize, torn: Torn) -> Vec<u8> {
     file
 }
 
+/// Where the first frame of a write-ahead file begins, or the first page of a journal, and how long each is.
+fn parts(file: &[u8]) -> (usize, usize) {
+    let number = |at: usize| file[at..at + 2].iter().fold(0, |number, byte| number << 8 | usize::from(*byte));
+    match file {
+        [] => (0, SECTOR),
+        // The lower half of a number of four bytes: no page is longer.
+        _ if !file.starts_with(b"SQLite format 3") => (WAL_HEADER, FRAME_HEADER + number(10)),
+        _ => (0, number(16)),
+    }
+}
+
 /// Ways to tear a file: at every boundary of a frame, around it and within, and sectors at random.
 fn ways(before: &[u8], after: &[u8], count: usize, random: &mut Random) -> Vec<Torn> {
     let first = before.iter().zip(after).position(|(old, new)| old != new).unwrap_or(before.len().min(after.len()));
@@ -236,12 +252,15 @@ fn ways(before: &[u8], after: &[u8], count: usize, random: &mut Random) -> Vec<T
         }
     };
     let mut ways = Vec::new();
-    let mut boundary = WAL_HEADER + first.saturating_sub(WAL_HEADER) / FRAME * FRAME;
+    let (begin, part) = parts(after);
+    assert!(part >= SECTOR, "{part}");
+    let mut boundary = begin + first.saturating_sub(begin) / part * part;
     while boundary <= last {
-        for at in [boundary, boundary + 8, boundary + 23, boundary + 24, boundary + 25 + random.below(4000) as usize] {
-            ways.push(Torn::Cut(at.clamp(first, last)));
+        let within = FRAME_HEADER + 1 + random.below((part - FRAME_HEADER - 1) as u64) as usize;
+        for at in [0, 8, FRAME_HEADER - 1, FRAME_HEADER, within] {
+            ways.push(Torn::Cut((boundary + at).clamp(first, last)));
         }
-        boundary += FRAME;
+        boundary += part;
     }
     let sectors = (last - first).div_ceil(SECTOR) + 1;
     ways.extend((0..sectors).flat_map(|sector| [Torn::Without(sector), Torn::Only(sector)]));
@@ -261,26 +280,34 @@ fn whatever_was_not_synced_when_the_power_went_all_that_was_acknowledged_is_ther
     let film = film();
     let count = if is_long() { 600 } else { 24 };
     for Moment { step, before, after } in &film.moments {
-        let mut images = Vec::new();
+        let is_restart = before.wal.get(..WAL_HEADER) != after.wal.get(..WAL_HEADER);
+        let mut torn_files = Vec::new();
         if before.wal != after.wal {
-            let is_restart = before.wal.get(..WAL_HEADER) != after.wal.get(..WAL_HEADER);
-            // The header is synced before anything that comes after it.
-            let sure = if is_restart { WAL_HEADER } else { 0 };
-            for torn in ways(&before.wal, &after.wal, count, &mut random) {
-                let wal = tear(&before.wal, &after.wal, sure, torn);
-                images.push((torn, "write-ahead file", Image { journal: before.journal.clone(), wal, turn: 0 }));
-            }
+            let ways = ways(&before.wal, &after.wal, count, &mut random);
+            torn_files.extend(ways.into_iter().map(|torn| (torn, "write-ahead file")));
             if is_restart {
-                images.push((Torn::Cut(0), "write-ahead file", Image { wal: before.wal.clone(), ..before.clone() }));
+                torn_files.push((Torn::Cut(0), "old write-ahead file"));
             }
         }
         if before.journal != after.journal {
-            for torn in ways(&before.journal, &after.journal, count, &mut random) {
-                let journal = tear(&before.journal, &after.journal, 0, torn);
-                images.push((torn, "journal", Image { journal, wal: after.wal.clone(), turn: 0 }));
-            }
+            let ways = ways(&before.journal, &after.journal, count, &mut random);
+            torn_files.extend(ways.into_iter().map(|torn| (torn, "journal")));
         }
-        for (torn, what, image) in images {
+        for (torn, what) in torn_files {
+            // One at a time: all of them together take gigabytes in a long run.
+            let image = match what {
+                "write-ahead file" => {
+                    // The header is synced before anything that comes after it.
+                    let sure = if is_restart { WAL_HEADER } else { 0 };
+                    let wal = tear(&before.wal, &after.wal, sure, torn);
+                    Image { journal: before.journal.clone(), wal, turn: 0 }
+                }
+                "journal" => {
+                    let journal = tear(&before.journal, &after.journal, 0, torn);
+                    Image { journal, wal: after.wal.clone(), turn: 0 }
+                }
+                _ => before.clone(),
+            };
             let context = format!("seed {}, turn {}, {step:?}, {what}, {torn:?}", seed(), after.turn);
             tally.add("images");
             let (state, recovery) = match recover(&image) {
