@@ -232,6 +232,10 @@ impl Flight {
 
     /// This lane is closed: entries may name it for a while.
     pub(crate) fn close<E: Event>(&mut self, lane: &LaneEnd<E>) {
+        self.remember(Lane { id: lane.id, name: lane.name.clone(), origin: lane.origin });
+    }
+
+    fn remember(&mut self, lane: Lane) {
         if self.entries.is_empty() {
             return;
         }
@@ -244,7 +248,7 @@ impl Flight {
             // Looked at again when as many have come as there are.
             self.closed_max = 2 * self.closed.len() + 16;
         }
-        self.closed.push(Lane { id: lane.id, name: lane.name.clone(), origin: lane.origin });
+        self.closed.push(lane);
     }
 
     /// What is kept, oldest first. Lanes that are closed are known, the others are these.
@@ -374,6 +378,19 @@ mod tests {
         (entry.parts, entry.outcome) = (3, FlightOutcome::Refused);
         let said = "number 12, stamp 45, about pane/1, operation 4 number 2 (ended), 3 parts: refused";
         assert!(entry.to_string().ends_with(said), "{entry}");
+    }
+
+    #[test]
+    fn lanes_that_no_entry_names_are_not_remembered_for_ever() {
+        for entries in [0, 4] {
+            let mut flight = Flight::new(entries);
+            let mut most = 0;
+            for id in 0..1000 {
+                flight.remember(Lane { id: LaneId(id), name: "guest".into(), origin: Origin::built_in("guest", 1) });
+                most = most.max(flight.closed.len());
+            }
+            assert!(most <= 4 * entries, "{most} for {entries}");
+        }
     }
 
     #[test]
