@@ -97,7 +97,7 @@ pub(crate) fn begin(disk: &Disk, durability: Durability) -> Builder<Book> {
 }
 
 /// Turns until there is nothing left to apply, and the journal is through.
-pub(crate) fn settle(main_lane: &mut MainLane<Book>) {
+pub(crate) fn settle<S: Reducer>(main_lane: &mut MainLane<S>) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let turn = main_lane.turn(Budget::UNLIMITED).unwrap();

@@ -5,7 +5,10 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use mainlane::journal::{Behind, CheckpointPolicy, Durability, NotDurable, Retention, StoreError};
-use mainlane::{Budget, Effects, Envelope, Left, OperationId, Origin, Phase, Publish, Reducer, RewindError, Timeline};
+use mainlane::{
+    Budget, Effects, Envelope, Event, Left, OperationId, Origin, Phase, Publish, Reducer, RewindError, Timeline,
+    TimelineError, TurnError,
+};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::domain::PATIENCE;
@@ -353,6 +356,76 @@ fn effects_of_what_was_applied_before_a_panic_are_run_when_it_is_durable() {
 }
 
 #[test]
+fn what_was_applied_before_a_panic_that_ends_a_pipeline_is_durable() {
+    for durability in ALL {
+        for before in [0, 2] {
+            let disk = Disk::default();
+            let builder = begin(&disk, durability);
+            let mut lane = builder.lane("a").open().unwrap();
+            let (mut main_lane, _) = builder.build().unwrap();
+            lane.push_batch((0..before).map(Entry::Add).chain([Entry::Thorn, Entry::Add(8)])).unwrap();
+            let deadline = Instant::now() + PATIENCE;
+            let stopped = loop {
+                match main_lane.turn(Budget::UNLIMITED) {
+                    Ok(turn) => assert_eq!(turn.left, Left::Journal),
+                    Err(error) => break error,
+                }
+                main_lane.wait_for_input(deadline);
+                assert!(Instant::now() < deadline);
+            };
+            assert!(matches!(stopped, TurnError::ReducerPanicked(_)), "{durability:?}: {stopped}");
+            // Of a batch that was durable before it was applied, all is.
+            let is_first = durability == Durability::BeforeApply;
+            let turns = u64::from(is_first || before > 0);
+            let end = main_lane.shutdown(PATIENCE).journal.unwrap();
+            assert_eq!((end.durable, end.applied, end.failure), (turns, turns, None), "{durability:?}");
+            disk.edit(|rows| {
+                let said = rows.quarantined.iter().map(|event| (event.turn, event.index, event.kind.as_str()));
+                let expected = is_first.then_some((1, before as u32, Entry::Thorn.kind()));
+                assert!(said.eq(expected), "{durability:?}: {:?}", rows.quarantined);
+            });
+            let (builder, recovery) = journal(&disk).recover(Book::default()).unwrap();
+            assert_eq!((recovery.turn, recovery.quarantined.len()), (turns, 0), "{durability:?}");
+            assert_eq!(builder.state().count, 2 * before + if is_first { 2 } else { 0 }, "{durability:?}");
+        }
+    }
+}
+
+#[test]
+fn a_part_of_a_batch_is_not_published_however_long_ago_the_last_publication_was() {
+    let period = Duration::from_millis(20);
+    // Until the machine is quick enough for the second turn not to be due.
+    for _ in 0..1000 {
+        let builder = begin(&Disk::default(), Durability::BeforeApply).publish(Publish::AtMostEvery(period));
+        let mut lane = builder.lane("a").open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        let (reader, watch) = (handle.reader(), handle.journal().unwrap());
+        for turn in 1..=3 {
+            lane.push_batch((0..turn).map(Entry::Add)).unwrap();
+            main_lane.turn(Budget::UNLIMITED).unwrap();
+            watch.wait(turn, Instant::now() + PATIENCE).unwrap();
+            if turn < 3 {
+                main_lane.turn(Budget::UNLIMITED).unwrap();
+            }
+        }
+        if reader.load().count != 2 {
+            continue;
+        }
+        main_lane.turn(Budget::events(1)).unwrap();
+        let due = Instant::now() + period;
+        while Instant::now() < due {
+            std::hint::spin_loop();
+        }
+        main_lane.turn(Budget::events(1)).unwrap();
+        assert_eq!((main_lane.state().count, reader.load().count), (10, 2));
+        main_lane.turn(Budget::events(1)).unwrap();
+        assert_eq!(reader.load().count, 12);
+        return;
+    }
+    panic!("the second turn was always due");
+}
+
+#[test]
 fn a_turn_keeps_its_budget_whatever_is_set_aside_in_it() {
     for durability in ALL {
         let disk = Disk::default();
@@ -362,6 +435,10 @@ fn a_turn_keeps_its_budget_whatever_is_set_aside_in_it() {
         let (mut main_lane, handle) = builder.build().unwrap();
         lane.push_batch((0..20).flat_map(|value| [Entry::Thorn, Entry::Add(value)])).unwrap();
         let deadline = Instant::now() + PATIENCE;
+        if durability == Durability::BeforeApply {
+            // All of it in one batch, which is then applied in parts.
+            assert_eq!(main_lane.turn(Budget::UNLIMITED).unwrap().left, Left::Journal);
+        }
         while handle.counters().faults.quarantined < 20 {
             let before = main_lane.state().count;
             let turn = main_lane.turn(Budget::events(3)).unwrap();
@@ -454,6 +531,41 @@ impl Reducer for Shaky {
             }
         };
         self.chain = self.chain.rotate_left(7).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ value;
+    }
+}
+
+#[test]
+fn a_change_that_comes_to_nothing_has_a_turn_when_the_journal_has_it_first() {
+    for durability in ALL {
+        let disk = Disk::default();
+        let open = |disk: &Disk| {
+            let journal = journal(disk).durability(durability).timeline(Timeline::default());
+            journal.recover(Shaky::default()).unwrap()
+        };
+        let (builder, _) = open(&disk);
+        let mut lane = builder.lane("a").origin(ANNA).open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        lane.push_batch(whole(1)).unwrap();
+        lane.push(Entry::Ask(1)).unwrap();
+        settle(&mut main_lane);
+        let asked = handle.undo(ANNA);
+        settle(&mut main_lane);
+        let answer = asked.poll().expect("it was answered").expect("it goes on");
+        assert!(matches!(answer, Err(RewindError::Panicked { .. })), "{durability:?}: {answer:?}");
+        let first = if durability == Durability::BeforeApply { 2 } else { 1 };
+        for turn in first..first + 3 {
+            assert_eq!(main_lane.turn(Budget::UNLIMITED).unwrap().number, turn, "{durability:?}");
+            handle.journal().unwrap().wait(turn, Instant::now() + PATIENCE).unwrap();
+            let looks = [turn, turn + 1].map(|turn| handle.state_at(turn));
+            settle(&mut main_lane);
+            let [now, later] = looks.map(|look| look.poll().expect("it was answered").expect("it goes on"));
+            assert_eq!(now.as_ref(), Ok(main_lane.state()), "{durability:?}");
+            assert_eq!(later, Err(TimelineError::NotYet { newest: turn }), "{durability:?}");
+            let (builder, recovery) = open(&disk.copy());
+            assert_eq!((builder.state(), recovery.turn), (main_lane.state(), turn), "{durability:?}");
+            lane.push(Entry::Add(turn)).unwrap();
+            settle(&mut main_lane);
+        }
     }
 }
 

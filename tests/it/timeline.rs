@@ -211,13 +211,20 @@ fn a_change_without_which_a_later_event_does_not_stand_is_not_made() {
     };
     assert_eq!((operation, page(&handle)), (OperationId(1), vec!["AA".to_owned()]));
     assert_eq!(main_lane.turn(Budget::UNLIMITED).unwrap().number, 1, "and it was no turn");
+    anna.push_batch(whole(2, 7, 'b')).unwrap();
+    drain(&mut main_lane);
+    let then = answer(&mut main_lane, handle.state_at(2)).unwrap();
+    assert_eq!((then.lines[&7].as_str(), page(&handle)), ("AAbb", vec!["AAbb".to_owned()]));
 }
 
 #[test]
 fn a_pipeline_without_a_past_says_so() {
-    let (mut main_lane, handle) = Pipeline::builder(Page::default()).build().unwrap();
-    assert_eq!(answer(&mut main_lane, handle.undo(ANNA)), Err(RewindError::NoTimeline));
-    assert_eq!(answer(&mut main_lane, handle.state_at(0)), Err(TimelineError::NoTimeline));
+    // The second one keeps its batches all the same.
+    for builder in [Pipeline::builder(Page::default()), Pipeline::builder(Page::default()).check_determinism()] {
+        let (mut main_lane, handle) = builder.build().unwrap();
+        assert_eq!(answer(&mut main_lane, handle.undo(ANNA)), Err(RewindError::NoTimeline));
+        assert_eq!(answer(&mut main_lane, handle.state_at(0)), Err(TimelineError::NoTimeline));
+    }
 }
 
 #[test]
