@@ -83,7 +83,7 @@ pub use main_lane::reconcile::Reconciler;
 pub use main_lane::reduce::{Effects, Reducer};
 pub use main_lane::report::{Fault, JournalEnd, ShutdownReport};
 pub use main_lane::scribe::Durability;
-pub use observe::counters::{Counters, Faults, LaneCounters, Totals};
+pub use observe::counters::{Counters, Faults, HeldBytes, LaneCounters, Totals};
 pub use observe::diagnostic::{Diagnostic, Diagnostics};
 pub use origin::{Origin, Rank};
 pub use pipeline::{Builder, Handle, Pipeline};

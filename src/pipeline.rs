@@ -25,7 +25,7 @@ use crate::main_lane::reconcile::Reconciler;
 use crate::main_lane::reduce::Reducer;
 use crate::main_lane::scribe::{Check, Scribe};
 use crate::main_lane::turn::Past;
-use crate::observe::counters::Counters;
+use crate::observe::counters::{Counters, HeldBytes};
 use crate::observe::diagnostic::{Diagnostics, Reporter};
 use crate::origin::Origin;
 use crate::reply::{Answer, Asked, reply};
@@ -284,6 +284,7 @@ impl<S: Reducer> Builder<S> {
         let keeps = history.is_some() || scribe.is_some() || check.is_some();
         let keeping = keeps.then(|| Box::new(Keeping::new(history, scribe, check)));
         let mut main_lane = MainLane::new(self.hub.clone(), parker, state, self.publish, reconciler, keeping, past);
+        self.hub.core.counts.flight_bytes.set(flight.bytes());
         main_lane.applying.flight = flight;
         Ok((main_lane, Handle::new(self.hub.clone())))
     }
@@ -387,6 +388,17 @@ impl<S: Reducer> Handle<S> {
     /// Everything that is counted, now. Stops nothing.
     pub fn counters(&self) -> Counters {
         self.hub.core.read_counters()
+    }
+
+    /// How many bytes mainlane itself holds, as far as that is counted. Stops nothing.
+    pub fn held_bytes(&self) -> HeldBytes {
+        let core = &self.hub.core;
+        let (lanes, flight_recorder) = (core.book.lock().bytes(), core.counts.flight_bytes.read());
+        #[cfg(feature = "journal")]
+        let journal = self.hub.journal.get().map_or(0, JournalReader::held_bytes);
+        #[cfg(not(feature = "journal"))]
+        let journal = 0;
+        HeldBytes { lanes, flight_recorder, journal }
     }
 
     /// Notes about whatever is out of the ordinary.

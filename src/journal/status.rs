@@ -203,6 +203,11 @@ impl JournalReader {
         self.status.durable()
     }
 
+    /// How many bytes are in its buffers: what is not durable yet, and what waits to be used again.
+    pub fn held_bytes(&self) -> u64 {
+        self.status.bytes_in_flight() + self.status.bytes_kept()
+    }
+
     /// Why the journal writes nothing any more, if it does not.
     pub fn failure(&self) -> Option<String> {
         self.status.failure()

@@ -16,9 +16,9 @@ use crate::lane::idle::IdleStrategy;
 use crate::lane::ingest::{self, Ingest, Restart};
 use crate::lane::ring;
 use crate::lane::source::{Source, SourceError};
-use crate::lane::table::{self, KEYS_MAX};
+use crate::lane::table::{self, KEYS_MAX, Unread};
 use crate::lane::waiting::Patience;
-use crate::lane::{Classifier, Dresser, Lane, LaneShared, Order, Overflow, Preparing};
+use crate::lane::{Classifier, Dresser, Item, Lane, LaneShared, Order, Overflow, Preparing};
 use crate::main_lane::lane_end::LaneEnd;
 use crate::main_lane::reduce::Reducer;
 use crate::observe::counters::LaneCounts;
@@ -197,7 +197,8 @@ impl<S: Reducer> LaneBuilder<S> {
         let dress = dresser(&hub, origin, settings.facets, settings.enrich, shared.counts.clone());
         let end =
             LaneEnd::new(id, name.clone(), origin, rank, settings.clocked, foreign, shared.clone(), consumer, taker);
-        core.book.lock().opened(id, name.clone(), shared.counts.clone());
+        let bytes = bytes_of::<EventOf<S>>(settings.capacity, settings.keys, settings.clocked);
+        core.book.lock().opened(id, name.clone(), shared.counts.clone(), bytes);
         if hub.mailbox.post(Letter::Lane(Box::new(end))).is_err() {
             core.book.lock().closed(id);
             return Err(Error::Closed);
@@ -234,6 +235,13 @@ impl<S: Reducer> LaneBuilder<S> {
         }
         Ok(())
     }
+}
+
+/// How many bytes the slots of a lane take: those of its ring, with the records of their keys, and two pages of its table.
+fn bytes_of<E: Event>(capacity: usize, keys: usize, clocked: bool) -> u64 {
+    let records = if clocked { 2 * size_of::<u64>() } else { 0 };
+    let ring = capacity * (size_of::<Item<E>>() + records);
+    (ring + 2 * keys * size_of::<Option<Unread<Item<E>>>>()) as u64
 }
 
 /// A classifier that looks at the newest published state.

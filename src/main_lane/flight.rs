@@ -133,6 +133,12 @@ impl Flight {
         }
     }
 
+    /// How many bytes it takes.
+    pub(crate) fn bytes(&self) -> u64 {
+        let Self { entries, more, fates, .. } = self;
+        (size_of_val(&**entries) + size_of_val(&**more) + size_of_val(&**fates)) as u64
+    }
+
     /// A run begins with the event of this sequence. Before the first of its events is applied.
     #[inline]
     pub(crate) fn begin(&mut self, first: u64) {

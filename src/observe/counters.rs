@@ -228,6 +228,30 @@ pub struct Counters {
     pub diagnostics_dropped: u64,
 }
 
+/// How many bytes a pipeline holds by itself, as far as that is known at any moment without looking.
+///
+/// Counted are the slots that were made when a lane was opened, full or empty; the flight recorder; and of a journal what was handed on
+/// and is not durable yet, with the buffers that wait to be used again. Not counted are the state and its snapshots, a
+/// timeline, what events own beyond their own size, the host's effects, and what a table needs to find its keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HeldBytes {
+    /// The rings and tables of the lanes that are open.
+    pub lanes: u64,
+    /// The flight recorder.
+    pub flight_recorder: u64,
+    /// The journal's buffers.
+    pub journal: u64,
+}
+
+impl HeldBytes {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        let Self { lanes, flight_recorder, journal } = self;
+        lanes + flight_recorder + journal
+    }
+}
+
 /// Counts of what went wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -291,29 +315,36 @@ pub(crate) struct PipelineCounts {
     pub(crate) effects: Count,
     pub(crate) effects_unhandled: Count,
     pub(crate) journal_waits: Count,
+    /// Bytes of the flight recorder.
+    pub(crate) flight_bytes: Count,
 }
 
 /// All lanes that are open, and the sum of those that are not.
 #[derive(Default)]
 pub(crate) struct LaneBook {
-    open: Vec<(LaneId, Arc<str>, Arc<LaneCounts>)>,
+    /// With how many bytes were made for each.
+    open: Vec<(LaneId, Arc<str>, Arc<LaneCounts>, u64)>,
     closed: Totals,
     closed_count: u64,
     opened_count: u64,
 }
 
 impl LaneBook {
-    pub(crate) fn opened(&mut self, id: LaneId, name: Arc<str>, counts: Arc<LaneCounts>) {
-        self.open.push((id, name, counts));
+    pub(crate) fn opened(&mut self, id: LaneId, name: Arc<str>, counts: Arc<LaneCounts>, bytes: u64) {
+        self.open.push((id, name, counts, bytes));
         self.opened_count += 1;
     }
 
     pub(crate) fn closed(&mut self, id: LaneId) {
         if let Some(at) = self.open.iter().position(|(open, ..)| *open == id) {
-            let (_, _, counts) = self.open.remove(at);
+            let (_, _, counts, _) = self.open.remove(at);
             self.closed.add(&counts.read());
             self.closed_count += 1;
         }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.open.iter().map(|(.., bytes)| bytes).sum()
     }
 }
 
@@ -327,7 +358,7 @@ pub(crate) fn read(
     let lanes: Vec<_> = book
         .open
         .iter()
-        .map(|(id, name, counts)| LaneCounters { id: *id, name: name.clone(), events: counts.read() })
+        .map(|(id, name, counts, _)| LaneCounters { id: *id, name: name.clone(), events: counts.read() })
         .collect();
     let mut events = book.closed;
     lanes.iter().for_each(|lane| events.add(&lane.events));
@@ -369,9 +400,11 @@ mod tests {
     fn a_closed_lane_stays_in_the_sum() {
         let mut book = LaneBook::default();
         let counts = Arc::new(LaneCounts::new());
-        book.opened(LaneId(0), "a".into(), counts.clone());
+        book.opened(LaneId(0), "a".into(), counts.clone(), 7);
+        assert_eq!(book.bytes(), 7);
         counts.producer.critical.add(2);
         book.closed(LaneId(0));
+        assert_eq!(book.bytes(), 0);
         let read = read(&Mutex::new(book), &PipelineCounts::default(), Faults::default(), 0);
         assert_eq!((read.events.pushed, read.lanes.len(), read.lanes_closed), (2, 0, 1));
     }
@@ -481,7 +514,7 @@ mod tests {
     fn all_lanes_are_summed_up_the_open_and_the_closed() {
         let mut book = LaneBook::default();
         for id in 0..5 {
-            book.opened(LaneId(id), "lane".into(), Arc::new(distinct()));
+            book.opened(LaneId(id), "lane".into(), Arc::new(distinct()), 0);
         }
         for id in [1, 3, 3, 9] {
             book.closed(LaneId(id));

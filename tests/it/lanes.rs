@@ -344,3 +344,25 @@ fn a_timer_ticks_and_stops_with_the_pipeline() {
     assert!(report.complete, "a thread that waits an hour is woken: {report:?}");
     assert_eq!(report.joined, 2);
 }
+
+#[test]
+fn what_lanes_hold_is_known_from_when_they_are_opened_to_when_they_are_closed() {
+    let builder = Pipeline::builder(Ledger::default()).flight_recorder(0);
+    let small = builder.lane("small").capacity(10).keys(1).open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    let before = handle.held_bytes();
+    assert_eq!((before.flight_recorder, before.journal, before.total()), (0, 0, before.lanes));
+    assert!(before.lanes >= (10 * size_of::<Note>()) as u64, "{before:?}");
+    let large = handle.lane("large").capacity(1000).keys(100).open().unwrap();
+    let both = handle.held_bytes();
+    assert!(both.lanes >= 90 * before.lanes, "a hundred times the slots: {both:?}, {before:?}");
+    drop((small, large));
+    until("they are closed", || {
+        drain(&mut main_lane);
+        handle.counters().lanes_closed == 2
+    });
+    assert_eq!(handle.held_bytes().total(), 0);
+    let (_main_lane, recording) = Pipeline::builder(Ledger::default()).flight_recorder(100).build().unwrap();
+    let entry = recording.held_bytes().flight_recorder / 128;
+    assert!((50..=200).contains(&entry), "{entry} bytes an entry, of which there are a power of two");
+}
