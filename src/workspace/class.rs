@@ -120,7 +120,7 @@ impl WorkspaceEvent {
     /// Takes in what an older event of the same key had counted.
     fn absorb(&mut self, older: Self) -> Coalesced {
         match (self, older) {
-            (WorkspaceEvent::Pane(event), WorkspaceEvent::Pane(older)) => event.absorb(&older),
+            (WorkspaceEvent::Pane(event), WorkspaceEvent::Pane(older)) => event.absorb(older),
             (WorkspaceEvent::Worktree(event), WorkspaceEvent::Worktree(older)) => event.absorb(&older),
             // Nothing else counts: the newest reading or status is all there is to know.
             (
@@ -154,7 +154,28 @@ impl PaneEvent {
             | PaneEvent::CommandStarted { pane }
             | PaneEvent::CommandFinished { pane, .. }
             | PaneEvent::Exited { pane, .. }
-            | PaneEvent::Lost { pane } => *pane,
+            | PaneEvent::Lost { pane }
+            | PaneEvent::Demoted { pane, .. }
+            | PaneEvent::Promoted { pane } => *pane,
+        }
+    }
+
+    /// Whether it says that the user wants the pane, screen or no screen. Critical events alone: how many lossy ones are
+    /// applied hangs on how many were coalesced.
+    pub(super) fn is_use(&self) -> bool {
+        match self {
+            PaneEvent::Started { .. }
+            | PaneEvent::PromptStarted { .. }
+            | PaneEvent::CommandStarted { .. }
+            | PaneEvent::CommandFinished { .. }
+            | PaneEvent::Promoted { .. } => true,
+            PaneEvent::Output { .. }
+            | PaneEvent::Title { .. }
+            | PaneEvent::WorkingDirectory { .. }
+            | PaneEvent::Bell { .. }
+            | PaneEvent::Exited { .. }
+            | PaneEvent::Lost { .. }
+            | PaneEvent::Demoted { .. } => false,
         }
     }
 
@@ -169,7 +190,9 @@ impl PaneEvent {
             | PaneEvent::PromptStarted { .. }
             | PaneEvent::CommandStarted { .. }
             | PaneEvent::CommandFinished { .. }
-            | PaneEvent::Lost { .. } => None,
+            | PaneEvent::Lost { .. }
+            | PaneEvent::Demoted { .. }
+            | PaneEvent::Promoted { .. } => None,
         }
     }
 
@@ -184,7 +207,9 @@ impl PaneEvent {
             | PaneEvent::CommandStarted { .. }
             | PaneEvent::CommandFinished { .. }
             | PaneEvent::Exited { .. }
-            | PaneEvent::Lost { .. } => None,
+            | PaneEvent::Lost { .. }
+            | PaneEvent::Demoted { .. }
+            | PaneEvent::Promoted { .. } => None,
         }
     }
 
@@ -200,15 +225,18 @@ impl PaneEvent {
             PaneEvent::CommandFinished { .. } => "pane.command-finished",
             PaneEvent::Exited { .. } => "pane.exited",
             PaneEvent::Lost { .. } => "pane.lost",
+            PaneEvent::Demoted { .. } => "pane.demoted",
+            PaneEvent::Promoted { .. } => "pane.promoted",
         }
     }
 
-    fn absorb(&mut self, older: &Self) -> Coalesced {
+    fn absorb(&mut self, older: Self) -> Coalesced {
         match self {
-            PaneEvent::Output { bytes, lines, .. } => {
-                if let PaneEvent::Output { bytes: older_bytes, lines: older_lines, .. } = older {
+            PaneEvent::Output { bytes, lines, text, .. } => {
+                if let PaneEvent::Output { bytes: older_bytes, lines: older_lines, text: older_text, .. } = older {
                     *bytes += older_bytes;
                     *lines += older_lines;
+                    text.prepend(older_text);
                     return Coalesced::Merged;
                 }
                 Coalesced::Replaced
@@ -227,7 +255,9 @@ impl PaneEvent {
             | PaneEvent::CommandStarted { .. }
             | PaneEvent::CommandFinished { .. }
             | PaneEvent::Exited { .. }
-            | PaneEvent::Lost { .. } => Coalesced::Replaced,
+            | PaneEvent::Lost { .. }
+            | PaneEvent::Demoted { .. }
+            | PaneEvent::Promoted { .. } => Coalesced::Replaced,
         }
     }
 }
@@ -323,11 +353,16 @@ mod tests {
     use crate::{OperationId, Phase};
 
     fn output(bytes: u64, lines: u64, last_line: &str, sequence: u64) -> WorkspaceEvent {
+        with_text(bytes, lines, last_line, "", sequence)
+    }
+
+    fn with_text(bytes: u64, lines: u64, last_line: &str, text: &str, sequence: u64) -> WorkspaceEvent {
         WorkspaceEvent::Pane(PaneEvent::Output {
             pane: PaneId(1),
             bytes,
             lines,
             last_line: last_line.into(),
+            text: text.into(),
             operation: Operation { id: OperationId(1), sequence, phase: Phase::Progress },
         })
     }
@@ -337,6 +372,9 @@ mod tests {
         let mut unread = output(10, 2, "old", 4);
         assert_eq!(unread.coalesce(output(5, 1, "new", 5)), Coalesced::Merged);
         assert_eq!(unread, output(15, 3, "new", 5));
+        let mut unread = with_text(6, 1, "b", "a\n\n", 6);
+        assert_eq!(unread.coalesce(with_text(4, 1, "c", "b\n", 7)), Coalesced::Merged);
+        assert_eq!(unread, with_text(10, 2, "c", "a\n\nb\n", 7));
     }
 
     #[test]

@@ -11,9 +11,9 @@ use proptest::test_runner::TestRunner;
 use super::*;
 use crate::workspace::testing::{PANE, WORKTREE, apply_all, every_sort};
 use crate::workspace::{
-    Divergence, EntryKind, Exit, Layout, LayoutEvent, Machine, Mirror, Model, Pane, PaneActivity, PaneEvent, PaneState,
-    PlugInEvent, PlugInTally, ServiceEvent, SystemEvent, VersionStatus, Workspace, WorkspaceEvent, WorkspaceFacets,
-    Worktree, WorktreeCounts, WorktreeEvent,
+    Divergence, EntryKind, Exit, Layout, LayoutEvent, Lines, Machine, Mirror, Model, Pane, PaneActivity, PaneEvent,
+    PaneState, PlugInEvent, PlugInTally, Scrollback, ServiceEvent, SystemEvent, VersionStatus, Warmth, Workspace,
+    WorkspaceEvent, WorkspaceFacets, Worktree, WorktreeCounts, WorktreeEvent,
 };
 use crate::{Event, Operation, OperationId, Phase, Tags};
 
@@ -46,6 +46,14 @@ fn worktree() -> impl Strategy<Value = WorktreeId> {
 
 fn text() -> impl Strategy<Value = Arc<str>> {
     ".{0,8}".prop_map(Arc::from)
+}
+
+fn lines() -> impl Strategy<Value = Lines> {
+    "([a-zü]{0,4}\n){0,4}".prop_map(|text| Lines::from(&*text))
+}
+
+fn warmth() -> impl Strategy<Value = Warmth> {
+    prop::sample::select(&[Warmth::Hot, Warmth::Warm, Warmth::Cold][..])
 }
 
 /// Few, since each of them is kept for good.
@@ -88,8 +96,10 @@ fn pane_event() -> impl Strategy<Value = PaneEvent> {
     prop_oneof![
         (pane(), text(), option::of(path()), operation())
             .prop_map(|(pane, command, folder, operation)| { PaneEvent::Started { pane, command, folder, operation } }),
-        (pane(), any::<u64>(), any::<u64>(), text(), operation()).prop_map(
-            |(pane, bytes, lines, last_line, operation)| PaneEvent::Output { pane, bytes, lines, last_line, operation }
+        (pane(), any::<[u64; 2]>(), text(), lines(), operation()).prop_map(
+            |(pane, [bytes, lines], last_line, text, operation)| {
+                PaneEvent::Output { pane, bytes, lines, last_line, text, operation }
+            }
         ),
         (pane(), text()).prop_map(|(pane, title)| PaneEvent::Title { pane, title }),
         (pane(), path()).prop_map(|(pane, folder)| PaneEvent::WorkingDirectory { pane, folder }),
@@ -99,6 +109,8 @@ fn pane_event() -> impl Strategy<Value = PaneEvent> {
         (pane(), any::<Option<i32>>()).prop_map(|(pane, exit_code)| PaneEvent::CommandFinished { pane, exit_code }),
         (pane(), exit(), operation()).prop_map(|(pane, exit, operation)| PaneEvent::Exited { pane, exit, operation }),
         pane().prop_map(|pane| PaneEvent::Lost { pane }),
+        (pane(), warmth()).prop_map(|(pane, to)| PaneEvent::Demoted { pane, to }),
+        pane().prop_map(|pane| PaneEvent::Promoted { pane }),
     ]
 }
 
@@ -165,7 +177,7 @@ fn status() -> impl Strategy<Value = VersionStatus> {
 
 fn event() -> impl Strategy<Value = WorkspaceEvent> {
     prop_oneof![
-        9 => pane_event().prop_map(WorkspaceEvent::Pane),
+        11 => pane_event().prop_map(WorkspaceEvent::Pane),
         9 => worktree_event().prop_map(WorkspaceEvent::Worktree),
         3 => system_event().prop_map(WorkspaceEvent::System),
         3 => layout_event().prop_map(WorkspaceEvent::Layout),
@@ -190,9 +202,26 @@ fn any_pane() -> impl Strategy<Value = Pane> {
     let state = prop_oneof![Just(PaneState::Running), exit().prop_map(PaneState::Exited), Just(PaneState::Lost)];
     let activity = prop::sample::select(&[PaneActivity::Unknown, PaneActivity::AtPrompt, PaneActivity::InCommand][..]);
     let exit_code = any::<Option<i32>>();
-    ([text(), text(), text()], any::<[u64; 4]>(), state, activity, exit_code, facets()).prop_map(
-        |([command, title, last_line], [bytes, lines, bells, commands], state, activity, last_exit_code, facets)| {
-            Pane { command, title, state, bytes, lines, last_line, bells, activity, commands, last_exit_code, facets }
+    let output = (lines().prop_map(Scrollback::from), warmth());
+    ([text(), text(), text()], any::<[u64; 5]>(), state, activity, exit_code, output, facets()).prop_map(
+        |(texts, numbers, state, activity, last_exit_code, (scrollback, warmth), facets)| {
+            let ([command, title, last_line], [bytes, lines, bells, commands, used]) = (texts, numbers);
+            Pane {
+                command,
+                title,
+                state,
+                bytes,
+                lines,
+                last_line,
+                warmth,
+                scrollback,
+                bells,
+                activity,
+                commands,
+                last_exit_code,
+                used,
+                facets,
+            }
         },
     )
 }
@@ -250,16 +279,25 @@ fn workspace() -> impl Strategy<Value = Workspace> {
         machine(),
         vec(((worktree(), name()), status()), 0..4),
         vec(((name(), name()), tally), 0..4),
+        any::<u64>(),
     );
-    let model = model.prop_map(|(panes, worktrees, machine, version_control, plug_ins)| Model {
-        panes: panes.into(),
+    let model = model.prop_map(|(panes, worktrees, machine, version_control, plug_ins, uses)| Model {
+        panes: imbl::OrdMap::from(panes).into(),
         worktrees: worktrees.into(),
         machine,
         version_control: version_control.into(),
         plug_ins: plug_ins.into(),
+        uses,
     });
-    let layout = (option::of(pane()), vec(pane(), 0..4), option::of(pane()));
-    let layout = layout.prop_map(|(focused, visible, zoomed)| Layout { focused, visible: visible.into(), zoomed });
+    let used = (vec((pane(), any::<u64>()), 0..4), any::<u64>());
+    let layout = (option::of(pane()), vec(pane(), 0..4), option::of(pane()), used);
+    let layout = layout.prop_map(|(focused, visible, zoomed, (used, uses))| Layout {
+        focused,
+        visible: visible.into(),
+        zoomed,
+        used: used.into(),
+        uses,
+    });
     (model, layout).prop_map(|(model, layout)| Workspace { model, layout })
 }
 
@@ -359,15 +397,15 @@ fn what_is_written_does_not_change_by_accident() {
         assert_eq!((*kind, hex.as_str()), expected);
     }
     apply_all(&mut state, &every_sort.into_iter().map(|(event, ..)| event).collect::<Vec<_>>());
-    assert_eq!(xxhash_rust::xxh3::xxh3_128(&written(&state)), 0x8f4c_86d6_f5a2_6b4d_993f_216f_2450_f670);
+    assert_eq!(xxhash_rust::xxh3::xxh3_128(&written(&state)), 0xe6fe_08ae_4598_b801_517f_1778_6b6a_7351);
 }
 
 /// By kind, in hexadecimal.
-const WRITTEN: [(&str, &str); 28] = [
+const WRITTEN: [(&str, &str); 30] = [
     ("service.version-control", "040003676974090000"),
     ("plug-in", "05046d6f6f64066d6f6f642f3100"),
     ("pane.started", "000007047465787400030401"),
-    ("pane.output", "00010701010474657874030401"),
+    ("pane.output", "0001070101047465787402610a030401"),
     ("pane.title", "0002070474657874"),
     ("pane.working-directory", "000307042f737276"),
     ("pane.bell", "00040701"),
@@ -376,6 +414,8 @@ const WRITTEN: [(&str, &str); 28] = [
     ("pane.command-finished", "00070700"),
     ("pane.exited", "0008070000030401"),
     ("pane.lost", "000907"),
+    ("pane.demoted", "000a0701"),
+    ("pane.promoted", "000b07"),
     ("worktree.opened", "010009042f73727600"),
     ("worktree.created", "010109016101"),
     ("worktree.removed", "0102090161"),
@@ -458,4 +498,40 @@ fn more_entries_than_there_are_bytes_are_refused() {
     assert!(read::<Model>(&most).is_err());
     assert!(read::<Layout>(&[&[0][..], &most].concat()).is_err());
     assert!(read::<WorkspaceFacets>(&[&[0, 0][..], &most].concat()).is_err());
+}
+
+#[test]
+fn text_that_no_scrollback_would_hold_is_refused() {
+    let whole = "line\n".repeat(crate::workspace::SCROLLBACK_LINES);
+    for text in
+        ["line", "a\nb", &format!("{whole}line\n"), &format!("{}\n", "x".repeat(crate::workspace::SCROLLBACK_BYTES))]
+    {
+        let bytes = written(&text);
+        assert!(read::<Lines>(&bytes).is_err() && read::<Scrollback>(&bytes).is_err(), "{} bytes", text.len());
+    }
+    assert_eq!(read::<Scrollback>(&written(&whole.as_str())).map(|kept| kept.count()), Ok(whole.lines().count()));
+}
+
+/// However the lines came, and whatever is left of the pieces.
+#[test]
+fn equal_scrollbacks_are_written_alike() {
+    let (mut state, mut other) = (Workspace::default(), Workspace::default());
+    let output = |text: String| {
+        let (operation, text) =
+            (Operation { id: OperationId(1), sequence: 0, phase: Phase::Progress }, Lines::from(&*text));
+        WorkspaceEvent::Pane(PaneEvent::Output {
+            pane: PANE,
+            bytes: 0,
+            lines: 0,
+            last_line: "".into(),
+            text,
+            operation,
+        })
+    };
+    let lines: Vec<String> = (0..3000).map(|number| format!("{number}\n")).collect();
+    apply_all(&mut state, &lines.iter().cloned().map(output).collect::<Vec<_>>());
+    apply_all(&mut other, &lines.chunks(777).map(|lines| output(lines.concat())).collect::<Vec<_>>());
+    assert_eq!(state, other);
+    assert_eq!(written(&state), written(&other));
+    comes_back(&state);
 }

@@ -6,6 +6,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::lines::Lines;
+use super::warmth::Warmth;
 use crate::origin::Name;
 use crate::{Authority, Facets, Fill, Operation, Tags};
 
@@ -73,7 +75,7 @@ pub enum PaneEvent {
         /// The run, its first phase.
         operation: Operation,
     },
-    /// The command wrote something. Lossy; unread outputs of a pane merge, their counts add up.
+    /// The command wrote something. Lossy; unread outputs of a pane merge: their counts add up, and their text is joined.
     Output {
         /// Which pane.
         pane: PaneId,
@@ -83,6 +85,8 @@ pub enum PaneEvent {
         lines: u64,
         /// The newest line that is not blank, as text, cut to 512 bytes.
         last_line: Arc<str>,
+        /// The newest lines that were ended, as many as a scrollback holds.
+        text: Lines,
         /// The run, in progress.
         operation: Operation,
     },
@@ -137,6 +141,19 @@ pub enum PaneEvent {
     /// The pane was lost: the program that ran it has ended, and how the command went on is not known. Said by whoever goes
     /// on from a recovered state.
     Lost {
+        /// Which pane.
+        pane: PaneId,
+    },
+    /// Less of its output is to be kept. Never more: for that there is [`Promoted`](PaneEvent::Promoted).
+    Demoted {
+        /// Which pane.
+        pane: PaneId,
+        /// What it becomes, unless it is colder.
+        to: Warmth,
+    },
+    /// All of its output is to be kept from now on, as far as a scrollback holds it: somebody looks at it, or will. What
+    /// was given up does not come back.
+    Promoted {
         /// Which pane.
         pane: PaneId,
     },

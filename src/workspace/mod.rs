@@ -19,12 +19,18 @@
 //!
 //! Readings of the system are samples: the newest one is all that matters.
 //!
+//! # What is kept of a pane
+//! Of what a pane writes its newest lines are kept ([`Pane::scrollback`]): all that fit when it is [hot](Warmth), few when it
+//! is warm, none when it is cold. [`PaneEvent::Demoted`] and [`PaneEvent::Promoted`] say which; the workspace names the panes that
+//! matter least and those that will matter next, and how much they hold.
+//!
 //! # Where it runs
 //! On Unix. The figures of [`SystemSource`] respect the memory limit of a Linux container.
 
 // In the order an event meets them: what it is, where it comes from, what it does to the state.
 mod class;
 mod event;
+mod lines;
 
 mod command;
 mod pane;
@@ -38,7 +44,9 @@ mod worktree;
 
 mod system;
 
+mod panes;
 mod state;
+mod warmth;
 
 #[cfg(feature = "journal")]
 mod encode;
@@ -56,17 +64,20 @@ pub use event::{
     Divergence, EntryKind, Exit, LAYOUT, LayoutEvent, MODEL, PaneEvent, PaneId, PlugInEvent, Reading, ServiceEvent,
     SystemEvent, VersionStatus, WorkspaceEvent, WorkspaceFacets, WorkspaceKey, WorktreeEvent, WorktreeId,
 };
+pub use lines::{Lines, SCROLLBACK_BYTES, SCROLLBACK_LINES, Scrollback};
 pub use pane::{PtyBuilder, PtySource};
+pub use panes::Panes;
 pub use state::{
     Layout, Machine, Mirror, Model, Pane, PaneActivity, PaneState, PlugInTally, Workspace, WorkspaceEffect, Worktree,
     WorktreeCounts,
 };
 pub use system::SystemSource;
 pub use terminal::{Mark, Terminal, TerminalReading};
+pub use warmth::Warmth;
 pub use watch::{WatchBuilder, WatchControl, WatchError};
 pub use worktree::WatchSource;
 
 /// What a journal of a workspace is called, and the version of its events and state; for
 /// [`Journal::schema`](crate::journal::Journal::schema).
 #[cfg(feature = "journal")]
-pub const SCHEMA: (&str, u32) = ("workspace", 1);
+pub const SCHEMA: (&str, u32) = ("workspace", 2);

@@ -306,7 +306,7 @@ impl PtySource {
     /// Emits what was read since the last time: what the program said about itself, then how much it wrote.
     fn emit(&mut self, outlet: &mut Outlet<WorkspaceEvent>) {
         let pane = self.pane;
-        let TerminalReading { bytes, lines, bells, title, folder, marks } = self.terminal.take();
+        let TerminalReading { bytes, lines, bells, title, folder, marks, text } = self.terminal.take();
         let said = title
             .map(|title| PaneEvent::Title { pane, title })
             .into_iter()
@@ -318,7 +318,7 @@ impl PtySource {
         }
         let last_line = self.newest_line();
         let operation = self.next_operation(Phase::Progress);
-        outlet.push(WorkspaceEvent::Pane(PaneEvent::Output { pane, bytes, lines, last_line, operation }));
+        outlet.push(WorkspaceEvent::Pane(PaneEvent::Output { pane, bytes, lines, last_line, text, operation }));
     }
 
     fn newest_line(&mut self) -> Arc<str> {
@@ -444,6 +444,7 @@ fn keep_line_ends(terminal: &FileDescriptor) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workspace::SCROLLBACK_LINES;
     use crate::workspace::state::{Pane, PaneState};
     use crate::workspace::testing::Bench;
     use crate::{Event, Phase};
@@ -468,6 +469,8 @@ mod tests {
     fn lines_and_bytes_are_counted_exactly() {
         let (pane, events) = run("seq 1 100000");
         assert_eq!((pane.lines, pane.bytes, &*pane.last_line), (100_000, 588_895, "100000"));
+        let newest: Vec<_> = (100_001 - SCROLLBACK_LINES..=100_000).map(|line| line.to_string()).collect();
+        assert_eq!(pane.scrollback.lines().collect::<Vec<_>>(), newest);
         assert_eq!(pane.state, PaneState::Exited(Exit::Code(0)));
         assert!(events.len() < 20_000, "one output for each poll, not for each line: {}", events.len());
     }

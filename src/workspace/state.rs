@@ -14,6 +14,9 @@ use super::event::{
     Divergence, Exit, LAYOUT, LayoutEvent, MODEL, PaneEvent, PaneId, PlugInEvent, ServiceEvent, SystemEvent,
     VersionStatus, WorkspaceEvent, WorkspaceFacets, WorktreeEvent, WorktreeId,
 };
+use super::lines::Scrollback;
+use super::panes::Panes;
+use super::warmth::Warmth;
 use crate::{Authority, Effects, Envelope, Origin, Reducer};
 
 /// The state of a workspace.
@@ -43,8 +46,7 @@ pub enum WorkspaceEffect {
 #[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
 pub struct Model {
     /// The panes, those that have ended included.
-    #[cfg_attr(feature = "journal", serde(with = "super::encode::map"))]
-    pub panes: OrdMap<PaneId, Arc<Pane>>,
+    pub panes: Panes,
     /// The watched folders.
     #[cfg_attr(feature = "journal", serde(with = "super::encode::map"))]
     pub worktrees: OrdMap<WorktreeId, Arc<Worktree>>,
@@ -56,6 +58,8 @@ pub struct Model {
     /// What was heard from each plug-in, by plug-in and schema.
     #[cfg_attr(feature = "journal", serde(with = "super::encode::map"))]
     pub plug_ins: OrdMap<(&'static str, &'static str), PlugInTally>,
+    /// How many uses of panes there were: the number of the newest is [`Pane::used`] of its pane.
+    pub uses: u64,
 }
 
 /// What is on screen; owned by [`LAYOUT`].
@@ -69,6 +73,11 @@ pub struct Layout {
     pub visible: OrdSet<PaneId>,
     /// The pane that fills the screen.
     pub zoomed: Option<PaneId>,
+    /// The number of the newest use of each pane that was ever on screen: it came there, or left.
+    #[cfg_attr(feature = "journal", serde(with = "super::encode::map"))]
+    pub used: OrdMap<PaneId, u64>,
+    /// How many such uses there were.
+    pub uses: u64,
 }
 
 /// A pane.
@@ -87,6 +96,10 @@ pub struct Pane {
     pub lines: u64,
     /// The newest line that is not blank.
     pub last_line: Arc<str>,
+    /// How much of its output is kept.
+    pub warmth: Warmth,
+    /// The newest lines that the command has ended, as many as its warmth allows.
+    pub scrollback: Scrollback,
     /// How often the bell rang.
     pub bells: u64,
     /// What a shell inside the pane says it is doing.
@@ -95,6 +108,8 @@ pub struct Pane {
     pub commands: u64,
     /// The exit code of the last of them, when the shell said it.
     pub last_exit_code: Option<i32>,
+    /// The number of its newest use that was not on screen: it was started or promoted, or its shell ran a command.
+    pub used: u64,
     /// What is known of it for the context of its events; the working directory is its folder.
     pub facets: WorkspaceFacets,
 }
@@ -247,8 +262,14 @@ impl Model {
     pub fn apply(&mut self, envelope: &Envelope<'_, WorkspaceEvent>, effects: &mut Effects<WorkspaceEffect>) {
         match envelope.event {
             WorkspaceEvent::Pane(event) => {
-                let pane = self.panes.entry(event.pane()).or_default();
-                Arc::make_mut(pane).apply(event, effects);
+                self.uses += u64::from(event.is_use());
+                let uses = self.uses;
+                self.panes.update(event.pane(), |pane| {
+                    if event.is_use() {
+                        pane.used = uses;
+                    }
+                    pane.apply(event, effects);
+                });
             }
             WorkspaceEvent::Worktree(event) => {
                 let worktree = self.worktrees.entry(event.worktree()).or_default();
@@ -278,12 +299,20 @@ impl Layout {
     /// Applies an event of the layout; reports any other as misrouted.
     pub fn apply(&mut self, envelope: &Envelope<'_, WorkspaceEvent>, effects: &mut Effects<WorkspaceEffect>) {
         match envelope.event {
-            WorkspaceEvent::Layout(LayoutEvent::Focused { pane }) => self.focused = *pane,
-            WorkspaceEvent::Layout(LayoutEvent::Zoomed { pane }) => self.zoomed = *pane,
+            WorkspaceEvent::Layout(LayoutEvent::Focused { pane }) => {
+                self.note_uses([self.focused, *pane]);
+                self.focused = *pane;
+            }
+            WorkspaceEvent::Layout(LayoutEvent::Zoomed { pane }) => {
+                self.note_uses([self.zoomed, *pane]);
+                self.zoomed = *pane;
+            }
             WorkspaceEvent::Layout(LayoutEvent::Visible { pane, visible: true }) => {
+                self.note_uses([Some(*pane)]);
                 self.visible.insert(*pane);
             }
             WorkspaceEvent::Layout(LayoutEvent::Visible { pane, visible: false }) => {
+                self.note_uses([Some(*pane)]);
                 self.visible.remove(pane);
             }
             WorkspaceEvent::Pane(_)
@@ -291,6 +320,13 @@ impl Layout {
             | WorkspaceEvent::System(_)
             | WorkspaceEvent::Service(_)
             | WorkspaceEvent::PlugIn(_) => effects.misrouted(LAYOUT),
+        }
+    }
+
+    fn note_uses(&mut self, panes: impl IntoIterator<Item = Option<PaneId>>) {
+        for pane in panes.into_iter().flatten() {
+            self.uses += 1;
+            self.used.insert(pane, self.uses);
         }
     }
 }
@@ -303,10 +339,14 @@ impl Pane {
                 self.state = PaneState::Running;
                 self.facets.folder.clone_from(folder);
             }
-            PaneEvent::Output { bytes, lines, last_line, .. } => {
+            PaneEvent::Output { bytes, lines, last_line, text, .. } => {
                 self.bytes += bytes;
                 self.lines += lines;
                 self.last_line = Arc::clone(last_line);
+                match self.warmth {
+                    Warmth::Hot | Warmth::Warm => self.scrollback.push(text, self.warmth.bound()),
+                    Warmth::Cold => {}
+                }
             }
             PaneEvent::Title { title, .. } => self.title = Arc::clone(title),
             PaneEvent::WorkingDirectory { folder, .. } => self.facets.folder = Some(Arc::clone(folder)),
@@ -329,6 +369,11 @@ impl Pane {
                 self.state = PaneState::Lost;
                 effects.push(WorkspaceEffect::PaneEnded(*pane));
             }
+            PaneEvent::Demoted { to, .. } => {
+                self.warmth = self.warmth.max(*to);
+                self.scrollback.trim(self.warmth.bound());
+            }
+            PaneEvent::Promoted { .. } => self.warmth = Warmth::Hot,
         }
     }
 

@@ -20,7 +20,8 @@ fn started() -> WorkspaceEvent {
 
 fn output(bytes: u64) -> WorkspaceEvent {
     let operation = operation(1, Phase::Progress);
-    WorkspaceEvent::Pane(PaneEvent::Output { pane: PANE, bytes, lines: 1, last_line: "done".into(), operation })
+    let (last_line, text) = ("done".into(), "done\n".into());
+    WorkspaceEvent::Pane(PaneEvent::Output { pane: PANE, bytes, lines: 1, last_line, text, operation })
 }
 
 fn created(path: &str) -> WorkspaceEvent {
@@ -71,6 +72,7 @@ fn a_snapshot_does_not_see_what_comes_after_it() {
     let snapshot = state.clone();
     apply_all(&mut state, &[output(5)]);
     assert_eq!(snapshot.model.panes[&PANE].bytes, 10);
+    assert_eq!((snapshot.model.panes[&PANE].scrollback.count(), state.model.panes[&PANE].scrollback.count()), (1, 2));
     assert_eq!(state.model.panes[&PANE].bytes, 15);
 }
 

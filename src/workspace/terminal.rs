@@ -1,14 +1,15 @@
-//! Reads the output of a terminal: how much there is, its newest line, and what escape sequences say.
+//! Reads the output of a terminal: how much there is, its newest lines, and what escape sequences say.
 //!
 //! Not a terminal emulator: there is no screen, and cursor movements are read over. Escape sequences are parsed by
 //! [`vte`]; plain text, which is nearly all of most output, never gets there. It is searched for what matters with a
-//! few passes of `memchr`, so a megabyte without an escape sequence costs about as much as reading it.
+//! few passes of `memchr`, and set aside until there is enough of it, or it is asked for: of a page of lines only the
+//! newest are ever looked at. So a megabyte without an escape sequence costs about as much as reading it.
 //!
 //! # Invariants
 //! - **T1 ground**: in [`Mode::Text`] the parser is in its ground state and holds no part of a character. Only bytes
 //!   after which that is certain lead back to this mode.
-//! - **T2 bounded**: the line is cut to [`LINE_BYTES`], and a command string that is longer than [`STRING_BYTES`] is
-//!   given up, so memory does not depend on the output.
+//! - **T2 bounded**: a line is cut to [`LINE_BYTES`], of lines the newest that a scrollback holds are kept, and a command
+//!   string that is longer than [`STRING_BYTES`] is given up, so memory does not depend on the output.
 //! - **T3 seamless**: what is read does not depend on where the output was cut into pieces.
 
 use std::mem;
@@ -18,14 +19,16 @@ use std::sync::Arc;
 use memchr::{memchr, memchr_iter, memrchr};
 use vte::{Params, Parser, Perform};
 
-/// The longest part of a line that is kept.
-const LINE_BYTES: usize = 512;
+use super::lines::{LINE_BYTES, Lines, Newest, Text};
+
 /// The longest operating system command (a title, a folder) that is read.
 const STRING_BYTES: usize = 16 * 1024;
 /// The most parts that the parser gives of such a command; what comes after them it drops.
 const PARTS_MAX: usize = 16;
 /// The longest title that is kept.
 const TITLE_CHARACTERS: usize = 256;
+/// How many bytes of lines are set aside before they are looked at.
+const ASIDE_BYTES: usize = 32 * 1024;
 
 const ESCAPE: u8 = 0x1B;
 const CANCEL: u8 = 0x18;
@@ -44,6 +47,7 @@ const BELL: u8 = 0x07;
 /// assert_eq!((reading.bytes, reading.lines), (42, 2));
 /// assert_eq!(reading.marks, [Mark::CommandStarted, Mark::CommandFinished { exit_code: Some(0) }]);
 /// assert_eq!(&*terminal.last_line(), "done");
+/// assert_eq!(reading.text.as_str(), "building\ndone\n");
 /// ```
 pub struct Terminal {
     parser: Parser,
@@ -66,6 +70,9 @@ pub struct TerminalReading {
     pub folder: Option<Arc<Path>>,
     /// Marks of a shell, in order.
     pub marks: Vec<Mark>,
+    /// The newest lines that were ended, blank ones included: without control characters, each cut to 512 bytes. What is
+    /// no text in them is replaced. The line that is being written is not among them.
+    pub text: Lines,
 }
 
 /// What a shell says about itself (OSC 133). The end of the prompt, `B`, says nothing that is kept.
@@ -127,16 +134,14 @@ impl Terminal {
 
     /// What was read since the last call.
     pub fn take(&mut self) -> TerminalReading {
+        self.screen.reading.text = self.screen.ended.take();
         mem::take(&mut self.screen.reading)
     }
 
     /// The newest line that is not blank, without control characters, cut to 512 bytes; empty when there is none.
     pub fn last_line(&self) -> String {
         let line = &self.screen.line.bytes;
-        let mut line = readable(if line.is_empty() { &self.screen.finished } else { line });
-        // What stands in the place of a byte that is no text is longer than that byte.
-        line.truncate(line.floor_char_boundary(LINE_BYTES));
-        line
+        shown(if line.is_empty() { &self.screen.finished } else { line })
     }
 
     /// Reads up to the next escape and gives back the rest, which begins with it.
@@ -205,6 +210,7 @@ struct Screen {
     line: Line,
     /// The newest finished line that was not blank.
     finished: Vec<u8>,
+    ended: EndedLines,
     /// Whether the parser has just come to its ground state, for certain.
     settled: bool,
 }
@@ -217,6 +223,7 @@ impl Screen {
             self.line.extend(bytes);
             return;
         };
+        self.ended.add(&self.line, &bytes[..=end]);
         self.finish(&bytes[..end]);
         self.line.extend(&bytes[end + 1..]);
     }
@@ -307,6 +314,76 @@ impl Perform for Screen {
     }
 }
 
+/// The newest lines that were ended.
+#[derive(Default)]
+struct EndedLines {
+    text: Text,
+    /// Whole lines that come after it, as they were written.
+    aside: Vec<u8>,
+    /// Used again and again.
+    line: Line,
+}
+
+impl EndedLines {
+    /// Takes in text that ends with a line end. Its first line goes on from `begun`.
+    fn add(&mut self, begun: &Line, bytes: &[u8]) {
+        let mut rest = bytes;
+        if !begun.bytes.is_empty()
+            && let Some(end) = memchr(b'\n', bytes)
+        {
+            self.line.bytes.clone_from(&begun.bytes);
+            self.line.returned = begun.returned;
+            self.line.extend(&bytes[..end]);
+            self.aside.extend_from_slice(&self.line.bytes);
+            self.aside.push(b'\n');
+            rest = &bytes[end + 1..];
+        }
+        if self.aside.len() + rest.len() <= ASIDE_BYTES {
+            self.aside.extend_from_slice(rest);
+        } else {
+            self.look_at_aside();
+            self.look_at(rest);
+        }
+    }
+
+    fn take(&mut self) -> Lines {
+        self.look_at_aside();
+        let lines = self.text.to_lines();
+        self.text.clear();
+        lines
+    }
+
+    fn look_at_aside(&mut self) {
+        let mut aside = mem::take(&mut self.aside);
+        self.look_at(&aside);
+        aside.clear();
+        self.aside = aside;
+    }
+
+    /// Takes in whole lines, as they were written.
+    fn look_at(&mut self, bytes: &[u8]) {
+        let Newest { start, lines, longest } = Newest::of(bytes);
+        let bytes = &bytes[start..];
+        if longest <= LINE_BYTES
+            && let Some(text) = plain(bytes)
+        {
+            return self.text.push_lines(text, lines);
+        }
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.line.clear();
+            self.line.extend(line);
+            self.text.push(&shown(&self.line.bytes));
+        }
+    }
+}
+
+/// The bytes as text, if it can be shown as it is.
+fn plain(bytes: &[u8]) -> Option<&str> {
+    // Without a way out in the middle of a block, blocks are looked at as a whole.
+    let is_plain = |block: &[u8]| block.iter().fold(true, |so_far, byte| so_far & matches!(*byte, b'\n' | b' '..=b'~'));
+    if bytes.chunks(64).all(is_plain) { str::from_utf8(bytes).ok() } else { None }
+}
+
 /// The line being written.
 #[derive(Default)]
 struct Line {
@@ -370,6 +447,14 @@ fn is_text(bytes: &[u8]) -> bool {
 
 fn is_text_byte(byte: u8) -> bool {
     byte == b'\t' || (byte >= 0x20 && byte != 0x7F)
+}
+
+/// A line as it is kept.
+fn shown(line: &[u8]) -> String {
+    let mut line = readable(line);
+    // What stands in the place of a byte that is no text is longer than that byte.
+    line.truncate(line.floor_char_boundary(LINE_BYTES));
+    line
 }
 
 /// The bytes as text that is safe to show: no control characters, no part of a character at the end.

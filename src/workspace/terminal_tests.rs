@@ -106,10 +106,14 @@ proptest! {
             pieces.push(&bytes[start..cut]);
             start = cut;
         }
-        let (reading, line) = in_pieces(&pieces);
-        let (slow_reading, slow_line) = slowly(&bytes, &Terminal::new().screen.host);
+        let (mut reading, line) = in_pieces(&pieces);
+        let text = std::mem::take(&mut reading.text);
+        let (slow_reading, slow_text) = slowly(&bytes, &Terminal::new().screen.host);
         prop_assert_eq!(reading, slow_reading);
-        prop_assert!(slow_line.is_none_or(|slow_line| slow_line == line), "{}", line);
+        if let Some((slow_line, slow_text)) = slow_text {
+            prop_assert_eq!(slow_line, line);
+            prop_assert_eq!(Lines::from(&*slow_text), text);
+        }
     }
 
     #[test]
@@ -118,7 +122,45 @@ proptest! {
         prop_assert_eq!(reading.bytes, bytes.len() as u64);
         prop_assert_eq!(reading.lines, bytes.iter().filter(|byte| **byte == b'\n').count() as u64);
         prop_assert!(!line.chars().any(char::is_control));
+        prop_assert!(reading.text.count() as u64 <= reading.lines);
+        prop_assert!(reading.text.as_str().lines().all(|line| line.len() <= LINE_BYTES && !line.chars().any(char::is_control)));
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// More than is kept, and more at once than is set aside.
+    #[test]
+    fn of_many_lines_the_newest_are_kept_wherever_they_are_cut(
+        pieces in prop::collection::vec(("[ -~\r\t]{0,12}|[a-z]{600}|ü{2}", 0usize..900, any::<bool>()), 0..8),
+    ) {
+        let (mut whole, mut terminal, mut kept) = (Vec::new(), Terminal::new(), Lines::default());
+        for (line, times, is_taken) in pieces {
+            let piece = format!("{line}\n").repeat(times) + &line;
+            terminal.advance(piece.as_bytes());
+            whole.extend(piece.as_bytes());
+            if is_taken {
+                let mut newer = terminal.take().text;
+                newer.prepend(kept);
+                kept = newer;
+            }
+        }
+        let mut newer = terminal.take().text;
+        newer.prepend(kept);
+        let slow_text = slowly(&whole, "").1.map(|(_, text)| text);
+        prop_assert_eq!(slow_text.map(|text| Lines::from(&*text)), Some(newer));
+    }
+}
+
+#[test]
+fn a_line_that_was_ended_is_shown_as_it_stood() {
+    let text = |bytes: &[u8]| read(bytes).0.text.as_str().to_owned();
+    assert_eq!(text(b"one\n\ntwo\nthree"), "one\n\ntwo\n");
+    assert_eq!(text(b"10%\r20%\r\n\x1b[1mbold\x1b[0m\n\t-\x07\n"), "20%\nbold\n -\n");
+    assert_eq!(text(b"a\xffb\n\xff\n"), "a\u{fffd}b\n\n");
+    let long = "x".repeat(3 * LINE_BYTES);
+    assert_eq!(text(format!("{long}\n").as_bytes()), format!("{}\n", &long[..LINE_BYTES]));
 }
 
 #[test]

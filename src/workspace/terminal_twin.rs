@@ -17,16 +17,17 @@ const TITLE_CHARACTERS: usize = 256;
 /// A command string has this many parts at most. What comes after the last is dropped.
 const PARTS_MAX: usize = 16;
 
-/// What the output amounts to. No line where the text in it is no text: then it depends on who reads what.
-pub(super) fn slowly(bytes: &[u8], host: &str) -> (TerminalReading, Option<String>) {
+/// What the output amounts to but for its lines; and the newest line and all lines that were ended, unless the text in it
+/// is no text: then it depends on who reads what.
+pub(super) fn slowly(bytes: &[u8], host: &str) -> (TerminalReading, Option<(String, String)>) {
     let mut twin = Twin { host, ..Twin::default() };
     for byte in bytes {
         twin.byte(*byte);
     }
     twin.reading.bytes = bytes.len() as u64;
     twin.reading.lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
-    let line = twin.last_line();
-    (twin.reading, line)
+    let lines = twin.last_line().map(|line| (line, mem::take(&mut twin.ended)));
+    (twin.reading, lines)
 }
 
 #[derive(Default)]
@@ -37,6 +38,7 @@ struct Twin<'a> {
     line: Vec<u8>,
     returned: bool,
     finished: Vec<u8>,
+    ended: String,
     /// All text so far, with an escape where there was one.
     text: Vec<u8>,
 }
@@ -134,6 +136,8 @@ impl Twin<'_> {
             0x07 => self.reading.bells += 1,
             b'\r' => self.returned = true,
             b'\n' => {
+                self.ended += &readable(&self.line);
+                self.ended.push('\n');
                 if !self.line.is_empty() {
                     self.finished = mem::take(&mut self.line);
                 }

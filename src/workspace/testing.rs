@@ -10,6 +10,7 @@ use super::event::{
     VersionStatus, WorkspaceEvent, WorkspaceKey, WorktreeEvent, WorktreeId,
 };
 use super::state::{Workspace, WorkspaceEffect};
+use super::warmth::Warmth;
 use crate::clock::Stamp;
 use crate::event::{LaneId, Sequence};
 use crate::{Effects, Envelope, Event, Operation, OperationId, Outlet, Phase, Pipeline, Polled, Reducer, Source};
@@ -124,7 +125,7 @@ pub(super) fn every_sort() -> Vec<(WorkspaceEvent, &'static str, Option<Workspac
     let panes = [
         (PaneEvent::Started { pane, command: text.clone(), folder: None, operation }, "pane.started", None),
         (
-            PaneEvent::Output { pane, bytes: 1, lines: 1, last_line: text.clone(), operation },
+            PaneEvent::Output { pane, bytes: 1, lines: 1, last_line: text.clone(), text: "a\n".into(), operation },
             "pane.output",
             Some(WorkspaceKey::PaneOutput(pane)),
         ),
@@ -136,6 +137,8 @@ pub(super) fn every_sort() -> Vec<(WorkspaceEvent, &'static str, Option<Workspac
         (PaneEvent::CommandFinished { pane, exit_code: None }, "pane.command-finished", None),
         (PaneEvent::Exited { pane, exit: Exit::Code(0), operation }, "pane.exited", None),
         (PaneEvent::Lost { pane }, "pane.lost", None),
+        (PaneEvent::Demoted { pane, to: Warmth::Warm }, "pane.demoted", None),
+        (PaneEvent::Promoted { pane }, "pane.promoted", None),
     ];
     let worktrees = [
         (WorktreeEvent::Opened { worktree, path: folder, entries }, "worktree.opened", None),

@@ -301,8 +301,7 @@ fn a_copy_of_a_large_workspace_is_as_cheap_as_one_of_a_small_one() {
     assert_eq!(allocations_of(|| copies.extend((0..1000).map(|_| state.clone()))), 0);
     // The first change after a copy takes one pane and the nodes above it out of what is shared, and nothing else.
     let ring = |state: &mut Workspace| {
-        let pane = state.model.panes.get_mut(&PaneId(5000)).expect("there are as many");
-        Arc::make_mut(pane).bells += 1;
+        state.model.panes.update(PaneId(5000), |pane| pane.bells += 1);
     };
     let first = allocations_of(|| ring(&mut state));
     assert!((1..=8).contains(&first), "{first} allocations");

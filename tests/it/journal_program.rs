@@ -6,6 +6,7 @@ use std::process::Output;
 
 use mainlane::journal::store::{Checkpoint, Store, Write};
 use mainlane::journal::{SqliteStore, Sync};
+use mainlane::workspace::SCHEMA;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -150,7 +151,7 @@ fn a_state_that_comes_out_differently_is_a_failure_with_its_turn() {
     let mut store = SqliteStore::open(&file, Sync::Full).unwrap();
     let newest = store.checkpoints().unwrap().last().unwrap().turn;
     let payload = store.checkpoint(0).unwrap().unwrap().payload;
-    let checkpoint = Some(Checkpoint::seal(newest, 1, payload));
+    let checkpoint = Some(Checkpoint::seal(newest, SCHEMA.1, payload));
     store.append(&Write { checkpoint, ..Write::default() }).unwrap();
     drop(store);
     let output = run(&["replay", &file, "--verify", "--json"]);

@@ -7,14 +7,15 @@
 //!
 //! Four bytes say how it is cut, and where how many of which byte are put in; the rest is the output.
 
-use mainlane::workspace::{Terminal, TerminalReading};
+use mainlane::workspace::{Lines, SCROLLBACK_BYTES, Terminal, TerminalReading};
 
 use crate::choices::Choices;
 use crate::memory::held_by;
 use crate::terminal_twin::slowly;
 
-/// What a terminal may hold: a command string, twice while it grows, a folder, lines; beside it the marks.
-const HELD_MAX: usize = 52 * 1024;
+/// What a terminal may hold: a command string, twice while it grows, a folder, lines; beside it the marks, and what was
+/// kept of the lines and is to be, three times while it grows.
+const HELD_MAX: usize = 52 * 1024 + 6 * 3 * SCROLLBACK_BYTES;
 const HELD_MAX_PER_MARK: usize = 64;
 /// Seldom any, for it takes its time.
 const FILLER_KIB: [usize; 7] = [0, 1, 15, 16, 17, 34, 63];
@@ -46,10 +47,15 @@ pub(super) fn check(data: &[u8]) {
         }
     }
 
-    let (reading, line) = whole;
-    let (slow_reading, slow_line) = slowly(&bytes, &sysinfo::System::host_name().unwrap_or_default());
+    let (mut reading, line) = whole;
+    let text = std::mem::take(&mut reading.text);
+    let (slow_reading, slow_text) = slowly(&bytes, &sysinfo::System::host_name().unwrap_or_default());
     assert_eq!(reading, slow_reading);
-    assert!(slow_line.is_none_or(|slow_line| slow_line == line), "{line:?}");
+    if let Some((slow_line, slow_text)) = slow_text {
+        assert_eq!(slow_line, line);
+        assert_eq!(Lines::from(&*slow_text).as_str(), text.as_str());
+    }
+    assert!(text.as_str().lines().all(|line| line.len() <= 512 && !line.chars().any(char::is_control)), "{text:?}");
     assert!(line.len() <= 512 && !line.chars().any(char::is_control), "{line:?}");
     if let Some(title) = &reading.title {
         assert!(title.chars().count() <= 256 && !title.chars().any(char::is_control), "{title:?}");
@@ -64,7 +70,9 @@ fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (TerminalReading, Str
     let (held, ()) = held_by(|| {
         for piece in &mut pieces {
             terminal.advance(piece);
-            let TerminalReading { bytes, lines, bells, title, folder, marks } = terminal.take();
+            let TerminalReading { bytes, lines, bells, title, folder, marks, mut text } = terminal.take();
+            text.prepend(std::mem::take(&mut sum.text));
+            sum.text = text;
             sum.bytes += bytes;
             sum.lines += lines;
             sum.bells += bells;

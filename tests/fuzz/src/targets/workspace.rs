@@ -1,14 +1,15 @@
 //! The reference domain in the engine: `src/workspace/event.rs`, `class.rs` and `state.rs`.
 //!
 //! Whatever coalesces, the state is the same in the end: byte counts, line counts and bells add up, the newest of
-//! everything else stands. A pipeline that turns now and then is compared with one that turns after every push, and both
+//! everything else stands, and a scrollback has the newest lines that its pane's warmth allows. (A pane is not promoted here: of what it
+//! wrote before that and after, more is kept when it comes as one.) A pipeline that turns now and then is compared with one that turns after every push, and both
 //! with sums that are made without any engine.
 
 use std::sync::{Arc, Mutex};
 
 use mainlane::workspace::{
-    Divergence, EntryKind, Exit, LayoutEvent, PaneEvent, PaneId, PlugInEvent, ServiceEvent, SystemEvent, VersionStatus,
-    Workspace, WorkspaceEffect, WorkspaceEvent, WorktreeEvent, WorktreeId, classify_in,
+    Divergence, EntryKind, Exit, LayoutEvent, Lines, PaneEvent, PaneId, PlugInEvent, ServiceEvent, SystemEvent,
+    VersionStatus, Warmth, Workspace, WorkspaceEffect, WorkspaceEvent, WorktreeEvent, WorktreeId, classify_in,
 };
 use mainlane::{Budget, Lane, MainLane, Operation, OperationId, Phase, Pipeline};
 
@@ -68,6 +69,7 @@ pub(super) fn check(data: &[u8]) {
         let pane = state.model.panes.get(&PaneId(id as u64)).map(|pane| (pane.bytes, pane.lines, pane.bells));
         assert_eq!(pane.unwrap_or_default(), (sum.bytes, sum.lines, sum.bells), "pane {id}");
     }
+    assert_eq!(state.held_bytes(), state.model.panes.values().map(|pane| pane.held_bytes()).sum::<u64>());
     assert_eq!(state.model.worktrees.values().map(|worktree| worktree.counts.modified).sum::<u64>(), modified);
 }
 
@@ -111,13 +113,15 @@ fn any_pane_event(choices: &mut Choices<'_>, id: PaneId, pane: &mut Pane) -> Pan
         let operation = pane.next_operation(id, Phase::Started);
         return PaneEvent::Started { pane: id, command: "make".into(), folder: None, operation };
     }
-    match choices.below(12) {
+    match choices.below(13) {
         0..=3 => {
             let operation = pane.next_operation(id, Phase::Progress);
             let (bytes, lines) = (u64::from(choices.byte()) << choices.one_of(&[0, 8, 40]), choices.byte().into());
             (pane.bytes, pane.lines) = (pane.bytes + bytes, pane.lines + lines);
-            let last_line = String::from_utf8_lossy(choices.bytes(2)).into();
-            PaneEvent::Output { pane: id, bytes, lines, last_line, operation }
+            let last_line: Arc<str> = String::from_utf8_lossy(choices.bytes(2)).into();
+            // Up to a few hundred lines: what is kept of several outputs is less than all of it.
+            let text = Lines::from(&*format!("{last_line}\n").repeat(2 * lines as usize));
+            PaneEvent::Output { pane: id, bytes, lines, last_line, text, operation }
         }
         4 | 5 => {
             let count = choices.byte().into();
@@ -130,6 +134,7 @@ fn any_pane_event(choices: &mut Choices<'_>, id: PaneId, pane: &mut Pane) -> Pan
         }
         8 => PaneEvent::PromptStarted { pane: id },
         9 => PaneEvent::CommandStarted { pane: id },
+        11 => PaneEvent::Demoted { pane: id, to: choices.one_of(&[Warmth::Hot, Warmth::Warm, Warmth::Cold]) },
         10 => PaneEvent::CommandFinished { pane: id, exit_code: choices.one_of(&[None, Some(0), Some(-1)]) },
         _ => {
             pane.ended = true;
