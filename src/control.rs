@@ -17,6 +17,8 @@ mod runtime; // what tasks run on
 mod status; // how workers are doing
 mod error; // what can go wrong in setting up workers
 
+pub mod memory; // a standard worker: how much memory is used, and when it is too much
+
 pub use context::{Congestion, Load, TaskContext, TaskLane, WorkerContext, WorkerLane};
 pub use error::ControlError;
 pub use panel::{ControlPanel, PanelBuilder};

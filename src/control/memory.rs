@@ -7,8 +7,9 @@
 //! | [`Levels`] | how a reading stands to the budget: a [`MemoryLevel`], with hysteresis |
 //! | [`Demotions`] | how many parts of the state may be demoted now |
 //! | [`Monitor`] | all of them in one look |
+//! | [`MemoryMonitor`] | the worker that looks again and again |
 //!
-//! Nothing here reads a clock, and all but the probe is a function of what it is given.
+//! All but the probe and the worker is a function of what it is given, the time included.
 
 // In the order a reading meets them.
 mod cgroup;
@@ -21,6 +22,7 @@ mod levels;
 
 mod demotions;
 mod monitor;
+mod worker;
 
 #[cfg(test)]
 mod levels_twin;
@@ -31,3 +33,4 @@ pub use levels::{Levels, MemoryLevel, MemorySignal, Observation};
 pub use monitor::{Look, Monitor};
 pub use probe::MemoryProbe;
 pub use reading::{CgroupFill, CgroupMemory, MachineMemory, MemoryPressure, MemoryReading, Stall};
+pub use worker::{MemoryGauge, MemoryMonitor};

@@ -89,12 +89,14 @@ impl Scribe<Text> for Quick {
 
     fn checkpoint(&mut self, _: u64, _: &Text, _: &Operations, _: u64) {}
 
+    fn await_checkpoint(&mut self, _: Instant) {}
+
     fn submit(&mut self) {
         self.durable.store(self.said, Relaxed);
     }
 
     fn close(&mut self, applied: u64, _: Instant) -> (JournalEnd, Vec<String>) {
-        (JournalEnd { durable: self.durable(), applied, failure: None }, Vec::new())
+        (JournalEnd { durable: self.durable(), applied, checkpoint: 0, failure: None }, Vec::new())
     }
 }
 
