@@ -19,6 +19,8 @@ mod journal_recovery;
 #[cfg(feature = "journal")]
 mod journal_waits;
 mod lanes;
+#[cfg(feature = "control")]
+mod maintenance;
 #[cfg(feature = "journal")]
 mod memory;
 mod order;
