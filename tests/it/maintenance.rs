@@ -473,7 +473,7 @@ fn closing_finishes_or_cancels_and_leaves_nothing() {
             let builder = if on_runtime { builder.runtime(runtime.handle().clone()) } else { builder };
             let maintenance = builder.build().unwrap();
             #[cfg(target_os = "linux")]
-            assert_eq!(threads(name).len(), if on_runtime { 1 } else { 3 });
+            until("its threads have their names", || threads(name).len() == if on_runtime { 1 } else { 3 });
             let endless = || Job::<()>::resumable("endless", |_| Ok(Step::More)).submitter("s");
             let (mut holder, go) = held(&maintenance);
             let waiting: Vec<_> =
@@ -758,7 +758,7 @@ fn submit_at_random(maintenance: &Maintenance, on_runtime: bool, submitter: u64,
         let (fate, steps) = (random(&mut seed, 10), random(&mut seed, 40));
         let result = move || match fate {
             0 => Err(error()),
-            1 => panic!("at random"),
+            1 => std::panic::resume_unwind(Box::new("at random")),
             _ => Ok(n),
         };
         let job = match random(&mut seed, if on_runtime { 3 } else { 2 }) {

@@ -83,8 +83,8 @@ impl MaintenanceBuilder {
         self
     }
 
-    /// How many jobs can wait. Resumable ones between two slices come on top, at most one for each slot. By default
-    /// [`CAPACITY`].
+    /// How many jobs can wait: nothing is taken in while so many do. Resumable ones that end a slice find a place all the
+    /// same, so that there can be more, by the number of slots. By default [`CAPACITY`].
     pub fn capacity(mut self, capacity: usize) -> Self {
         self.capacity = capacity;
         self

@@ -29,7 +29,8 @@ pub(crate) const PATIENCE: u64 = CLASSES as u64;
 /// What a queue is made with. Times are in nanoseconds.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
-    /// Jobs that wait, at most; those between two slices come on top, so that they always have a place.
+    /// Nothing is taken in while so many wait. One that ends a slice always finds a place, so that there can be more, by
+    /// the number of slots.
     pub(crate) capacity: usize,
     pub(crate) slots: usize,
     pub(crate) age_ns: u64,
@@ -103,7 +104,6 @@ pub(crate) struct Queue<J> {
     by_priority: [JobCounts; CLASSES],
     waiting: HashMap<u64, Waiting<J>, foldhash::fast::RandomState>,
     running: HashMap<u64, Running, foldhash::fast::RandomState>,
-    begun: usize,
     heads: [BTreeSet<Head>; CLASSES],
     rounds: [u64; CLASSES],
     /// When which job rises.
@@ -122,7 +122,6 @@ impl<J> Queue<J> {
             by_priority: [JobCounts::default(); CLASSES],
             waiting: HashMap::default(),
             running: HashMap::default(),
-            begun: 0,
             heads: Default::default(),
             rounds: [0; CLASSES],
             rises: BTreeSet::new(),
@@ -136,7 +135,7 @@ impl<J> Queue<J> {
     pub(crate) fn push(&mut self, now: u64, ask: &Ask, job: impl FnOnce(u64) -> J) -> Pushed<J> {
         let account = self.accounts.find_or_open(&ask.submitter);
         let mut shed = None;
-        if self.waiting.len() - self.begun >= self.rules.capacity {
+        if self.waiting.len() >= self.rules.capacity {
             self.rise(now);
             shed = self.victim(ask.priority);
             if shed.is_none() {
@@ -249,7 +248,7 @@ impl<J> Queue<J> {
 
     /// Room for how many more.
     pub(crate) fn room(&self) -> usize {
-        self.rules.capacity.saturating_sub(self.waiting.len() - self.begun)
+        self.rules.capacity.saturating_sub(self.waiting.len())
     }
 
     pub(crate) fn accounts(&self) -> &Accounts {
@@ -262,7 +261,6 @@ impl<J> Queue<J> {
 
     fn enter(&mut self, id: u64, waiting: Waiting<J>) {
         self.arrivals += 1;
-        self.begun += usize::from(waiting.begun);
         self.count(waiting.account, waiting.priority, |counts| counts.waiting += 1);
         if let Some(at) = waiting.expires {
             self.expiries.insert((at, id));
@@ -273,7 +271,6 @@ impl<J> Queue<J> {
 
     fn leave(&mut self, id: u64) -> Option<Waiting<J>> {
         let waiting = self.waiting.remove(&id)?;
-        self.begun -= usize::from(waiting.begun);
         self.count(waiting.account, waiting.priority, |counts| counts.waiting -= 1);
         if let Some(at) = waiting.expires {
             self.expiries.remove(&(at, id));

@@ -311,6 +311,9 @@ fn what_has_begun_keeps_its_place_in_a_full_queue() {
     assert_eq!(queue.room(), 0);
     assert_eq!(queue.push(0, &ask("a", Priority::Normal), |_| ()), Pushed::Full, "no lower one to shed");
     assert!(matches!(queue.push(0, &ask("a", Priority::High), |_| ()), Pushed::InsteadOf(..)));
+    // Who has begun and waits takes room like all others: otherwise each would make room for the next.
+    assert_eq!(queue.pick(0).map(|picked| picked.waiting_since), Some(Some(0)));
+    assert_eq!(queue.push(0, &ask("a", Priority::Urgent), |_| ()), Pushed::Full);
     let shed = queue.by_priority().map(|counts| counts.shed);
     assert_eq!(shed, [0, 1, 0, 0], "the one that had not begun");
 }

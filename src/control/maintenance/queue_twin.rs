@@ -78,7 +78,7 @@ impl Twin {
     /// The id it was given, if it was taken in, and which was shed for it.
     pub(crate) fn push(&mut self, now: u64, ask: &Ask) -> Option<(u64, Option<u64>)> {
         let mut shed = None;
-        if self.waiting.iter().filter(|job| !job.begun).count() >= self.rules.capacity {
+        if self.waiting.len() >= self.rules.capacity {
             shed = self.victim(now, ask.priority);
             if shed.is_none() {
                 self.count(ask, |counts| counts.refused += 1);
