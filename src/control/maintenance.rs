@@ -49,7 +49,8 @@
 //! # What it costs
 //! A submission is a few allocations, one short lock, and logarithmic in the number of jobs; submitting, cancelling and
 //! looking at the figures never wait for a job, so they may be called from async code. No lock is held while a job's code
-//! runs. One thread that mostly sleeps keeps the deadlines, whatever the runtime does.
+//! runs. When many jobs rise in priority at once, the next start sorts them anew under the lock, each three times in its
+//! life at most. One thread that mostly sleeps keeps the deadlines, whatever the runtime does.
 
 use std::fmt;
 use std::time::{Duration, Instant};

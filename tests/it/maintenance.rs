@@ -457,6 +457,29 @@ fn a_single_job_is_not_held_up_by_a_flood_of_anothers() {
     );
 }
 
+#[test]
+fn long_work_in_steps_lets_others_have_its_slot_between() {
+    both(
+        || Maintenance::builder().slots(1).slice(Duration::from_micros(50)),
+        |maintenance, on_runtime| {
+            let endless = || Job::<()>::resumable("endless", |_| Ok(Step::More)).submitter("long");
+            let mut long: Vec<_> = (0..3).map(|_| maintenance.submit(endless()).unwrap()).collect();
+            for _ in 0..20 {
+                assert_eq!(maintenance.submit(value(1)).unwrap().wait(soon()), Some(Outcome::Done(1)));
+                if on_runtime {
+                    let asynchronous = Job::asynchronous("async", |_| async { Ok(2) });
+                    assert_eq!(maintenance.submit(asynchronous).unwrap().wait(soon()), Some(Outcome::Done(2)));
+                }
+            }
+            for long in &mut long {
+                assert_eq!(long.poll(), None);
+                assert!(long.cancel());
+                assert_eq!(long.wait(soon()), Some(Outcome::Cancelled));
+            }
+        },
+    );
+}
+
 /// Names of this process's threads that begin so. The system keeps fifteen characters.
 fn threads(prefix: &str) -> Vec<String> {
     let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return Vec::new() };

@@ -8,6 +8,10 @@
 //! - **M3 due**: within a turn, and among the jobs of one submitter in one class, the one that is due first: at its
 //!   deadline, or when it will have waited [`PATIENCE`] times `age`, whichever is sooner. Then as they came.
 //!
+//! Turns are those of deficit round robin (Shreedhar and Varghese, 1995) with debts instead of credits, so that a cost need
+//! not be known beforehand. That within a turn the deadline decides is the idea of EEVDF (Stoica and Abdel-Wahab, 1995): who
+//! is eligible is a matter of fairness, who of them goes first one of urgency.
+//!
 //! # Bounds
 //! From M1: no priority holds a job back for more than three times `age`. From M2: within a class a submitter without debt
 //! is passed over by each other submitter once, whatever they have waiting; one in debt [`DEBT_MAX`] times. From M3: what is
