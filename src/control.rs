@@ -16,8 +16,8 @@ mod wait; // how a worker waits
 mod runtime; // what tasks run on
 mod status; // how workers are doing
 mod error; // what can go wrong in setting up workers
-pub mod maintenance; // jobs with priorities and deadlines, a few at once, on that runtime
 
+pub mod maintenance; // jobs with priorities and deadlines, a few at once, on that runtime
 pub mod memory; // a standard worker: how much memory is used, and when it is too much
 
 pub use context::{Congestion, Load, TaskContext, TaskLane, WorkerContext, WorkerLane};

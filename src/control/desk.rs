@@ -15,6 +15,7 @@ use event_listener::Event as Notifications;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
+use crate::control::maintenance::{Closing, Maintenance};
 use crate::control::run::{Carrier, Launch, Launched, RunEnd, Ticket};
 use crate::control::runtime::{Engine, RuntimeChoice};
 use crate::control::status::{Failure, GroupStatus, Health, PanelReport, RunsAs, WorkerState, WorkerStatus};
@@ -44,6 +45,8 @@ pub(crate) struct Desk {
     pub(crate) engine: Engine,
     pub(crate) workers: BTreeMap<NodeId, Entry>,
     groups: BTreeMap<NodeId, Arc<str>>,
+    /// Maintenance queues that end with the panel.
+    pub(crate) queues: Vec<Maintenance>,
     /// Those that workers push to.
     pipelines: Vec<Weak<Core>>,
     /// What runs were on that have ended.
@@ -118,6 +121,7 @@ impl Shared {
             engine: Engine::default(),
             workers: BTreeMap::new(),
             groups: BTreeMap::new(),
+            queues: Vec::new(),
             pipelines: Vec::new(),
             ended: Vec::new(),
             closing: false,
@@ -356,7 +360,8 @@ impl Desk {
             !matches!(status.state, WorkerState::Done | WorkerState::Failed | WorkerState::Stopped)
         };
         let stragglers: Vec<_> = workers.iter().filter(ended).map(|status| status.name.to_string()).collect();
-        PanelReport { complete: stragglers.is_empty(), stragglers, workers, escalated: self.escalated }
+        let (complete, escalated) = (stragglers.is_empty(), self.escalated);
+        PanelReport { complete, stragglers, workers, escalated, maintenance: Vec::new() }
     }
 
     /// What can be said of a shutdown that the panel's own thread did not come to the end of.
@@ -474,8 +479,17 @@ fn finish(shared: &Shared) {
     });
     // With them go the lanes, whose drop closes them, and the factories.
     launchers.into_iter().for_each(|launch| drop(contain(move || drop(launch))));
+    let queues = shared.change(|desk| std::mem::take(&mut desk.queues));
+    let until = Instant::now() + RELEASE.max(shared.look().tree.time_left(Instant::now()));
+    let maintenance: Vec<_> = queues.iter().map(|queue| queue.close(Closing::Cancel, until)).collect();
+    drop(queues);
     engine.release(RELEASE.max(shared.look().tree.time_left(Instant::now())));
-    shared.change(|desk| desk.report = Some(desk.final_report(Instant::now())));
+    shared.change(|desk| {
+        let mut report = desk.final_report(Instant::now());
+        report.complete &= maintenance.iter().all(|queue| queue.complete);
+        report.maintenance = maintenance;
+        desk.report = Some(report);
+    });
 }
 
 fn carry_out(shared: &Arc<Shared>, action: Action) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::control::maintenance::MaintenanceError;
 use crate::error::Error;
 
 /// Why a worker or a group could not be set up.
@@ -39,6 +40,8 @@ pub enum ControlError {
     },
     /// The lane could not be opened.
     Lane(Error),
+    /// A maintenance queue could not be made.
+    Maintenance(MaintenanceError),
     /// The system refused the panel's thread.
     Thread {
         /// What the system said.
@@ -80,6 +83,7 @@ impl fmt::Display for ControlError {
             ),
             ControlError::Runtime { reason } => write!(f, "no runtime could be made: {reason}"),
             ControlError::Lane(error) => write!(f, "the worker's lane could not be opened: {error}"),
+            ControlError::Maintenance(error) => write!(f, "the maintenance queue could not be made: {error}"),
             ControlError::Thread { reason } => write!(f, "the control panel's thread could not be started: {reason}"),
             ControlError::Signals { reason } => write!(f, "signals cannot be listened for: {reason}"),
             ControlError::Ignored { worker, setting, why } => {
@@ -94,6 +98,7 @@ impl std::error::Error for ControlError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             ControlError::Lane(error) => Some(error),
+            ControlError::Maintenance(error) => Some(error),
             _ => None,
         }
     }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::control::context::Load;
 use crate::control::desk::{self, Duties, Escalation, Shared};
 use crate::control::error::ControlError;
+use crate::control::maintenance::{Maintenance, MaintenanceBuilder, MaintenanceHandle};
 use crate::control::policy::PolicyReader;
 use crate::control::restarts::{Intensity, Strategy};
 use crate::control::run::{Tasks, Threads};
@@ -241,6 +242,28 @@ impl<P: Send + Sync + 'static> ControlPanel<P> {
     pub fn group(&self, name: impl Into<Arc<str>>) -> GroupSpec<'_> {
         let (strategy, intensity) = (Strategy::default(), Intensity::default());
         GroupSpec { shared: &self.shared, place: Place::new(name.into()), strategy, intensity }
+    }
+
+    /// A queue for maintenance jobs, on the panel's runtime; on threads of its own when the panel has [none](RuntimeChoice::None). It is
+    /// closed with the panel, after the workers: what waits then is cancelled.
+    ///
+    /// # Errors
+    /// When a setting is out of its range, no runtime or thread can be had, or the panel has been shut down.
+    pub fn maintenance(&self, settings: MaintenanceBuilder) -> Result<MaintenanceHandle, ControlError> {
+        let runtime = match self.shared.choice {
+            RuntimeChoice::None => None,
+            _ => Some(self.shared.change(|desk| desk.engine.resolve(&self.shared.choice, "maintenance"))?),
+        };
+        let settings = runtime.into_iter().fold(settings, MaintenanceBuilder::runtime);
+        let mut queue = Some(settings.build().map_err(ControlError::Maintenance)?);
+        self.shared.change(|desk| {
+            if desk.closing {
+                return Err(ControlError::Closed);
+            }
+            let handle = queue.as_ref().map(Maintenance::handle);
+            desk.queues.extend(queue.take());
+            handle.ok_or(ControlError::Closed)
+        })
     }
 
     /// The policy that holds now, for parts of the host that are no workers.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::control::maintenance::CloseReport;
 use crate::event::LaneId;
 
 /// How a worker is run.
@@ -178,7 +179,7 @@ pub enum Health {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PanelReport {
-    /// True when every worker has ended: no thread and no task of the panel's is left.
+    /// True when every worker and every maintenance job has ended: no thread and no task of the panel's is left.
     pub complete: bool,
     /// Workers that did not stop before the deadline, by name. They were left running, and their pushes wait no more.
     pub stragglers: Vec<String>,
@@ -186,4 +187,6 @@ pub struct PanelReport {
     pub workers: Vec<WorkerStatus>,
     /// True when there had been more failures than the panel takes.
     pub escalated: bool,
+    /// What became of each maintenance queue.
+    pub maintenance: Vec<CloseReport>,
 }

@@ -274,3 +274,22 @@ fn what_will_not_be_hung_up_on_is_ended_too() {
     assert_balanced(&summary);
     until("nothing is left behind", || !sleeping());
 }
+
+/// More than this program needs to start is not there; so its panes keep fewer lines, and everything else is as ever.
+#[test]
+fn the_memory_monitor_runs_and_has_panes_keep_less_when_there_is_less() {
+    let panes = ["seq 1 5000; sleep 2", "seq 1 3000; sleep 2"];
+    let both = |memory: &str| {
+        summary(&["run", "--plain", "--json", "--pane", panes[0], "--pane", panes[1], "--memory", memory])
+    };
+    let (short, ample) = (both("1M"), both("100G"));
+    for summary in [&short, &ample] {
+        assert_balanced(summary);
+        assert_eq!([&summary["panes"][0]["lines"], &summary["panes"][1]["lines"]], [5000, 3000], "{summary:#}");
+        assert_eq!(summary["workers"][0]["name"], "memory");
+        assert_eq!(summary["workers"][0]["state"], "stopped");
+        assert_eq!(summary["workers"][0]["last_failure"], Value::Null);
+    }
+    assert_eq!((&short["demoted_panes"], &ample["demoted_panes"]), (&Value::from(2), &Value::from(0)));
+    assert!(short["held_bytes"].as_u64() < ample["held_bytes"].as_u64(), "{short:#} {ample:#}");
+}

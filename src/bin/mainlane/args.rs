@@ -130,6 +130,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "all|N", default_value = "all", value_parser = kept, requires = "journal")]
     pub(crate) keep: Kept,
 
+    /// How much memory this program may use, such as `64M`. When it runs short, panes that were not used for long keep fewer lines. By
+    /// default nine tenths of what its container may use, if it is in one.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) memory: Option<u64>,
+
     /// Ends after this time, such as `30s` or `5m`.
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub(crate) duration: Option<Duration>,
@@ -172,6 +177,22 @@ fn kept(text: &str) -> Result<Kept, String> {
         ("all", _) => Ok(Kept::All),
         (_, Ok(count)) if count > 0 => Ok(Kept::Checkpoints(count)),
         _ => Err("`all`, or a number of checkpoints, 1 at least".to_owned()),
+    }
+}
+
+/// A size in bytes, or with a unit.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|unit: char| !unit.is_ascii_digit());
+    let unit = match &text[digits.len()..] {
+        "" => 1,
+        "K" | "KiB" => 1 << 10,
+        "M" | "MiB" => 1 << 20,
+        "G" | "GiB" => 1 << 30,
+        _ => 0,
+    };
+    match digits.parse::<u64>().ok().and_then(|count| count.checked_mul(unit)) {
+        Some(bytes) if bytes > 0 => Ok(bytes),
+        _ => Err("a size such as `500M`; the units are K, M and G, of 1024".to_owned()),
     }
 }
 
@@ -254,6 +275,7 @@ impl Default for RunArgs {
             journal: None,
             durability: Waiting::default(),
             keep: Kept::default(),
+            memory: None,
             duration: None,
             fps: FPS,
             plain: false,
@@ -280,6 +302,11 @@ mod tests {
     }
 
     #[test]
+    fn sizes_have_units() {
+        assert_eq!([size("7"), size("2K"), size("3MiB"), size("1G")], [Ok(7), Ok(2048), Ok(3 << 20), Ok(1 << 30)]);
+    }
+
+    #[test]
     fn values_out_of_range_are_refused() {
         for wrong in [
             ["mainlane", "run", "--fps", "0"],
@@ -292,6 +319,10 @@ mod tests {
             ["mainlane", "run", "--keep", "all"],
             ["mainlane", "journal", "--list", "--check"],
             ["mainlane", "replay", "a", "--until"],
+            ["mainlane", "run", "--memory", "0"],
+            ["mainlane", "run", "--memory", "64X"],
+            ["mainlane", "run", "--memory", "-1M"],
+            ["mainlane", "run", "--memory", "18446744073709551615K"],
         ] {
             assert!(CommandLine::try_parse_from(wrong).is_err(), "{wrong:?}");
         }

@@ -15,6 +15,7 @@ mod session;
 mod state;
 mod summary;
 mod view;
+mod workers;
 
 use std::io::Write;
 use std::process::ExitCode;

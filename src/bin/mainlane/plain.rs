@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use mainlane::control::memory::MemoryLevel;
 use mainlane::workspace::{PaneState, Workspace};
 use mainlane::{Counters, Snapshot};
 
 use crate::say;
 use crate::session::Session;
+use crate::workers::{WorkerSummary, is_amiss, level_in_words};
 
 /// How often a line is printed.
 const EVERY: Duration = Duration::from_secs(1);
@@ -65,6 +67,13 @@ fn line(session: &Session, state: &Workspace, counters: &Counters) -> String {
     );
     if events.shed + events.refused > 0 {
         text += &format!(", {} shed, {} refused", events.shed, events.refused);
+    }
+    let level = session.workers.memory_level();
+    if level > MemoryLevel::Normal {
+        text += &format!(", {}", level_in_words(level));
+    }
+    for status in session.workers.panel.workers().iter().filter(|status| is_amiss(status)) {
+        text += &format!(", {}", WorkerSummary::new(status));
     }
     if let Some(journal) = session.handle.journal() {
         text += &format!(", turn {} on disk", journal.durable());

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use mainlane::control::PanelReport;
 use mainlane::workspace::{Workspace, Worktree};
 use mainlane::{Budget, CachedReader, JournalEnd, Left, ShutdownReport, Turn};
 
@@ -45,9 +46,10 @@ pub(crate) fn run(mut args: RunArgs) -> Result<ExitCode, String> {
     if fault.is_none() {
         frames.settle(&mut session, &stop);
     }
-    let report = session.main_lane.shutdown(shutdown_of(&session));
-    let summary = Summary::new(&args, &session, &report, &frames.turn_ns);
-    let code = exit_code(&session, &report, fault);
+    let deadline = shutdown_of(&session);
+    let (workers, report) = session.workers.panel.shutdown_with(&mut session.main_lane, deadline);
+    let summary = Summary::new(&args, &session, (&report, &workers), &frames.turn_ns);
+    let code = exit_code(&session, &report, &workers, fault);
     if let Err(error) = summary.print(args.json) {
         say(format_args!("mainlane: cannot print the summary: {error}"));
         return Ok(ExitCode::FAILURE);
@@ -59,16 +61,16 @@ fn shutdown_of(session: &Session) -> Duration {
     if session.journal.is_some() { SHUTDOWN_OF_JOURNAL } else { SHUTDOWN }
 }
 
-fn exit_code(session: &Session, report: &ShutdownReport, fault: Option<String>) -> ExitCode {
+fn exit_code(session: &Session, report: &ShutdownReport, workers: &PanelReport, fault: Option<String>) -> ExitCode {
     session.problems().iter().chain(&fault).for_each(|problem| say(format_args!("mainlane: {problem}")));
     let journal = report.journal.as_ref();
     if let Some(JournalEnd { durable, applied, .. }) = journal.filter(|journal| !journal.is_complete()) {
         say(format_args!("mainlane: turn {applied} was applied, and the newest in the journal is {durable}"));
     }
-    if report.complete && journal.is_none_or(|journal| journal.failure.is_none()) {
+    if report.complete && workers.complete && journal.is_none_or(|journal| journal.failure.is_none()) {
         return ExitCode::SUCCESS;
     }
-    for thread in &report.stragglers {
+    for thread in report.stragglers.iter().chain(&workers.stragglers) {
         say(format_args!("mainlane: `{thread}` did not stop within {:?}", shutdown_of(session)));
     }
     if report.counters.events.in_flight > 0 {

@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 
 use mainlane::journal::Recovery;
 use mainlane::workspace::{
-    LayoutEvent, PaneId, PtySource, SystemSource, WatchControl, WatchSource, Workspace, WorkspaceEffect,
-    WorkspaceEvent, WorktreeId, classify_in, first_word_exists,
+    LayoutEvent, PaneEvent, PaneId, PtySource, SystemSource, Warmth, WatchControl, WatchSource, Workspace,
+    WorkspaceEffect, WorkspaceEvent, WorktreeId, classify_in, first_word_exists,
 };
 use mainlane::{Diagnostic, Handle, Lane, MainLane, Origin, Overflow, Pipeline};
 
 use crate::args::RunArgs;
 use crate::past::{self, Past};
 use crate::say;
+use crate::workers::Workers;
 
 /// How often the machine is read.
 const READING_EVERY: Duration = Duration::from_secs(1);
@@ -30,6 +31,7 @@ const KEYS_MAX: usize = 64;
 pub(crate) struct Session {
     pub(crate) main_lane: MainLane<Workspace>,
     pub(crate) handle: Handle<Workspace>,
+    pub(crate) workers: Workers,
     /// The user's own lane: ahead of everyone else's.
     pub(crate) keyboard: Lane<WorkspaceEvent>,
     /// Those of this run, in the order they were asked for, as are the folders.
@@ -114,8 +116,9 @@ impl Session {
             .start()
             .map_err(|error| error.to_string())?;
         let (main_lane, handle) = builder.build().map_err(|error| error.to_string())?;
-        let mut session =
-            Self { main_lane, handle, keyboard, panes, watched, worktrees, journal, began: Instant::now() };
+        let workers = Workers::start(&handle, args.memory)?;
+        let began = Instant::now();
+        let mut session = Self { main_lane, handle, workers, keyboard, panes, watched, worktrees, journal, began };
         session.show_all();
         Ok(session)
     }
@@ -130,7 +133,17 @@ impl Session {
 
     /// The user did something. A lane full of key strokes means that nobody turns; then one more is not missed.
     pub(crate) fn press(&mut self, event: LayoutEvent) {
+        let shown = match event {
+            LayoutEvent::Focused { pane } | LayoutEvent::Zoomed { pane } => pane,
+            LayoutEvent::Visible { .. } => None,
+        };
         let _ = self.keyboard.push(WorkspaceEvent::Layout(event));
+        // What the user looks at keeps its lines again.
+        let is_hot =
+            |pane: &PaneId| self.main_lane.state().model.panes.get(pane).is_none_or(|pane| pane.warmth == Warmth::Hot);
+        if let Some(pane) = shown.filter(|pane| !is_hot(pane)) {
+            let _ = self.keyboard.push(WorkspaceEvent::Pane(PaneEvent::Promoted { pane }));
+        }
     }
 
     /// True when every pane's lane has closed and no folder is watched.
@@ -159,6 +172,14 @@ fn in_words(diagnostic: &Diagnostic) -> Option<String> {
             Some(format!("no checkpoint after turn {turn}, the next start takes longer: {reason}"))
         }
         Diagnostic::SourcePanicked { name, message, .. } => Some(format!("{name} panicked: {message}")),
+        Diagnostic::WorkerFailed { worker, message } | Diagnostic::WorkerPanicked { worker, message } => {
+            Some(format!("worker {worker} {message}"))
+        }
+        Diagnostic::WorkerRestarted { worker, run } => Some(format!("worker {worker} is started again, run {run}")),
+        Diagnostic::WorkerStuck { worker } => Some(format!("worker {worker} does not stop")),
+        Diagnostic::WorkersEscalated { worker, .. } => {
+            Some(format!("worker {worker} failed too often, there are no workers any more"))
+        }
         other => Some(format!("{other:?}")),
     }
 }

@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use hdrhistogram::Histogram;
-use mainlane::workspace::Workspace;
+use mainlane::control::PanelReport;
+use mainlane::workspace::{Warmth, Workspace};
 use mainlane::{JournalEnd, ShutdownReport};
 use serde::Serialize;
 
@@ -11,6 +12,7 @@ use crate::args::RunArgs;
 use crate::print;
 use crate::session::Session;
 use crate::state::{PaneSummary, QuarantinedSummary, WorktreeSummary};
+use crate::workers::WorkerSummary;
 
 #[derive(Serialize)]
 pub(crate) struct Summary {
@@ -23,6 +25,11 @@ pub(crate) struct Summary {
     elapsed_ms: u64,
     /// The most memory this process held; `None` where the system does not say.
     peak_memory_bytes: Option<u64>,
+    /// What the panes hold, by their own count.
+    held_bytes: u64,
+    /// Panes that keep fewer lines than they had, or none.
+    demoted_panes: usize,
+    workers: Vec<WorkerSummary>,
     journal: Option<JournalSummary>,
     complete: bool,
 }
@@ -76,7 +83,12 @@ struct Latency {
 }
 
 impl Summary {
-    pub(crate) fn new(args: &RunArgs, session: &Session, report: &ShutdownReport, turn_ns: &Histogram<u64>) -> Self {
+    pub(crate) fn new(
+        args: &RunArgs,
+        session: &Session,
+        (report, workers): (&ShutdownReport, &PanelReport),
+        turn_ns: &Histogram<u64>,
+    ) -> Self {
         let state = session.handle.reader().load();
         let events = report.counters.events;
         Self {
@@ -101,8 +113,11 @@ impl Summary {
             },
             elapsed_ms: u64::try_from(session.began.elapsed().as_millis()).unwrap_or(u64::MAX),
             peak_memory_bytes: peak_memory_bytes(),
+            held_bytes: state.held_bytes(),
+            demoted_panes: state.model.panes.iter().filter(|(_, pane)| pane.warmth != Warmth::Hot).count(),
+            workers: WorkerSummary::all(workers),
             journal: journal(session, report),
-            complete: report.complete,
+            complete: report.complete && workers.complete,
         }
     }
 
@@ -116,6 +131,11 @@ impl Summary {
         if let Some(JournalSummary { file, turn, durable, .. }) = &self.journal {
             print::line(out, format_args!("turn {durable} of {turn} is on disk, in {file}"))?;
         }
+        if self.demoted_panes > 0 {
+            print::line(out, format_args!("memory was short: {} panes keep fewer lines", self.demoted_panes))?;
+        }
+        let amiss = self.workers.iter().filter(|worker| worker.restarts > 0 || worker.last_failure.is_some());
+        amiss.into_iter().try_for_each(|worker| print::line(out, format_args!("{worker}")))?;
         let EventSummary { pushed, applied, replaced, merged, shed, refused, in_flight } = &self.events;
         writeln!(
             out,

@@ -1,10 +1,11 @@
-//! The live view: panes, worktrees, lanes.
+//! The live view: panes, worktrees, lanes, workers.
 
 use std::collections::BTreeMap;
 use std::io::{self, Stderr};
 use std::time::{Duration, Instant};
 
-use mainlane::workspace::{Layout as PaneLayout, LayoutEvent, Mirror, Pane, PaneId, PaneState, Workspace};
+use mainlane::control::{WorkerState, WorkerStatus};
+use mainlane::workspace::{Layout as PaneLayout, LayoutEvent, Mirror, Pane, PaneId, PaneState, Warmth, Workspace};
 use mainlane::{Counters, Snapshot};
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
@@ -17,6 +18,7 @@ use ratatui::widgets::{Block, Cell, Paragraph, Row, Table};
 use ratatui::{Frame, Terminal};
 
 use crate::session::Session;
+use crate::workers::{WorkerSummary, level_in_words};
 
 /// Over how long a rate is averaged.
 const RATE_OVER: Duration = Duration::from_secs(1);
@@ -122,23 +124,26 @@ fn draw(
     problems: &[String],
 ) {
     let worktrees = session.watched.len() as u16;
-    let [head, panes, folders, lanes, foot] = Layout::vertical([
+    let workers = session.workers.panel.workers();
+    let [head, panes, folders, lanes, background, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Min(4),
         Constraint::Length(if worktrees == 0 { 0 } else { worktrees + 3 }),
         Constraint::Length(counters.lanes.len().min(8) as u16 + 3),
+        Constraint::Length(workers.len() as u16 + 3),
         Constraint::Length(1 + problems.len() as u16),
     ])
     .areas(frame.area());
     frame.render_widget(headline(session, state), head);
     match state.layout.zoomed.and_then(|zoomed| Some((zoomed, state.model.panes.get(&zoomed)?))) {
-        Some((id, pane)) => frame.render_widget(zoomed_pane(id, pane, rates), panes),
+        Some((id, pane)) => frame.render_widget(zoomed_pane(id, pane, rates, panes.height), panes),
         None => frame.render_widget(pane_table(state, rates), panes),
     }
     if worktrees > 0 {
         frame.render_widget(worktree_table(session, state), folders);
     }
     frame.render_widget(lane_table(counters), lanes);
+    frame.render_widget(worker_table(session, &workers), background);
     frame.render_widget(footer(session, state, counters, problems), foot);
 }
 
@@ -188,9 +193,9 @@ fn pane_table<'a>(state: &'a Workspace, rates: &Rates) -> Table<'a> {
         .block(Block::bordered().title(" panes "))
 }
 
-fn zoomed_pane<'a>(id: PaneId, pane: &'a Pane, rates: &Rates) -> Paragraph<'a> {
+fn zoomed_pane<'a>(id: PaneId, pane: &'a Pane, rates: &Rates, height: u16) -> Paragraph<'a> {
     let folder = pane.working_directory().map(|folder| folder.display().to_string()).unwrap_or_default();
-    let text = vec![
+    let mut text = vec![
         Line::from(vec!["command    ".dim(), pane.command.to_string().into()]),
         Line::from(vec!["title      ".dim(), pane.title.to_string().into()]),
         Line::from(vec!["state      ".dim(), status(pane)]),
@@ -200,9 +205,24 @@ fn zoomed_pane<'a>(id: PaneId, pane: &'a Pane, rates: &Rates) -> Paragraph<'a> {
             format!("{} bytes, {} lines, {}/s", pane.bytes, pane.lines, bytes(rates.of(id))).into(),
         ]),
         Line::from(vec!["bells      ".dim(), pane.bells.to_string().into()]),
-        Line::from(vec!["last line  ".dim(), pane.last_line.to_string().into()]),
+        Line::from(vec!["kept       ".dim(), kept(pane).into()]),
+        Line::default(),
     ];
+    // Its newest lines, in what is left of the frame and its border.
+    let room = usize::from(height).saturating_sub(text.len() + 2);
+    let newest: Vec<_> = pane.scrollback.lines().rev().take(room).collect();
+    text.extend(newest.into_iter().rev().map(Line::from));
     Paragraph::new(text).block(Block::bordered().title(format!(" pane {} ", id.0)))
+}
+
+/// How much of its output is there still.
+fn kept(pane: &Pane) -> String {
+    let warmth = match pane.warmth {
+        Warmth::Hot => "hot",
+        Warmth::Warm => "warm, memory was short",
+        Warmth::Cold => "cold, memory was short",
+    };
+    format!("{} lines; {warmth}", pane.scrollback.count())
 }
 
 fn status(pane: &Pane) -> Span<'static> {
@@ -262,6 +282,28 @@ fn lane_table(counters: &Counters) -> Table<'static> {
     Table::new(rows, widths)
         .header(Row::new(["lane", "pushed", "applied", "coalesced", "depth", "unread", "shed", "refused"]).dim())
         .block(Block::bordered().title(" lanes "))
+}
+
+fn worker_table(session: &Session, workers: &[WorkerStatus]) -> Table<'static> {
+    let rows = workers.iter().map(|status| {
+        let WorkerSummary { name, state, restarts, last_failure } = WorkerSummary::new(status);
+        let state = match status.state {
+            WorkerState::Running => state.green(),
+            WorkerState::Failed | WorkerState::Stuck => state.red(),
+            _ => state.yellow(),
+        };
+        Row::new(vec![
+            Cell::from(name),
+            Cell::from(state),
+            Cell::from(restarts.to_string()),
+            Cell::from(last_failure.unwrap_or_default()).red(),
+        ])
+    });
+    let widths = [Constraint::Fill(2), Constraint::Fill(1), Constraint::Fill(1), Constraint::Fill(4)];
+    let memory = format!(" workers · {} ", level_in_words(session.workers.memory_level()));
+    Table::new(rows, widths)
+        .header(Row::new(["worker", "state", "restarts", "last failure"]).dim())
+        .block(Block::bordered().title(memory))
 }
 
 fn footer<'a>(

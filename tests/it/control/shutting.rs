@@ -149,3 +149,24 @@ fn nothing_is_left_of_many_panels() {
         assert!(running.shutdown(PATIENCE).complete);
     }
 }
+
+#[test]
+fn a_maintenance_queue_ends_with_its_panel() {
+    use mainlane::control::maintenance::{Job, Maintenance, Outcome, Step as JobStep};
+    for choice in [RuntimeChoice::None, RuntimeChoice::OwnedAlone(1)] {
+        let mut panel = ControlPanel::builder().runtime(choice).start().unwrap();
+        let queue = panel.maintenance(Maintenance::builder().slots(1).name("jobs of a panel")).unwrap();
+        let mut done = queue.submit(Job::blocking("quick", |_| Ok(3))).unwrap();
+        assert_eq!(done.wait(deadline()), Some(Outcome::Done(3)));
+        let mut endless = queue.submit(Job::resumable("endless", |_| Ok(JobStep::<()>::More))).unwrap();
+        let mut waits = queue.submit(Job::blocking("waits", |_| Ok(()))).unwrap();
+        let report = panel.shutdown(PATIENCE);
+        assert!(report.complete, "{report:?}");
+        assert_eq!(report.maintenance.len(), 1);
+        assert_eq!(endless.wait(deadline()), Some(Outcome::Cancelled));
+        waits.wait(deadline()).unwrap();
+        assert_eq!(threads_named("jobs of a panel"), 0);
+        assert!(panel.maintenance(Maintenance::builder()).is_err());
+        assert!(queue.submit(Job::blocking("late", |_| Ok(()))).is_err());
+    }
+}
