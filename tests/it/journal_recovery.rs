@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use mainlane::journal::store::{Checkpoint, CheckpointHead, Identity, Quarantined, Record, Store, TornTail, Write};
 use mainlane::journal::{
-    CheckpointPolicy, CodecError, Durability, Journal, JournalError, Retention, StoreError, Upgrade, decode,
+    CheckpointPolicy, CodecError, Durability, Journal, JournalError, Replaying, Retention, StoreError, Upgrade, decode,
 };
 use mainlane::{
     Budget, Class, Effects, Envelope, Event, Left, MainLane, Operation, OperationId, Origin, Phase, Reducer,
@@ -364,4 +364,46 @@ fn a_last_checkpoint_that_fails_is_told_in_the_report() {
     let end = report.journal.unwrap();
     assert_eq!((end.durable, end.applied, end.checkpoint), (1, 1, 0));
     assert!(end.failure.is_some());
+}
+
+#[test]
+fn a_replay_ends_with_the_turn_that_it_is_asked_for_and_a_turn_that_is_not_there_is_an_error() {
+    let disk = Disk::default();
+    let open = |disk: &Disk| journal(disk).timeline(Timeline::window(4).checkpoint_every(1)).retention(Retention::All);
+    let mut states = vec![Book::default()];
+    for life in 0..3 {
+        let (builder, _) = open(&disk).recover(Book::default()).unwrap();
+        let mut lane = builder.lane("a").open().unwrap();
+        let (mut main_lane, _) = builder.build().unwrap();
+        for entry in 0..5 {
+            lane.push_batch((0..2).map(|part| Entry::Add(100 * life + 10 * entry + part))).unwrap();
+            settle(&mut main_lane);
+            states.push(main_lane.state().clone());
+        }
+        // With a checkpoint, from which shorter replays begin.
+        assert!(main_lane.shutdown(PATIENCE).complete);
+    }
+    let replay = |until, verify| {
+        let what = Replaying { until, verify };
+        journal(&disk).replay::<Book>(what, None, &mut |_| true)
+    };
+    for (turn, expected) in states.iter().enumerate() {
+        for verify in [false, true] {
+            let (state, report) = replay(Some(turn as u64), verify).unwrap();
+            assert_eq!(&state, expected, "after turn {turn}");
+            assert_eq!((report.turn, report.until), (turn as u64, turn as u64));
+            assert_eq!(report.different, [0; 0]);
+            if verify {
+                let checkpoints: Vec<_> = [0, 5, 10, 15].into_iter().filter(|at| *at <= turn as u64).collect();
+                assert_eq!((report.checkpoint, report.compared), (0, checkpoints));
+            }
+        }
+    }
+    assert_eq!(replay(None, true).unwrap().1.turn, 15);
+    let beyond = replay(Some(16), false).map(|(_, report)| report.turn);
+    assert_eq!(beyond, Err(JournalError::NoSuchTurn { turn: 16, oldest: 0, newest: 15 }));
+    disk.edit(|rows| rows.checkpoints.retain(|checkpoint| checkpoint.turn >= 5));
+    let before = replay(Some(4), false).map(|(_, report)| report.turn);
+    assert_eq!(before, Err(JournalError::NoSuchTurn { turn: 4, oldest: 5, newest: 15 }));
+    assert_eq!(replay(Some(5), false).unwrap().0, states[5]);
 }
