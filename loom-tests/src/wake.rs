@@ -17,6 +17,7 @@ use crate::clock::Bound;
 use crate::lane::gate_file::Gate;
 use crate::lane::ring::ring;
 use crate::lane::table::{Unread, table};
+use crate::latch_file::Latch;
 use crate::sync::{Arc, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, StoreLoad};
 use crate::wake_files::{Bell, Notice};
 use loom::thread;
@@ -138,34 +139,72 @@ pub fn one_answer() {
     assert_eq!(counts.woken.load(Plain::Relaxed), 1);
 }
 
-/// A producer at a full ring sleeps until there is room, or until the gate is shut.
-pub fn producer_waits_for_room(shut: bool) {
+/// What ends a producer's wait for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitEnds {
+    /// The main lane makes room.
+    Room,
+    /// The gate is shut.
+    Gate,
+    /// It is let go of: the latch is set, and the bell is rung.
+    LetGo,
+}
+
+/// A producer at a full ring sleeps until there is room, until the gate is shut, or until it is let go of.
+pub fn producer_waits_for_room(ends: WaitEnds) {
     let counts = std::sync::Arc::new(Counts::default());
     let store_load = StoreLoad::detect();
     let bell = bell(thread::current(), &counts);
     let gate = Arc::new(Gate::new(store_load));
+    let latch = Arc::new(Latch::default());
     let (mut producer, mut consumer) = ring(1, true);
     producer.push(0, 0);
-    let (ringing, shutting) = (bell.clone(), gate.clone());
-    let main_lane = thread::spawn(move || {
-        if shut {
-            shutting.shut();
-            store_load.heavy();
-        } else {
-            consumer.extend(Bound::OPEN);
-            consumer.take(u64::MAX, 1, |_, _, _: &_| ());
-            consumer.settle();
+    let (ringing, shutting, letting_go) = (bell.clone(), gate.clone(), latch.clone());
+    let other = thread::spawn(move || {
+        match ends {
+            WaitEnds::Room => {
+                consumer.extend(Bound::OPEN);
+                consumer.take(u64::MAX, 1, |_, _, _: &_| ());
+                consumer.settle();
+            }
+            WaitEnds::Gate => {
+                shutting.shut();
+                store_load.heavy();
+            }
+            WaitEnds::LetGo => letting_go.set(),
         }
         ringing.ring();
     });
-    while producer.room(1) == 0 && !gate.is_shut() {
+    let mut waits = || producer.room(1) == 0 && !gate.is_shut() && !latch.is_set();
+    while waits() {
         bell.arm();
-        if producer.room(1) == 0 && !gate.is_shut() {
+        if waits() {
             thread::park();
         }
         bell.disarm();
     }
-    main_lane.join().unwrap();
+    other.join().unwrap();
+}
+
+/// A producer that sleeps is let go of, by a latch that is set before the bell is rung, or, which is too late, after.
+pub fn a_sleeper_is_let_go_of(set_first: bool) {
+    let counts = std::sync::Arc::new(Counts::default());
+    let bell = counting_bell(&counts);
+    let latch = Arc::new(Latch::default());
+    let (ringing, letting_go) = (bell.clone(), latch.clone());
+    let other = thread::spawn(move || {
+        if set_first {
+            letting_go.set();
+            ringing.ring();
+        } else {
+            ringing.ring();
+            letting_go.set();
+        }
+    });
+    bell.arm();
+    let asleep = !latch.is_set();
+    other.join().unwrap();
+    assert!(!asleep || counts.woken.load(Plain::Relaxed) == 1, "it sleeps, and nobody wakes it");
 }
 
 /// How a push ends that may have been refused.

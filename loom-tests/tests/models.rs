@@ -269,8 +269,10 @@ mod wake {
 
     #[test]
     fn a_producer_that_waits_for_room() {
-        holds("waits for room", All, || producer_waits_for_room(false));
-        holds("waits for room, shut", All, || producer_waits_for_room(true));
+        holds("waits for room", All, || producer_waits_for_room(WaitEnds::Room));
+        holds("waits for room, shut", All, || producer_waits_for_room(WaitEnds::Gate));
+        holds("let go of", All, || a_sleeper_is_let_go_of(true));
+        holds("waits for room, let go", All, || producer_waits_for_room(WaitEnds::LetGo));
     }
 
     #[test]
@@ -295,6 +297,11 @@ mod wake {
             fails("no barrier", All, Some(weak), one_sleep);
             fails("no barrier, table", All, Some(weak), || sleep_on_a_table(2));
         }
+    }
+
+    #[test]
+    fn control_a_producer_that_is_let_go_too_late() {
+        fails("rung before it is let go", All, None, || a_sleeper_is_let_go_of(false));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! A thread parks, a task awaits; both follow W1 (`wake.rs`): they arm the lane's bell, look once more, and sleep only if there
 //! is nothing. Who lets a producer go without room sets its latch first and rings then, as whoever makes room does.
+//!
+//! Model: `loom-tests/src/wake.rs`.
 
 use crate::core::Core;
 #[cfg(feature = "control")]
