@@ -2,6 +2,56 @@
 //!
 //! A worker is a struct with a [contract](Worker): a monitor, a loader, a scheduler, a syncer. It runs as a thread, as a blocking
 //! task or as an async task, pushes through a lane of its own, and is started, watched, restarted and stopped by the panel.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use mainlane::control::{Backoff, ControlPanel, Next, Worker, WorkerContext, WorkerError};
+//! use mainlane::{Class, Effects, Envelope, Event, Pipeline, Reducer, Drive};
+//!
+//! struct Reading(u64);
+//!
+//! impl Event for Reading {
+//!     type Key = ();
+//!     type Facets = ();
+//!     fn class(&self) -> Class<()> {
+//!         Class::Critical
+//!     }
+//! }
+//!
+//! #[derive(Clone, Default)]
+//! struct Log(Vec<u64>);
+//!
+//! impl Reducer for Log {
+//!     type Event = Reading;
+//!     type Effect = ();
+//!     fn apply(&mut self, envelope: &Envelope<'_, Reading>, _: &mut Effects<()>) {
+//!         self.0.push(envelope.event.0);
+//!     }
+//! }
+//!
+//! /// Reads something once a second.
+//! struct Probe;
+//!
+//! impl Worker<Log> for Probe {
+//!     fn turn(&mut self, ctx: &mut WorkerContext<Log>) -> Result<Next, WorkerError> {
+//!         let last = ctx.state().0.last().copied().unwrap_or(0);
+//!         ctx.lane().push(Reading(last + 1))?;
+//!         Ok(Next::After(Duration::from_secs(1)))
+//!     }
+//! }
+//!
+//! let (main_lane, handle) = Pipeline::builder(Log::default()).build()?;
+//! let mut running = main_lane.spawn(Drive::new())?;
+//! let mut panel = ControlPanel::builder().start()?;
+//! panel.worker(&handle, "probe", || Ok(Probe)).backoff(Backoff::default()).start()?;
+//! # while handle.reader().load().0.is_empty() { std::thread::yield_now() }
+//! // At the end the workers first, so that what they push last is applied:
+//! assert!(panel.shutdown(Duration::from_secs(5)).complete);
+//! assert!(running.shutdown(Duration::from_secs(5)).complete);
+//! assert_eq!(handle.reader().load().0, [1]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod panel; // what a host starts, asks, and shuts down
 mod spec; // how workers and groups are registered

@@ -42,3 +42,48 @@ fn a_policy_is_part_of_the_state_and_reaches_everyone() {
     assert_eq!(policy.load(), &Allowance(20), "what it was stays");
     assert!(running.shutdown(PATIENCE).complete);
 }
+
+/// A change of the policy is in the journal, and undone like anything else.
+#[cfg(feature = "journal")]
+#[test]
+fn a_policy_survives_with_its_state_and_is_undone_with_its_operation() {
+    use crate::journal::{Book, Entry, journal, settle, whole};
+    use crate::memory::Disk;
+    use mainlane::{Origin, Timeline};
+
+    // Each event counts as two.
+    let allowance = |state: &Book| Allowance(state.count as usize / 2);
+    let disk = Disk::default();
+    let open = || journal(&disk).timeline(Timeline::window(100)).recover(Book::default()).unwrap().0;
+    let before = {
+        let builder = open();
+        let user = Origin::built_in("user", 1);
+        let mut lane = builder.lane("user").origin(user).open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        let mut panel = ControlPanel::builder().policy(&handle, allowance).start().unwrap();
+        let mut policy = panel.policy();
+        let mut reaches = |policy: &mut PolicyReader<Allowance>, allowed: usize| {
+            crate::domain::until("the policy", || policy.load() == &Allowance(allowed));
+        };
+        lane.push(Entry::Add(1)).unwrap();
+        settle(&mut main_lane);
+        reaches(&mut policy, 1);
+        lane.push_batch(whole(7)).unwrap();
+        settle(&mut main_lane);
+        reaches(&mut policy, 3);
+        let undone = handle.undo(user);
+        settle(&mut main_lane);
+        undone.wait(deadline()).unwrap().unwrap();
+        reaches(&mut policy, 1);
+        lane.push(Entry::Add(2)).unwrap();
+        settle(&mut main_lane);
+        reaches(&mut policy, 2);
+        assert!(panel.shutdown(PATIENCE).complete);
+        assert!(main_lane.shutdown(PATIENCE).complete);
+        policy.load().clone()
+    };
+    let (_main_lane, handle) = open().build().unwrap();
+    let mut panel = ControlPanel::builder().policy(&handle, allowance).start().unwrap();
+    assert_eq!((panel.policy().load(), before), (&Allowance(2), Allowance(2)));
+    assert!(panel.shutdown(PATIENCE).complete);
+}
