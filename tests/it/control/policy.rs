@@ -49,7 +49,9 @@ fn a_policy_is_part_of_the_state_and_reaches_everyone() {
 fn a_policy_survives_with_its_state_and_is_undone_with_its_operation() {
     use crate::journal::{Book, Entry, journal, settle, whole};
     use crate::memory::Disk;
-    use mainlane::{Origin, Timeline};
+    use mainlane::{Budget, MainLane, Origin, Timeline};
+
+    use crate::domain::until;
 
     // Each event counts as two.
     let allowance = |state: &Book| Allowance(state.count as usize / 2);
@@ -62,22 +64,23 @@ fn a_policy_survives_with_its_state_and_is_undone_with_its_operation() {
         let (mut main_lane, handle) = builder.build().unwrap();
         let mut panel = ControlPanel::builder().policy(&handle, allowance).start().unwrap();
         let mut policy = panel.policy();
-        let mut reaches = |policy: &mut PolicyReader<Allowance>, allowed: usize| {
-            crate::domain::until("the policy", || policy.load() == &Allowance(allowed));
+        // What is published is what is durable, so turns go on.
+        let reaches = |main_lane: &mut MainLane<Book>, policy: &mut PolicyReader<Allowance>, allowed: usize| {
+            settle(main_lane);
+            until(&format!("an allowance of {allowed}"), || {
+                main_lane.turn(Budget::UNLIMITED).unwrap();
+                policy.load() == &Allowance(allowed)
+            });
         };
         lane.push(Entry::Add(1)).unwrap();
-        settle(&mut main_lane);
-        reaches(&mut policy, 1);
+        reaches(&mut main_lane, &mut policy, 1);
         lane.push_batch(whole(7)).unwrap();
-        settle(&mut main_lane);
-        reaches(&mut policy, 3);
+        reaches(&mut main_lane, &mut policy, 3);
         let undone = handle.undo(user);
-        settle(&mut main_lane);
+        reaches(&mut main_lane, &mut policy, 1);
         undone.wait(deadline()).unwrap().unwrap();
-        reaches(&mut policy, 1);
         lane.push(Entry::Add(2)).unwrap();
-        settle(&mut main_lane);
-        reaches(&mut policy, 2);
+        reaches(&mut main_lane, &mut policy, 2);
         assert!(panel.shutdown(PATIENCE).complete);
         assert!(main_lane.shutdown(PATIENCE).complete);
         policy.load().clone()
