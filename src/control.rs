@@ -65,6 +65,7 @@ mod run; // one run of a worker
 mod wait; // how a worker waits
 mod runtime; // what tasks run on
 mod status; // how workers are doing
+mod signals; // signals of the system, if a host asks for them
 mod error; // what can go wrong in setting up workers
 
 pub mod maintenance; // jobs with priorities and deadlines, a few at once, on that runtime
@@ -76,6 +77,7 @@ pub use panel::{ControlPanel, PanelBuilder};
 pub use policy::PolicyReader;
 pub use restarts::{Backoff, Intensity, Restarts, Strategy};
 pub use runtime::RuntimeChoice;
+pub use signals::{SignalGuard, stop_on_signals};
 pub use spec::{GroupSpec, WorkerSpec};
 pub use status::{Failure, GroupStatus, Health, PanelReport, RunsAs, Step, WorkerState, WorkerStatus};
 pub use tokio_util::sync::CancellationToken;

@@ -90,7 +90,8 @@ impl<P: Send + Sync + 'static> PanelBuilder<P> {
         self
     }
 
-    /// Shuts down when `token` is cancelled, with `deadline` for it all; the host still asks for the [report](ControlPanel::shutdown).
+    /// Shuts down when `token` is cancelled, with `deadline` for it all. The host [waits for that](ControlPanel::wait_for_shutdown), or
+    /// asks for the [report](ControlPanel::shutdown) later.
     pub fn stop_with(mut self, token: CancellationToken, deadline: Duration) -> Self {
         (self.stop, self.stop_within) = (Some(token), deadline);
         self
@@ -301,6 +302,17 @@ impl<P: Send + Sync + 'static> ControlPanel<P> {
     /// Waits until a worker is as `is` says.
     pub async fn wait_for_async(&self, worker: &str, is: impl Fn(&WorkerStatus) -> bool) -> WorkerStatus {
         self.shared.wait_in_task(|desk| desk.find_worker(worker, Instant::now()).filter(|status| is(status))).await
+    }
+
+    /// Blocks until the panel has been shut down, by its [token](PanelBuilder::stop_with) or from elsewhere, `deadline` at most. `None`
+    /// when it has not been by then. Asks for nothing itself.
+    pub fn wait_for_shutdown(&self, deadline: Instant) -> Option<PanelReport> {
+        wait_here(|| self.shared.wait_for(deadline, |desk| desk.report().cloned()))
+    }
+
+    /// Waits until the panel has been shut down, as [`wait_for_shutdown`](ControlPanel::wait_for_shutdown) does.
+    pub async fn wait_for_shutdown_async(&self) -> PanelReport {
+        self.shared.wait_in_task(|desk| desk.report().cloned()).await
     }
 
     /// Wakes a worker that waits for its next turn, or has its next wait end at once.

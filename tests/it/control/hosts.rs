@@ -195,12 +195,16 @@ fn a_hosts_token_stops_everything() {
     let mut panel = ControlPanel::builder().stop_with(token.clone(), PATIENCE).start().unwrap();
     panel.worker(&handle, "thread", || Ok(Pushes(1))).start().unwrap();
     panel.task(&handle, "task", || Ok(PushesInTask(1))).start().unwrap();
+    assert_eq!(panel.wait_for_shutdown(Instant::now()), None, "nobody asked for it");
     token.cancel();
+    let report = panel.wait_for_shutdown(deadline()).unwrap();
+    assert!(report.complete, "{report:?}");
+    assert_eq!(current_thread().block_on(panel.wait_for_shutdown_async()), report);
     wait_until(&panel, "thread", WorkerState::Stopped);
     wait_until(&panel, "task", WorkerState::Stopped);
     let refused = panel.worker(&handle, "another", || Ok(Pushes(1))).start();
     assert_eq!(refused, Err(ControlError::Closed));
-    assert!(panel.shutdown(PATIENCE).complete);
+    assert_eq!(panel.shutdown(PATIENCE), report);
 }
 
 #[test]

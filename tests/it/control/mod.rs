@@ -5,6 +5,8 @@ mod hosts; // each way of embedding a panel
 mod policy; // the policy that workers are given
 mod pushing; // a worker's lane
 mod shutting; // stopping, in order, in time, or not
+#[cfg(unix)]
+mod signals; // signals to a host that asked for them
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
