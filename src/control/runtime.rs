@@ -54,7 +54,8 @@ impl OwnRuntime {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads.max(1))
             .thread_name("mainlane task")
-            .enable_time()
+            // Input and output too, if the host has that feature of tokio's: its tasks may be used to it.
+            .enable_all()
             .build()
             .map_err(|error| ControlError::Runtime { reason: error.to_string() })?;
         Ok(Arc::new(Self(Some(runtime))))
@@ -190,6 +191,19 @@ mod tests {
         assert_eq!(std::thread::spawn(move || futures_block_on(spawned)).join().unwrap(), 3);
         two.release(Duration::from_secs(60));
         alone.release(Duration::from_secs(60));
+    }
+
+    #[test]
+    fn tasks_have_timers_and_sockets_there_if_the_host_has_them_at_all() {
+        let mut own = Engine::default();
+        let runtime = own.resolve(&RuntimeChoice::Owned, "w").unwrap();
+        let task = runtime.spawn(async {
+            tokio::time::sleep(Duration::ZERO).await;
+            // The feature `net` is on in tests.
+            tokio::net::UdpSocket::bind("127.0.0.1:0").await.map_or(0, |_| 5)
+        });
+        assert_eq!(futures_block_on(task), 5);
+        own.release(Duration::from_secs(60));
     }
 
     /// Waits for a task from a plain thread.
