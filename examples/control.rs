@@ -85,9 +85,8 @@ impl AsyncWorker<House, Policy> for Librarian {
     async fn run(&mut self, ctx: &mut TaskContext<House, Policy>) -> Result<(), WorkerError> {
         let mut reader = ctx.reader();
         loop {
-            let cancelled = ctx.cancelled();
             tokio::select! {
-                () = cancelled => return Ok(()),
+                () = ctx.cancelled() => return Ok(()),
                 house = reader.changed() => {
                     let Some(house) = house else { return Ok(()) };
                     if house.pages > 2_000 && house.policy.pages < 50 {

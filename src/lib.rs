@@ -98,3 +98,8 @@ mod proofs; // what must not compile
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]
 struct Readme;
+
+/// The programs of the page on embedding, compiled and run.
+#[doc = include_str!("../docs/embedding.md")]
+#[cfg(all(doctest, feature = "control"))]
+struct Embedding;
