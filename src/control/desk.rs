@@ -52,7 +52,6 @@ pub(crate) struct Desk {
     /// What runs were on that have ended.
     ended: Vec<Carrier>,
     pub(crate) closing: bool,
-    escalated: bool,
     report: Option<PanelReport>,
 }
 
@@ -125,7 +124,6 @@ impl Shared {
             pipelines: Vec::new(),
             ended: Vec::new(),
             closing: false,
-            escalated: false,
             report: None,
         };
         Self {
@@ -297,7 +295,7 @@ impl Desk {
     }
 
     pub(crate) fn health(&self, now: Instant) -> Health {
-        if self.escalated {
+        if self.tree.is_escalated() {
             return Health::Escalated;
         }
         let amiss = |status: WorkerStatus| {
@@ -308,7 +306,6 @@ impl Desk {
 
     /// Has everything start again after an escalation.
     pub(crate) fn start_again(&mut self, now: Instant) {
-        self.escalated = false;
         self.tree.start(ROOT, now);
     }
 
@@ -331,7 +328,6 @@ impl Desk {
                 }
             }
         }
-        self.escalated |= escalates;
         let actions = std::iter::from_fn(|| self.tree.action()).collect();
         (actions, std::mem::take(&mut self.ended), escalates)
     }
@@ -360,7 +356,7 @@ impl Desk {
             !matches!(status.state, WorkerState::Done | WorkerState::Failed | WorkerState::Stopped)
         };
         let stragglers: Vec<_> = workers.iter().filter(ended).map(|status| status.name.to_string()).collect();
-        let (complete, escalated) = (stragglers.is_empty(), self.escalated);
+        let (complete, escalated) = (stragglers.is_empty(), self.tree.is_escalated());
         PanelReport { complete, stragglers, workers, escalated, maintenance: Vec::new() }
     }
 

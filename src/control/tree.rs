@@ -145,14 +145,16 @@ pub(crate) struct Tree {
     next: u32,
     /// By when all is to be over, once it was asked for.
     deadline: Option<Instant>,
+    /// There were more failures than all of it takes, and it was not started again since.
+    escalated: bool,
     actions: VecDeque<Action>,
     notes: VecDeque<Note>,
 }
 
 impl Tree {
     pub(crate) fn new(strategy: Strategy, intensity: Intensity) -> Self {
-        let mut tree =
-            Self { nodes: BTreeMap::new(), next: 0, deadline: None, actions: VecDeque::new(), notes: VecDeque::new() };
+        let (nodes, actions, notes) = (BTreeMap::new(), VecDeque::new(), VecDeque::new());
+        let mut tree = Self { nodes, next: 0, deadline: None, escalated: false, actions, notes };
         let kind = Kind::Group { strategy, intensity, backoff: Backoff::NONE };
         let spec = Spec { name: "root".into(), parent: ROOT, restarts: Restarts::Temporary, after: Vec::new(), kind };
         tree.insert(spec);
@@ -179,6 +181,11 @@ impl Tree {
     /// The stage of a node, how often it was started again, and its group; `None` when it is not in the tree.
     pub(crate) fn look(&self, id: NodeId) -> Option<(Stage, u64, NodeId)> {
         self.nodes.get(&id).map(|node| (node.stage, node.restarted, node.parent))
+    }
+
+    /// True when there were more failures than all of it takes, till it is started again.
+    pub(crate) fn is_escalated(&self) -> bool {
+        self.escalated
     }
 
     /// True when everything is over, or given up.
@@ -262,11 +269,15 @@ impl Tree {
         let again = Then::Restart { not_before: now };
         match &mut node.stage {
             Stage::Over(_) => self.begin(id, now),
-            Stage::Leaving { then } | Stage::Stopping { then, .. } | Stage::Stuck { then } if *then == Then::Stop => {
+            // A group that fails is for its own group to deal with; the outermost has none.
+            Stage::Leaving { then } | Stage::Stopping { then, .. } | Stage::Stuck { then }
+                if *then == Then::Stop || (id == ROOT && *then == Then::Fail) =>
+            {
                 *then = again;
             }
             _ => {}
         }
+        self.escalated &= id != ROOT;
         self.advance(now);
     }
 
@@ -422,6 +433,7 @@ impl Tree {
         if times.len() >= intensity.restarts as usize {
             times.clear();
             self.set(id, Stage::Over(Over::Failed));
+            self.escalated |= parent == ROOT;
             self.notes.push_back(Note::Escalates { group: parent, culprit: id });
             return self.leave(parent, Then::Fail, now);
         }

@@ -213,6 +213,22 @@ fn a_group_that_has_had_enough_is_one_failure_of_the_group_that_it_is_in() {
 }
 
 #[test]
+fn everyone_may_be_started_again_while_they_still_stop_after_too_many_failures() {
+    let mut rig = Rig::new(Strategy::OneForOne, Intensity::at_most(0, SECOND));
+    let [bad, slow] = ["bad", "slow"].map(|name| rig.worker(name, ROOT, Restarts::Permanent, &[]));
+    rig.all_ready();
+    rig.end(bad, Ended::Badly);
+    assert!(rig.tree.is_escalated());
+    assert!(rig.alive[&slow].cancelled);
+    rig.tree.start(ROOT, rig.now);
+    rig.carry_out();
+    assert!(!rig.tree.is_escalated());
+    rig.end(slow, Ended::Normally);
+    rig.all_ready();
+    assert_eq!(rig.running(), [bad, slow]);
+}
+
+#[test]
 fn nobody_starts_before_or_stops_after_what_it_comes_after() {
     let mut rig = Rig::new(Strategy::OneForOne, OFTEN);
     let store = rig.worker("store", ROOT, Restarts::Permanent, &[]);

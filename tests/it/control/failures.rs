@@ -227,16 +227,30 @@ fn a_group_that_has_had_enough_is_started_again_whole() {
     assert!(panel.shutdown(PATIENCE).complete);
 }
 
+/// Is done at once.
+struct Once;
+
+impl Worker<Ledger> for Once {
+    fn turn(&mut self, _: &mut WorkerContext<Ledger>) -> Result<Next, WorkerError> {
+        Ok(Next::Done)
+    }
+}
+
+#[test]
+fn a_permanent_worker_that_is_done_too_often_counts_as_one_that_fails() {
+    let (_running, handle) = pipeline();
+    let mut panel = ControlPanel::builder().start().unwrap();
+    panel.worker(&handle, "loader", || Ok(Once)).backoff(Backoff::NONE).start().unwrap();
+    let loader = wait_until(&panel, "loader", WorkerState::Failed);
+    assert_eq!((loader.restarts, loader.errors, loader.last_failure), (1, 0, None));
+    assert_eq!(panel.health(), Health::Escalated);
+    assert!(panel.shutdown(PATIENCE).complete);
+}
+
 #[test]
 fn what_is_done_stays_done_when_it_is_not_permanent() {
     let (_running, handle) = pipeline();
     let mut panel = ControlPanel::builder().start().unwrap();
-    struct Once;
-    impl Worker<Ledger> for Once {
-        fn turn(&mut self, _: &mut WorkerContext<Ledger>) -> Result<Next, WorkerError> {
-            Ok(Next::Done)
-        }
-    }
     panel.worker(&handle, "loader", || Ok(Once)).restarts(Restarts::Transient).start().unwrap();
     panel.worker(&handle, "reader", || Ok(Pushes(1))).after("loader").start().unwrap();
     wait_until(&panel, "loader", WorkerState::Done);

@@ -63,11 +63,14 @@ fn host() {
             std::io::stdin().read_line(&mut String::new()).unwrap();
             assert!(!token.is_cancelled());
             // Others can be told from now on.
-            let _guard = stop_on_signals(token.clone()).unwrap();
+            let guard = stop_on_signals(token.clone()).unwrap();
             println!("listening again");
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             runtime.block_on(token.cancelled());
-            println!("shutting down");
+            drop(guard);
+            println!("has heard one");
+            std::io::stdin().read_line(&mut String::new()).unwrap();
+            println!("has ended by itself");
         }
         part => panic!("there is no part `{part}`"),
     }
@@ -159,6 +162,9 @@ fn when_the_guard_is_dropped_signals_do_nothing_and_can_be_listened_for_anew() {
     host.stdin.write_all(b"\n").unwrap();
     host.until("listening again");
     host.signal("TERM");
-    host.until("shutting down");
+    host.until("has heard one");
+    host.signal("TERM");
+    host.stdin.write_all(b"\n").unwrap();
+    host.until("has ended by itself");
     assert!(host.end().success());
 }
