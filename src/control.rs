@@ -70,6 +70,7 @@ mod error; // what can go wrong in setting up workers
 
 pub mod maintenance; // jobs with priorities and deadlines, a few at once, on that runtime
 pub mod memory; // a standard worker: how much memory is used, and when it is too much
+pub mod scheduler; // a standard worker: periodic and likely work, within a budget
 
 pub use context::{Congestion, Load, TaskContext, TaskLane, WorkerContext, WorkerLane};
 pub use error::ControlError;

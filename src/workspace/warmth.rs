@@ -16,7 +16,7 @@ use super::event::{PaneEvent, WorkspaceEvent};
 #[cfg(feature = "control")]
 use super::state::PaneState;
 #[cfg(feature = "control")]
-use crate::control::memory::MemoryLevel;
+use crate::control::memory::{MemoryGauge, MemoryLevel};
 
 /// How much of a pane's output is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -117,6 +117,19 @@ impl Workspace {
     pub fn demotion_candidate(&self, level: MemoryLevel, nth: usize) -> Option<WorkspaceEvent> {
         let (pane, to) = self.demotion_candidates(level).get(nth).copied()?;
         Some(WorkspaceEvent::Pane(PaneEvent::Demoted { pane, to }))
+    }
+
+    /// What to promote while there is enough memory: the [`promotion_candidates`](Self::promotion_candidates) as events, for
+    /// [`Scheduler::likely`](crate::control::scheduler::Scheduler::likely).
+    ///
+    /// Nothing at any other level than [`Normal`](MemoryLevel::Normal), nor before the first look that `gauge` is told of: then it
+    /// cannot tell yet, and is asked again. To promote a pane twice does no harm.
+    pub fn prefetch(gauge: MemoryGauge) -> impl FnMut(&Workspace) -> Option<Vec<WorkspaceEvent>> + Send + 'static {
+        move |state| {
+            let is_short = gauge.last().is_none_or(|look| look.observation.level != MemoryLevel::Normal);
+            let promote = |pane| WorkspaceEvent::Pane(PaneEvent::Promoted { pane });
+            (!is_short).then(|| state.promotion_candidates().into_iter().map(promote).collect())
+        }
     }
 
     /// In which step of a level a pane's turn comes, and what it becomes.

@@ -4,6 +4,7 @@ mod failures; // panics and errors at every step of a life
 mod hosts; // each way of embedding a panel
 mod policy; // the policy that workers are given
 mod pushing; // a worker's lane
+mod scheduling; // periodic and likely work within a budget
 mod shutting; // stopping, in order, in time, or not
 #[cfg(unix)]
 mod signals; // signals to a host that asked for them
