@@ -213,6 +213,15 @@ mod tests {
         assert!(spending.spent.len() as u64 > PARTS / 2);
     }
 
+    #[test]
+    fn spends_that_are_remembered_as_one_count_until_the_last_of_them_is_over() {
+        let rule = Budget { units: 6, window: 51_200, burst: 12 };
+        let spends = spend_all(budget(6, 51_200, 12), &[(0, 1), (100, 5), (51_100, 1), (99, 5), (1, 5)]);
+        assert_eq!(spends, [(0, 1), (100, 5), (51_300, 5)]);
+        assert_eq!(breaks(rule, &spends), None);
+        assert_eq!(breaks(rule, &[(0, 1), (100, 5), (51_200, 1), (51_299, 5)]), Some("B1"));
+    }
+
     fn wishes(further: u64) -> impl Strategy<Value = Vec<(u64, u32)>> {
         vec((prop_oneof![Just(0), 0..further], 1u32..4), 0..80)
     }
