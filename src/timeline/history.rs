@@ -173,7 +173,7 @@ impl<S: Reducer> History<S> {
             Ask::RedoOperation(operation) => (RewindKind::Redo, Ok(operation)),
         };
         let operation = operation.map_err(|origin| RewindError::Nothing { kind, origin })?;
-        let reaches = self.find(kind, operation)?.reaches;
+        let reaches = self.find(kind, operation, None)?.reaches;
         Ok(Change { kind, operation, reaches })
     }
 
@@ -183,8 +183,8 @@ impl<S: Reducer> History<S> {
     /// When it cannot be made, or the reducer panics on the way; everything is as before then.
     pub(crate) fn rewind(&mut self, change: &Change, turn: u64) -> Result<(S, Rewind), RewindError> {
         debug_assert!(turn > self.newest, "turn {turn} after turn {}", self.newest);
-        let Change { kind, operation, .. } = *change;
-        let &Operation { first, reaches, undone: undone_since, .. } = self.find(kind, operation)?;
+        let Change { kind, operation, reaches } = *change;
+        let &Operation { first, undone: undone_since, .. } = self.find(kind, operation, Some(reaches))?;
         let from = self.checkpoint_before(first, u64::MAX);
         let Remade { checkpoints, present, applied } = self
             .remake(from, kind, operation)
@@ -265,13 +265,15 @@ impl<S: Reducer> History<S> {
         self.newest
     }
 
-    /// The operation, if the change can be made.
-    fn find(&self, kind: RewindKind, id: OperationId) -> Result<&Operation, RewindError> {
+    /// The operation, if the change can be made. When it was planned, it was known how far it `reaches`: a journal that
+    /// begins behind a start that was set aside does not show it any more.
+    fn find(&self, kind: RewindKind, id: OperationId, reaches: Option<u64>) -> Result<&Operation, RewindError> {
         let operation = self.operations.get(id).ok_or(RewindError::Unknown { operation: id })?;
         if operation.undone.is_some() == (kind == RewindKind::Undo) {
             return Err(RewindError::NotNow { kind, operation: id });
         }
-        if operation.first < self.start || !operation.whole {
+        let is_whole = operation.whole || reaches == Some(operation.reaches);
+        if operation.first < self.start || !is_whole {
             // The turn of the first checkpoint is in it, and can be looked at but not changed.
             return Err(RewindError::BeyondWindow { operation: id, oldest: self.base_turn() + 1 });
         }

@@ -127,6 +127,8 @@ impl Operations {
         if let Some(operation) = self.known.get_mut(&id) {
             operation.undone = undone.then_some(turn);
             operation.changed = Some(turn);
+            // Or else it could not have been.
+            operation.whole = true;
         }
     }
 

@@ -14,7 +14,7 @@ use mainlane::{
 use serde::{Deserialize, Serialize};
 
 use crate::domain::PATIENCE;
-use crate::journal::{Book, Entry, journal, settle, whole};
+use crate::journal::{ALL, ANNA, Book, Entry, journal, settle, whole};
 use crate::memory::{Disk, Memory};
 
 #[test]
@@ -406,4 +406,68 @@ fn a_replay_ends_with_the_turn_that_it_is_asked_for_and_a_turn_that_is_not_there
     let before = replay(Some(4), false).map(|(_, report)| report.turn);
     assert_eq!(before, Err(JournalError::NoSuchTurn { turn: 4, oldest: 5, newest: 15 }));
     assert_eq!(replay(Some(5), false).unwrap().0, states[5]);
+}
+
+/// Begins nothing that is worth more than it has.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Wary(Vec<u64>);
+
+impl Reducer for Wary {
+    type Event = Entry;
+    type Effect = ();
+
+    fn apply(&mut self, envelope: &Envelope<'_, Entry>, _: &mut Effects<()>) {
+        match envelope.event {
+            Entry::Step(_, Operation { phase: Phase::Started, .. }) => panic!("not now"),
+            Entry::Step(value, _) | Entry::Add(value) => self.0.push(*value),
+            Entry::Level { .. } | Entry::Ask(_) | Entry::Thorn => {}
+        }
+    }
+}
+
+#[test]
+fn an_undo_of_what_began_in_vain_is_undone_again_from_a_checkpoint_behind_that_beginning() {
+    for durability in ALL {
+        let disk = Disk::default();
+        let policy = CheckpointPolicy { events: 1, ..CheckpointPolicy::default() };
+        let open = |disk: &Disk, timeline| {
+            let journal = journal(disk).durability(durability).checkpoints(policy).retention(Retention::All);
+            if timeline { journal.timeline(Timeline::window(50)) } else { journal }
+        };
+        let (builder, _) = open(&disk, true).recover(Wary::default()).unwrap();
+        let mut lane = builder.lane("a").origin(ANNA).open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        let [start, end] = whole(1);
+        lane.push(start).unwrap();
+        settle(&mut main_lane);
+        assert!(main_lane.shutdown(PATIENCE).complete, "with a checkpoint");
+        drop((lane, handle));
+        let (builder, _) = open(&disk, true).recover(Wary::default()).unwrap();
+        let mut lane = builder.lane("a").origin(ANNA).open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        lane.push_batch([Entry::Add(7), end]).unwrap();
+        settle(&mut main_lane);
+        for asked in [handle.undo(ANNA), handle.redo(ANNA), handle.undo(ANNA)] {
+            settle(&mut main_lane);
+            asked.poll().expect("it is answered").unwrap().expect("it can be done");
+        }
+        handle.journal().unwrap().wait(5, Instant::now() + PATIENCE).unwrap();
+        let left = disk.copy();
+        assert_eq!(main_lane.state(), &Wary(vec![7]));
+        drop(main_lane);
+        // The shortest way, and one behind which nobody knows that it began.
+        left.edit(|rows| rows.checkpoints.retain(|checkpoint| checkpoint.turn == 1));
+        left.edit(|rows| rows.records.retain(|record| record.turn > 1));
+        left.edit(|rows| rows.quarantined.retain(|event| event.turn > 1));
+        for timeline in [false, true] {
+            let (builder, recovery) = open(&left.copy(), timeline).recover(Wary::default()).unwrap();
+            assert_eq!((builder.state(), recovery.turn, recovery.checkpoint), (&Wary(vec![7]), 5, 1));
+        }
+        let (builder, _) = open(&left, true).recover(Wary::default()).unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        let asked = handle.redo(ANNA);
+        settle(&mut main_lane);
+        asked.poll().expect("it is answered").unwrap().expect("it was redone before");
+        assert_eq!(main_lane.state(), &Wary(vec![7, 101]));
+    }
 }
