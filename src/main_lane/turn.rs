@@ -160,6 +160,11 @@ impl<S: Reducer> MainLane<S> {
             self.report_counts(false);
             return Ok(self.summary(0, published, Left::Journal));
         }
+        // What the last turn had no time left to publish. It is no answer to who asked since: that is the cut's that follows.
+        let owed = match self.owed.take() {
+            Some(finished) if self.publishing.is_wanted(finished) => self.publish()?.or(released),
+            _ => released,
+        };
         if !self.open_batch {
             if self.last >= DENSE {
                 self.keep_distance();
@@ -170,11 +175,6 @@ impl<S: Reducer> MainLane<S> {
                 self.publishing.take_request();
             }
         }
-        // What the last turn had no time left to publish.
-        let owed = match self.owed.take() {
-            Some(finished) if self.publishing.is_wanted(finished) => self.publish()?.or(released),
-            _ => released,
-        };
         if self.keeping.is_some() {
             self.await_questions();
         }
@@ -265,7 +265,8 @@ impl<S: Reducer> MainLane<S> {
         if self.is_blocked() {
             let asked = self.hub.mailbox.posted() != self.letters;
             let is_due = self.publishing.is_unheld() && !self.publishing.is_asked_for() && self.publishing.is_pending();
-            return asked || is_due || !self.applying.effects.pending.is_empty() || self.has_progress();
+            let is_to_close = self.phase == Phase::Running && self.core().is_closing();
+            return asked || is_due || is_to_close || !self.applying.effects.pending.is_empty() || self.has_progress();
         }
         self.open_batch
             || self.has_progress()

@@ -324,6 +324,31 @@ fn a_request_is_not_answered_by_what_was_left() {
     assert_eq!(reader.load().seen.len(), 11);
 }
 
+/// Nor by what an earlier turn had no time left to publish.
+#[test]
+fn a_request_is_not_answered_by_what_effects_held_up() {
+    const TIME: Duration = Duration::from_millis(5);
+    let slow = |_: u64, _: &Ledger| {
+        let began = Instant::now();
+        while began.elapsed() < TIME {
+            std::hint::spin_loop();
+        }
+    };
+    let builder = Pipeline::builder(Ledger::default()).publish(Publish::OnRequest).reconciler(slow);
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    lane.push_batch([Note::Ask(1), Note::Ask(2)]).unwrap();
+    // With nothing in it for the second effect.
+    while main_lane.turn(Budget::time(TIME)).unwrap().events < 2 {}
+    lane.push(Note::Item(3)).unwrap();
+    let reader = handle.reader();
+    reader.request();
+    while main_lane.turn(Budget::UNLIMITED).unwrap().left == Left::More {}
+    assert_eq!(reader.load().seen.last(), main_lane.state().seen.last());
+    assert_eq!(reader.load().seen.len(), 3);
+    main_lane.shutdown(PATIENCE);
+}
+
 /// Effects that take a turn's whole time do not keep its state from being published.
 #[test]
 fn effects_do_not_starve_publication() {

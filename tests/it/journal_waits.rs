@@ -111,6 +111,28 @@ fn a_pipeline_that_closes_sleeps_until_all_is_durable() {
 }
 
 #[test]
+fn a_main_lane_that_waits_for_its_journal_does_not_sleep_over_the_closing() {
+    for durability in ALL {
+        let disk = Disk::default();
+        let (builder, _) = journal(&disk).durability(durability).lag(1, 1).recover(Book::default()).unwrap();
+        let mut lane = builder.lane("a").open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        disk.hold();
+        lane.push(Entry::Add(1)).unwrap();
+        assert_eq!(main_lane.turn(Budget::UNLIMITED).unwrap().left, Left::Journal, "{durability:?}");
+        assert!(!main_lane.arm_input());
+        // Before the host goes to sleep.
+        handle.close();
+        assert!(main_lane.arm_input(), "{durability:?}: lanes are to be closed");
+        assert_eq!(main_lane.turn(Budget::UNLIMITED).unwrap().left, Left::Journal);
+        assert!(!main_lane.arm_input(), "{durability:?}: they are");
+        assert!(lane.push(Entry::Add(2)).is_err());
+        disk.release();
+        assert!(main_lane.shutdown(PATIENCE).complete);
+    }
+}
+
+#[test]
 fn effects_that_ran_between_two_parts_of_a_batch_are_no_sign_of_chance() {
     let disk = Disk::default();
     let open = journal(&disk).durability(Durability::BeforeApply).check_determinism();
