@@ -26,7 +26,7 @@
 //!
 //! # What it costs
 //! It sleeps until something is due. With likely entries, or while work waits for budget, it wakes up every
-//! [`look_every`](Scheduler::look_every) too, since nobody tells it of a new snapshot or policy: a look is two atomic loads and a short lock.
+//! [`look_every`](Scheduler::look_every) too, since nobody tells it of a new snapshot or policy: a look is a few atomic operations and two short locks.
 //! A [nudge](crate::control::ControlPanel::nudge) has it look at once.
 //!
 //! ```

@@ -39,7 +39,7 @@ impl Every {
         self
     }
 
-    /// What a run costs; one unit at least.
+    /// What a run costs. A scheduler with an entry that costs nothing fails to start.
     pub fn cost(mut self, units: u32) -> Self {
         self.cost = units;
         self
