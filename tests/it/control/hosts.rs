@@ -53,7 +53,7 @@ fn current_thread() -> Runtime {
 fn a_plain_thread_has_a_runtime_made_for_it() {
     let mut panel = ControlPanel::builder().name("plain host").start().unwrap();
     starts_works_and_stops(&mut panel, "plain thread", true);
-    assert_eq!(threads_named("plain host"), 0);
+    until("the end of its thread", || threads_named("plain host") == 0);
 }
 
 #[test]

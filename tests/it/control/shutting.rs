@@ -3,6 +3,7 @@ use std::sync::Mutex;
 use mainlane::control::{ControlError, RuntimeChoice};
 
 use super::*;
+use crate::domain::until;
 
 /// Writes down when it starts and stops.
 struct Notes(&'static str, Arc<Mutex<Vec<String>>>);
@@ -41,9 +42,10 @@ fn workers_start_after_and_stop_before_those_that_they_come_after() {
 #[test]
 fn who_does_not_stop_is_named_and_ends_alone() {
     /// Does not look whether it is cancelled.
-    struct Deaf(Arc<std::sync::Barrier>);
+    struct Deaf(Arc<std::sync::Barrier>, Count);
     impl Worker<Ledger> for Deaf {
         fn turn(&mut self, _: &mut WorkerContext<Ledger>) -> Result<Next, WorkerError> {
+            self.1.next();
             self.0.wait();
             Ok(Next::Done)
         }
@@ -51,10 +53,11 @@ fn who_does_not_stop_is_named_and_ends_alone() {
     let (_running, handle) = pipeline();
     let mut panel = ControlPanel::builder().start().unwrap();
     let barrier = Arc::new(std::sync::Barrier::new(2));
-    let its = barrier.clone();
-    panel.worker(&handle, "deaf", move || Ok(Deaf(its.clone()))).start().unwrap();
+    let turns = Count::default();
+    let (its, counted) = (barrier.clone(), turns.clone());
+    panel.worker(&handle, "deaf", move || Ok(Deaf(its.clone(), counted.clone()))).start().unwrap();
     panel.worker(&handle, "good", || Ok(Pushes(1))).start().unwrap();
-    wait_until(&panel, "deaf", WorkerState::Running);
+    until("its turn", || turns.now() == 1);
     let report = panel.shutdown(SHORT);
     assert!(!report.complete);
     assert_eq!(report.stragglers, ["deaf"]);
@@ -145,7 +148,8 @@ fn nothing_is_left_of_many_panels() {
             assert!(panel.shutdown(PATIENCE).complete);
         }
         drop(panel);
-        assert_eq!(threads_named("many "), 0);
+        // A thread that was joined may be listed for a moment yet.
+        until("the end of all threads", || threads_named("many ") == 0);
         assert!(running.shutdown(PATIENCE).complete);
     }
 }
@@ -165,7 +169,7 @@ fn a_maintenance_queue_ends_with_its_panel() {
         assert_eq!(report.maintenance.len(), 1);
         assert_eq!(endless.wait(deadline()), Some(Outcome::Cancelled));
         waits.wait(deadline()).unwrap();
-        assert_eq!(threads_named("jobs of a panel"), 0);
+        until("the end of all threads", || threads_named("jobs of a pane") == 0);
         assert!(panel.maintenance(Maintenance::builder()).is_err());
         assert!(queue.submit(Job::blocking("late", |_| Ok(()))).is_err());
     }
