@@ -6,6 +6,8 @@
 //!   wherever something was dropped, or gone beyond by a part of one line, and there is never room for what is older than that.
 //! - **N3 no seams**: what is kept is a function of the lines alone, not of the pieces that they came in. Both types have
 //!   the same bounds, so it does not matter how many outputs were coalesced before they were applied.
+//! - **N4 no larger than counted**: the text of a scrollback takes about twice its bytes of memory at most, so what is dropped is
+//!   freed, whatever the pieces were that it came in.
 
 use std::fmt;
 use std::sync::Arc;
@@ -94,10 +96,15 @@ impl Text {
 
     /// A copy that takes no more memory than it needs.
     pub(super) fn to_lines(&self) -> Lines {
-        if self.lines == 0 {
+        self.without((0, 0))
+    }
+
+    /// Such a copy, without so many bytes and lines at the beginning.
+    fn without(&self, (bytes, lines): (usize, usize)) -> Lines {
+        if self.lines == lines {
             return Lines::default();
         }
-        Lines(Some(Arc::new(Text { text: self.as_str().to_owned(), start: 0, lines: self.lines })))
+        Lines(Some(Arc::new(Text { text: self.as_str()[bytes..].to_owned(), start: 0, lines: self.lines - lines })))
     }
 
     fn trim(&mut self) {
@@ -140,6 +147,17 @@ impl Lines {
     /// True when there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
+    }
+
+    /// How many bytes of memory its text takes.
+    fn takes(&self) -> usize {
+        self.0.as_ref().map_or(0, |text| text.text.capacity())
+    }
+
+    /// A copy, if most of the memory is for nothing once so many bytes and lines at the beginning are not kept.
+    fn packed_without(&self, skipped: (usize, usize)) -> Option<Self> {
+        let text = self.0.as_ref()?;
+        (self.takes() > 2 * (text.as_str().len() - skipped.0)).then(|| text.without(skipped))
     }
 
     /// Puts older lines in front. What does not fit any more is dropped, the oldest first.
@@ -235,7 +253,7 @@ impl Scrollback {
         if !lines.is_empty() {
             self.lines += lines.count();
             self.bytes += lines.as_str().len();
-            self.pieces.push_back(lines.clone());
+            self.pieces.push_back(lines.packed_without((0, 0)).unwrap_or_else(|| lines.clone()));
             self.join();
         }
         self.trim(bound);
@@ -260,7 +278,17 @@ impl Scrollback {
                 self.skipped = (0, 0);
             } else {
                 self.skipped = (bytes + beyond, lines + gone);
+                self.pack();
             }
+        }
+    }
+
+    /// N4. Copies what is kept of the first piece if that is the smaller part of it, so each byte is copied seldom.
+    fn pack(&mut self) {
+        if let Some(first) = self.pieces.front_mut()
+            && let Some(packed) = first.packed_without(self.skipped)
+        {
+            (*first, self.skipped) = (packed, (0, 0));
         }
     }
 
@@ -434,6 +462,25 @@ mod tests {
         assert!(scrollback.pieces.len() < 20, "{}", scrollback.pieces.len());
     }
 
+    fn takes(scrollback: &Scrollback) -> usize {
+        scrollback.pieces.iter().map(Lines::takes).sum()
+    }
+
+    #[test]
+    fn what_is_dropped_is_freed_though_it_came_in_one_piece() {
+        let warm = Bound { lines: 64, bytes: 4096 };
+        let mut coalesced = Lines::from("");
+        for _ in 0..20 {
+            let mut newer = Lines::from(&*format!("{}\n", "x".repeat(99)).repeat(100));
+            newer.prepend(std::mem::take(&mut coalesced));
+            coalesced = newer;
+        }
+        let mut scrollback = Scrollback::from(coalesced);
+        assert!(scrollback.bytes() > 64_000 && takes(&scrollback) <= 2 * scrollback.bytes());
+        scrollback.trim(warm);
+        assert!((4096..4200).contains(&scrollback.bytes()) && takes(&scrollback) <= 2 * scrollback.bytes());
+    }
+
     #[test]
     fn the_newest_lines_are_found_from_the_end() {
         let of = |text: &str| {
@@ -484,6 +531,7 @@ mod tests {
             prop_assert_eq!(scrollback.lines().collect::<Vec<_>>(), expected.clone());
             prop_assert_eq!(scrollback.count(), expected.len());
             prop_assert_eq!(scrollback.bytes(), text(&expected).len());
+            prop_assert!(takes(&scrollback) <= 2 * scrollback.bytes() + 8 * scrollback.pieces.len(), "N4");
         }
 
         #[test]
@@ -498,6 +546,7 @@ mod tests {
             scrollback.trim(bound);
             prop_assert_eq!(scrollback.count() < before, exceeds);
             prop_assert_eq!(scrollback.lines().collect::<Vec<_>>(), slowly(&all, bound));
+            prop_assert!(takes(&scrollback) <= 2 * scrollback.bytes() + 8 * scrollback.pieces.len(), "N4");
             scrollback.push(&Lines::from("next\n"), bound);
             all.push("next".to_owned());
             prop_assert_eq!(scrollback.lines().collect::<Vec<_>>(), slowly(&all, bound));
