@@ -17,6 +17,8 @@ mod pressure;
 mod probe;
 mod reading;
 
+mod spare;
+
 mod budget;
 mod levels;
 

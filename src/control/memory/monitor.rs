@@ -6,6 +6,7 @@ use super::demotions::Demotions;
 use super::levels::{Levels, MemoryLevel, Observation};
 use super::probe::MemoryProbe;
 use super::reading::MemoryReading;
+use super::spare::Spares;
 
 /// How often is looked at [`MemoryLevel::Normal`], unless said otherwise.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -16,6 +17,7 @@ const HURRY: u32 = 8;
 #[derive(Debug)]
 pub struct Monitor {
     probe: MemoryProbe,
+    spares: Spares,
     levels: Levels,
     demotions: Demotions,
     period: Duration,
@@ -27,7 +29,8 @@ pub struct Monitor {
 pub struct Look {
     /// What was found.
     pub reading: MemoryReading,
-    /// How it was judged.
+    /// How it was judged. Of what the system counts, memory that the state let go of since and that is kept for what comes next is
+    /// taken off, as far as `held` tells of it: to put more aside would not lower it.
     pub observation: Observation,
     /// How many might have been demoted.
     pub allowed: usize,
@@ -40,7 +43,7 @@ pub struct Look {
 impl Monitor {
     /// Looks once a second, more often while memory is short.
     pub fn new(probe: MemoryProbe, levels: Levels) -> Self {
-        Self { probe, levels, demotions: Demotions::new(), period: PERIOD }
+        Self { probe, spares: Spares::default(), levels, demotions: Demotions::new(), period: PERIOD }
     }
 
     /// How often to look while there is enough memory. An eighth of it at any other level.
@@ -79,7 +82,7 @@ impl Monitor {
         push: &mut dyn FnMut(E) -> Result<(), X>,
     ) -> Result<Look, X> {
         let reading = MemoryReading { held, ..self.probe.read() };
-        let observation = self.levels.observe(now, &reading);
+        let observation = self.levels.observe(now, &self.spares.take_off(reading));
         let allowed = self.demotions.allowed(now, version, &observation);
         let (mut demoted, mut outcome) = (0, Ok(()));
         while demoted < allowed && outcome.is_ok() {
