@@ -74,6 +74,8 @@ pub use state::{
 pub use system::SystemSource;
 pub use terminal::{Mark, Terminal, TerminalReading};
 pub use warmth::Warmth;
+#[cfg(feature = "control")]
+pub use warmth::memory_monitor;
 pub use watch::{WatchBuilder, WatchControl, WatchError};
 pub use worktree::WatchSource;
 

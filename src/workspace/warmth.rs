@@ -16,7 +16,9 @@ use super::event::{PaneEvent, WorkspaceEvent};
 #[cfg(feature = "control")]
 use super::state::PaneState;
 #[cfg(feature = "control")]
-use crate::control::memory::{MemoryGauge, MemoryLevel};
+use crate::Handle;
+#[cfg(feature = "control")]
+use crate::control::memory::{MemoryGauge, MemoryLevel, MemoryMonitor, Monitor};
 
 /// How much of a pane's output is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -147,6 +149,40 @@ impl Workspace {
             (MemoryLevel::Elevated | MemoryLevel::High | MemoryLevel::Critical, Warmth::Hot | Warmth::Warm) => None,
         }
     }
+}
+
+/// A worker that demotes this workspace's panes while memory is short, as [`Workspace::demotion_candidates`] says.
+///
+/// ```
+/// use mainlane::control::ControlPanel;
+/// use mainlane::control::memory::{Levels, MemoryBudget, MemoryProbe, MemoryThresholds, Monitor};
+/// use mainlane::workspace::{Workspace, memory_monitor};
+/// use mainlane::{Drive, Pipeline};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (main_lane, handle) = Pipeline::builder(Workspace::default()).build()?;
+/// let running = main_lane.spawn(Drive::new())?;
+/// let levels = Levels::new(MemoryBudget::new().held(256 << 20).cgroup(0.9), MemoryThresholds::default())?;
+/// let panel = ControlPanel::builder().start()?;
+/// let of = handle.clone();
+/// let make = move || Ok(memory_monitor(Monitor::new(MemoryProbe::new(), levels.clone()), &of));
+/// panel.worker(&handle, "memory", make).start()?;
+/// # drop((panel, running));
+/// # Ok(())
+/// # }
+/// ```
+#[cfg(feature = "control")]
+#[cfg_attr(docsrs, doc(cfg(feature = "control")))]
+pub fn memory_monitor(monitor: Monitor, handle: &Handle<Workspace>) -> MemoryMonitor<Workspace> {
+    let mut candidates = Vec::new();
+    let choose = move |state: &Workspace, level, nth| {
+        if nth == 0 {
+            candidates = state.demotion_candidates(level);
+        }
+        let (pane, to) = candidates.get(nth).copied()?;
+        Some(WorkspaceEvent::Pane(PaneEvent::Demoted { pane, to }))
+    };
+    MemoryMonitor::new(monitor, handle).held(Workspace::held_bytes).demote(choose)
 }
 
 #[cfg(test)]

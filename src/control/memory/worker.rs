@@ -15,7 +15,13 @@ use crate::pipeline::Handle;
 
 /// What a [`MemoryMonitor`] found when it looked last. Cheap to clone; for views and for the host.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryGauge(Arc<Mutex<Option<Look>>>);
+pub struct MemoryGauge(Arc<Mutex<Told>>);
+
+#[derive(Debug, Default)]
+struct Told {
+    looks: u64,
+    last: Option<Look>,
+}
 
 impl MemoryGauge {
     /// Nothing, until a monitor has it.
@@ -25,7 +31,17 @@ impl MemoryGauge {
 
     /// The last look; `None` before the first.
     pub fn last(&self) -> Option<Look> {
-        *self.0.lock()
+        self.0.lock().last
+    }
+
+    /// How many looks there were.
+    pub fn looks(&self) -> u64 {
+        self.0.lock().looks
+    }
+
+    fn tell(&self, look: Look) {
+        let mut told = self.0.lock();
+        *told = Told { looks: told.looks + 1, last: Some(look) };
     }
 }
 
@@ -81,7 +97,7 @@ impl<S: Reducer, P: Send + Sync + 'static> Worker<S, P> for MemoryMonitor<S> {
         let mut choose = |level, nth| choose(&snapshot, level, nth);
         let mut push = |event| ctx.lane().push(event).map_err(crate::Refused::without_value);
         let look = monitor.look(Instant::now(), Some(held), snapshot.version().as_u64(), &mut choose, &mut push)?;
-        *gauge.0.lock() = Some(look);
+        gauge.tell(look);
         Ok(Next::After(look.after))
     }
 }

@@ -2,6 +2,8 @@
 
 mod failures; // panics and errors at every step of a life
 mod hosts; // each way of embedding a panel
+#[cfg(all(feature = "workspace", target_os = "linux"))]
+mod memory; // real memory, of a process of its own, that runs short
 mod policy; // the policy that workers are given
 mod pushing; // a worker's lane
 mod scheduling; // periodic and likely work within a budget
