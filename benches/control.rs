@@ -1,7 +1,11 @@
-//! What a maintenance queue adds to a runtime's own `spawn` and `spawn_blocking`: from submission to start, and jobs a second.
+//! What the control panel's parts add to what lies below them. Here a maintenance queue, to a runtime's own `spawn` and `spawn_blocking`:
+//! from submission to start, and jobs a second. In `workers.rs` a worker, to a thread and a lane.
 //!
 //! All contenders run in one process, in turn, in short slices, in random order; figures are medians over rounds, with
 //! quartiles. The bare calls promise neither order nor bound; they are what lies below, not peers.
+
+mod host;
+mod workers;
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -87,6 +91,16 @@ fn spread(figures: &[f64]) -> [f64; 3] {
     [0.25, 0.5, 0.75].map(|part| sorted[(part * (sorted.len() - 1) as f64).round() as usize])
 }
 
+/// The numbers below `count`, in random order.
+fn shuffle(count: usize, seed: &mut u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    for at in (1..count).rev() {
+        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        order.swap(at, (*seed >> 33) as usize % (at + 1));
+    }
+    order
+}
+
 fn contenders(runtime: &Handle, on_runtime: MaintenanceHandle, on_threads: MaintenanceHandle) -> Vec<Contender> {
     fn blocking(queue: MaintenanceHandle) -> impl Fn(Arc<dyn Fn() + Send + Sync>) {
         move |work| {
@@ -124,8 +138,20 @@ fn contenders(runtime: &Handle, on_runtime: MaintenanceHandle, on_threads: Maint
 }
 
 fn main() {
+    let asked_for = |what: &str| std::env::args().any(|argument| argument == what);
     // Anything but `cargo bench` only wants to see that it runs.
-    let quick = !std::env::args().any(|argument| argument == "--bench");
+    let quick = !asked_for("--bench");
+    let all = asked_for("queue") == asked_for("workers");
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    if all || asked_for("queue") {
+        queue(quick, &mut seed);
+    }
+    if all || asked_for("workers") {
+        workers::run(quick, &mut seed);
+    }
+}
+
+fn queue(quick: bool, seed: &mut u64) {
     let (jobs, pings, rounds) = if quick { (20, 5, 1) } else { (JOBS, PINGS, ROUNDS) };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
     let capacity = JOBS as usize;
@@ -133,15 +159,9 @@ fn main() {
         Maintenance::builder().capacity(capacity).runtime(runtime.handle().clone()).build().expect("settings");
     let on_threads = Maintenance::builder().capacity(capacity).build().expect("settings");
     let mut contenders = contenders(runtime.handle(), on_runtime.handle(), on_threads.handle());
-    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
     for round in 0..=rounds {
-        let mut order: Vec<usize> = (0..contenders.len()).collect();
-        for at in (1..order.len()).rev() {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            order.swap(at, (seed >> 33) as usize % (at + 1));
-        }
         // The first round does not count.
-        order.into_iter().for_each(|at| contenders[at].slice(jobs, pings, round > 0));
+        shuffle(contenders.len(), seed).into_iter().for_each(|at| contenders[at].slice(jobs, pings, round > 0));
     }
     println!(
         "{:<34}{:>26}{:>30}{:>30}{:>12}",
