@@ -199,9 +199,9 @@ fn thread_lives(handle: Handle<Sum>, lives: usize) -> impl FnMut() -> Vec<f64> {
 }
 
 /// Does what it is asked to in its next turn, and tells what that took.
-struct Asked<P = ()>(Measure<P>, Sender<f64>);
+struct Asked<P>(Work<P>, Sender<f64>);
 
-type Measure<P> = Box<dyn FnMut(&mut WorkerContext<Sum, P>) -> f64 + Send>;
+type Work<P> = Box<dyn FnMut(&mut WorkerContext<Sum, P>) -> f64 + Send>;
 
 impl<P: Send + Sync + 'static> Worker<Sum, P> for Asked<P> {
     fn turn(&mut self, ctx: &mut WorkerContext<Sum, P>) -> Result<Next, WorkerError> {

@@ -10,7 +10,7 @@ use mainlane::control::memory::{
 use mainlane::control::{
     ControlPanel, Intensity, Load, PanelReport, RuntimeChoice, WorkerError, WorkerState, WorkerStatus,
 };
-use mainlane::workspace::Workspace;
+use mainlane::workspace::{Workspace, memory_monitor};
 use serde::Serialize;
 
 /// The part of what its container may use that this program uses.
@@ -36,8 +36,7 @@ impl Workers {
         let memory = MemoryGauge::new();
         let (of, gauge) = (handle.clone(), memory.clone());
         let make = move || -> Result<MemoryMonitor<Workspace>, WorkerError> {
-            let monitor = MemoryMonitor::new(Monitor::new(MemoryProbe::new(), levels.clone()), &of);
-            Ok(monitor.held(Workspace::held_bytes).demote(Workspace::demotion_candidate).gauge(gauge.clone()))
+            Ok(memory_monitor(Monitor::new(MemoryProbe::new(), levels.clone()), &of).gauge(gauge.clone()))
         };
         panel.worker(handle, "memory", make).load(Load::Light).start().map_err(|error| error.to_string())?;
         Ok(Self { panel, memory })
