@@ -4,7 +4,7 @@ use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use mainlane::journal::store::{Checkpoint, Store, Write};
+use mainlane::journal::store::{Checkpoint, Identity, Store, Write};
 use mainlane::journal::{SqliteStore, Sync};
 use mainlane::workspace::SCHEMA;
 use serde_json::Value;
@@ -289,7 +289,7 @@ fn files_that_are_none_of_ours_are_a_clear_line() {
     damage(&at("other"), "CREATE TABLE t (a); INSERT INTO t VALUES (1)");
     let mut store = SqliteStore::open(at("hostile"), Sync::Full).unwrap();
     let schema = "\u{1b}[2J\r\nfree beer".to_owned();
-    store.begin(&mainlane::journal::store::Identity { schema, format: mainlane::journal::FORMAT }).unwrap();
+    store.begin(&Identity { schema, format: mainlane::journal::FORMAT }).unwrap();
     drop(store);
     let saved = at("saved");
     for (file, expected) in [("text", "is no SQLite file"), ("other", "another program"), ("none", "No such file")] {
@@ -316,6 +316,26 @@ fn files_that_are_none_of_ours_are_a_clear_line() {
         output.status.success() && text.contains("\\u{1b}[2J\\r\\nfree beer") && !text.contains('\u{1b}'),
         "{text}"
     );
+}
+
+#[test]
+fn a_journal_of_another_version_is_refused_with_what_can_be_done() {
+    let place = Place::new();
+    let payload = SqliteStore::open(place.with_a_run(), Sync::Full).unwrap().checkpoint(0).unwrap().unwrap().payload;
+    for (version, expected) in [(SCHEMA.1 - 1, "version that wrote it"), (SCHEMA.1 + 1, "a newer mainlane")] {
+        let file = place.at(&version.to_string());
+        let mut store = SqliteStore::open(&file, Sync::Full).unwrap();
+        let identity = Identity { schema: SCHEMA.0.to_owned(), format: mainlane::journal::FORMAT };
+        store.begin(&identity).unwrap();
+        let checkpoint = Some(Checkpoint::seal(0, version, payload.clone()));
+        store.append(&Write { checkpoint, ..Write::default() }).unwrap();
+        drop(store);
+        for command in [&["replay"][..], &["run", "--pane", "true", "--journal"]] {
+            assert_refused(&[command, &[file.as_str()]].concat(), 2, expected);
+            assert_refused(&[command, &[file.as_str()]].concat(), 2, &format!("with version {version}"));
+        }
+        assert_eq!(journal(&file, &["--check"]).1, Some(0), "it is whole, and can be looked at");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use mainlane::workspace::{
 use mainlane::{Builder, Origin};
 
 use crate::args::{Kept, RunArgs, Waiting};
+use crate::problem::Problem;
 
 /// Opens the journal and rebuilds the state.
 pub(crate) fn recover(file: &Path, args: &RunArgs) -> Result<(Builder<Workspace>, Recovery), String> {
@@ -33,7 +34,7 @@ pub(crate) fn recover(file: &Path, args: &RunArgs) -> Result<(Builder<Workspace>
         .durability(durability)
         .retention(retention)
         .recover(Workspace::default())
-        .map_err(|error| error.to_string())
+        .map_err(|error| Problem::from(error).line)
 }
 
 /// What an earlier run left behind.

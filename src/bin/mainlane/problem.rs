@@ -1,6 +1,6 @@
 //! Why a command came to nothing, and the exit code for it.
 
-use mainlane::journal::{JournalError, SalvageError, StoreError};
+use mainlane::journal::{CodecError, JournalError, SalvageError, StoreError};
 
 /// For wrong arguments, a command or a folder that is not there, a file that is no journal.
 pub(crate) const USAGE: u8 = 2;
@@ -30,7 +30,15 @@ impl From<JournalError> for Problem {
             | JournalError::Unrepeatable { .. } => FAILURE,
             _ => USAGE,
         };
-        Self { code, line: error.to_string() }
+        // The library's errors are for who writes a host, and can add an upgrade.
+        let advice = match &error {
+            JournalError::Version { error: CodecError::Older { .. }, .. } => {
+                "; this mainlane has none: replay it with the version that wrote it, and name another file for new runs"
+            }
+            JournalError::Version { error: CodecError::Newer { .. }, .. } => "; it needs a newer mainlane",
+            _ => "",
+        };
+        Self { code, line: format!("{error}{advice}") }
     }
 }
 
