@@ -62,6 +62,9 @@ impl<S: Reducer> MainLane<S> {
         let complete = self.phase == Phase::Ended
             && self.is_quiet()
             && effects_left == 0
+            // What was durable too late for the last publication is seen by the next run alone.
+            && !self.publishing.is_unpublished()
+            && self.publishing.held().is_none()
             && stragglers.is_empty()
             && journal.as_ref().is_none_or(JournalEnd::is_complete)
             && counters.events.in_flight == 0;

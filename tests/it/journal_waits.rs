@@ -88,6 +88,34 @@ fn whoever_asked_is_let_go_when_a_shutdown_gives_up() {
 }
 
 #[test]
+fn a_shutdown_that_gave_up_before_the_last_publication_is_not_complete() {
+    for publish in [Publish::EveryTurn, Publish::OnRequest] {
+        let disk = Disk::default();
+        let builder = begin(&disk, Durability::BeforePublish).publish(publish);
+        let mut lane = builder.lane("a").open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        disk.hold();
+        lane.push(Entry::Add(1)).unwrap();
+        let reader = handle.reader();
+        let late = std::thread::spawn({
+            let (disk, reader) = (disk.clone(), handle.reader());
+            move || {
+                let deadline = Instant::now() + PATIENCE;
+                while !reader.is_ended() && Instant::now() < deadline {
+                    std::thread::yield_now();
+                }
+                disk.release();
+            }
+        });
+        let report = main_lane.shutdown(Duration::ZERO);
+        late.join().unwrap();
+        assert_eq!(main_lane.state().count, 2);
+        assert_eq!(reader.load().count, 0, "{publish:?}: it was not durable when the pipeline ended");
+        assert!(!report.complete, "{publish:?}: {report:?}");
+    }
+}
+
+#[test]
 fn a_pipeline_that_closes_sleeps_until_all_is_durable() {
     for durability in [Durability::Async, Durability::BeforePublish] {
         let disk = Disk::default();
