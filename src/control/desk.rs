@@ -11,8 +11,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::sync::{Parker, Unparker};
-use event_listener::Event as Notifications;
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use event_listener::{Event as Notifications, Listener, listener};
+use parking_lot::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
 use crate::control::maintenance::{Closing, Maintenance};
@@ -20,8 +20,8 @@ use crate::control::run::{Carrier, Launch, Launched, RunEnd, Ticket};
 use crate::control::runtime::{Engine, RuntimeChoice};
 use crate::control::status::{Failure, GroupStatus, Health, PanelReport, RunsAs, WorkerState, WorkerStatus};
 use crate::control::tree::{Action, Ended, NodeId, Note, Over, ROOT, Stage, Tree};
-use crate::control::wait::Nudge;
-use crate::core::{Core, DROP_DEADLINE, contain};
+use crate::control::wait::{Nudge, later};
+use crate::core::{Core, DROP_DEADLINE, contain, let_go};
 use crate::event::LaneId;
 use crate::lane::waiting::LetGo;
 use crate::latch::Latch;
@@ -31,7 +31,6 @@ use crate::observe::diagnostic::Diagnostic;
 pub(crate) struct Shared {
     desk: Mutex<Desk>,
     /// Something changed that somebody may wait for.
-    changed: Condvar,
     told: Notifications,
     unparker: Unparker,
     pub(crate) choice: RuntimeChoice,
@@ -126,14 +125,7 @@ impl Shared {
             closing: false,
             report: None,
         };
-        Self {
-            desk: Mutex::new(desk),
-            changed: Condvar::new(),
-            told: Notifications::new(),
-            unparker,
-            choice,
-            policy_due: Latch::default(),
-        }
+        Self { desk: Mutex::new(desk), told: Notifications::new(), unparker, choice, policy_due: Latch::default() }
     }
 
     /// The desk, to look at.
@@ -154,28 +146,29 @@ impl Shared {
 
     fn tell(&self) {
         self.wake();
-        self.changed.notify_all();
-        self.told.notify(usize::MAX);
+        // Wakes tasks, whose wakers may be the host's.
+        let _ = contain(|| self.told.notify(usize::MAX));
     }
 
-    /// Waits until `find` finds something.
-    pub(crate) fn wait_for<T>(&self, deadline: Instant, mut find: impl FnMut(&Desk) -> Option<T>) -> Option<T> {
-        let mut desk = self.desk.lock();
+    /// Waits until `find` finds something. It is called without the lock.
+    pub(crate) fn wait_for<T>(&self, deadline: Instant, mut find: impl FnMut() -> Option<T>) -> Option<T> {
         loop {
-            if let Some(found) = find(&desk) {
+            // Listens before it looks, so that whoever changes something after the look wakes it.
+            listener!(self.told => told);
+            if let Some(found) = find() {
                 return Some(found);
             }
-            if self.changed.wait_until(&mut desk, deadline).timed_out() {
-                return find(&desk);
+            if told.wait_deadline(deadline).is_none() {
+                return find();
             }
         }
     }
 
     /// As [`wait_for`](Shared::wait_for), for a task, and without a deadline.
-    pub(crate) async fn wait_in_task<T>(&self, mut find: impl FnMut(&Desk) -> Option<T>) -> T {
+    pub(crate) async fn wait_in_task<T>(&self, mut find: impl FnMut() -> Option<T>) -> T {
         loop {
             let told = self.told.listen();
-            if let Some(found) = find(&self.desk.lock()) {
+            if let Some(found) = find() {
                 return found;
             }
             told.await;
@@ -247,11 +240,16 @@ impl Desk {
         let Some(entry) = self.workers.get_mut(&worker) else { return };
         let Some(now_running) = entry.run.take_if(|running| running.run == run) else { return };
         self.ended.extend(now_running.carrier);
+        if entry.core.is_closing() {
+            // It may have found its lane closed before it was told why: that is no failure to make good.
+            self.tree.stop(worker, Instant::now());
+        }
         let how = match end {
             RunEnd::Over => Ended::Normally,
             RunEnd::Failed(Failure::RuntimeLost) if entry.runs_as != RunsAs::Thread => {
                 entry.fail(Failure::RuntimeLost);
-                Ended::Adrift { again: self.engine.lost(choice) }
+                // Nobody would end a runtime that is made from here on.
+                Ended::Adrift { again: !self.closing && self.engine.lost(choice) }
             }
             RunEnd::Failed(failure) => {
                 entry.fail(failure);
@@ -310,8 +308,8 @@ impl Desk {
     }
 
     /// What the tree decided, and what there is to tell of it.
-    fn decisions(&mut self, now: Instant) -> (Vec<Action>, Vec<Carrier>, bool) {
-        self.tree.tick(now);
+    fn decisions(&mut self, now: Instant) -> Decisions {
+        let is_news = self.tree.tick(now);
         let mut escalates = false;
         while let Some(note) = self.tree.note() {
             match note {
@@ -329,7 +327,7 @@ impl Desk {
             }
         }
         let actions = std::iter::from_fn(|| self.tree.action()).collect();
-        (actions, std::mem::take(&mut self.ended), escalates)
+        Decisions { actions, ended: std::mem::take(&mut self.ended), is_news, escalates }
     }
 
     /// Told to the pipeline of the worker whose failure was one too many; of a group, to those of all its workers.
@@ -362,11 +360,28 @@ impl Desk {
 
     /// What can be said of a shutdown that the panel's own thread did not come to the end of.
     pub(crate) fn report_without_thread(&mut self, name: &str) -> PanelReport {
+        let report = self.report_so_far(name);
+        self.report.get_or_insert(report).clone()
+    }
+
+    /// What can be said before the panel's own thread has come to the end.
+    pub(crate) fn report_so_far(&self, name: &str) -> PanelReport {
         let mut report = self.final_report(Instant::now());
         report.complete = false;
         report.stragglers.push(name.to_owned());
-        self.report.get_or_insert(report).clone()
+        report
     }
+}
+
+/// What the panel's thread has to do.
+struct Decisions {
+    actions: Vec<Action>,
+    /// What runs were on that have ended: to be joined.
+    ended: Vec<Carrier>,
+    /// Time has changed something that somebody may wait for.
+    is_news: bool,
+    /// There were more failures than the panel takes.
+    escalates: bool,
 }
 
 impl Entry {
@@ -408,20 +423,26 @@ pub(crate) fn keep(shared: &Arc<Shared>, parker: &Parker, mut duties: Duties) {
             && is_ready(stop.as_mut(), &waker)
         {
             stopping = None;
-            shared.shut_down(Instant::now() + duties.stop_within);
+            shared.shut_down(later(Instant::now(), duties.stop_within));
         }
         let policy_due = follow_policy(shared, &mut duties, &mut policy_looked);
         let now = Instant::now();
-        let (actions, ended, escalates) = shared.look().decisions(now);
+        let Decisions { actions, ended, is_news, escalates } = shared.look().decisions(now);
         for run in ended {
             match run {
                 // A panic in the worker was contained and reported on the thread itself.
-                Carrier::Thread(thread) => drop(thread.join()),
+                Carrier::Thread(thread) => let_go(thread.join()),
                 Carrier::Task(task) => tasks.push(task),
             }
         }
         // Those that have said that they end, and have not quite.
-        tasks.retain_mut(|task| Pin::new(task).poll(&mut Context::from_waker(&waker)).is_pending());
+        tasks.retain_mut(|task| match Pin::new(task).poll(&mut Context::from_waker(&waker)) {
+            Poll::Pending => true,
+            Poll::Ready(ended) => {
+                let_go(ended);
+                false
+            }
+        });
         if escalates && let Some(hook) = &mut duties.escalation {
             let workers = shared.look().workers(now);
             let _ = contain(|| hook(&workers));
@@ -430,6 +451,9 @@ pub(crate) fn keep(shared: &Arc<Shared>, parker: &Parker, mut duties: Duties) {
             actions.into_iter().for_each(|action| carry_out(shared, action));
             shared.tell();
             continue;
+        }
+        if is_news {
+            shared.tell();
         }
         let desk = shared.look();
         if desk.tree.is_finished(now)
@@ -498,7 +522,7 @@ fn carry_out(shared: &Arc<Shared>, action: Action) {
             if let Some((cancellation, nudge)) = told {
                 // Wakes tasks, and runs whatever the host has hung on the token: without the lock.
                 let _ = contain(|| cancellation.cancel());
-                nudge.wake();
+                let _ = contain(|| nudge.wake());
             }
         }
         Action::GiveUp { worker } => {

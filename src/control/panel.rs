@@ -19,7 +19,8 @@ use crate::control::run::{Tasks, Threads};
 use crate::control::runtime::{RuntimeChoice, fits, wait_here};
 use crate::control::spec::{GroupSpec, MakeLaunch, Place, STOP_WITHIN, WorkerSpec};
 use crate::control::status::{GroupStatus, Health, PanelReport, RunsAs, WorkerStatus};
-use crate::control::tree::{NodeId, ROOT, Tree};
+use crate::control::tree::{NodeId, Tree};
+use crate::control::wait::later;
 use crate::control::worker::{AsyncWorker, Worker, WorkerError};
 use crate::core::DROP_DEADLINE;
 use crate::main_lane::MainLane;
@@ -294,25 +295,28 @@ impl<P: Send + Sync + 'static> ControlPanel<P> {
         deadline: Instant,
         is: impl Fn(&WorkerStatus) -> bool,
     ) -> Option<WorkerStatus> {
-        wait_here(|| {
-            self.shared.wait_for(deadline, |desk| desk.find_worker(worker, Instant::now()).filter(|status| is(status)))
-        })
+        wait_here(|| self.shared.wait_for(deadline, || self.find(worker).filter(|status| is(status))))
     }
 
     /// Waits until a worker is as `is` says.
     pub async fn wait_for_async(&self, worker: &str, is: impl Fn(&WorkerStatus) -> bool) -> WorkerStatus {
-        self.shared.wait_in_task(|desk| desk.find_worker(worker, Instant::now()).filter(|status| is(status))).await
+        self.shared.wait_in_task(|| self.find(worker).filter(|status| is(status))).await
+    }
+
+    /// For questions of the host's, which are asked without the lock.
+    fn find(&self, worker: &str) -> Option<WorkerStatus> {
+        self.shared.look().find_worker(worker, Instant::now())
     }
 
     /// Blocks until the panel has been shut down, by its [token](PanelBuilder::stop_with) or from elsewhere, `deadline` at most. `None`
     /// when it has not been by then. Asks for nothing itself.
     pub fn wait_for_shutdown(&self, deadline: Instant) -> Option<PanelReport> {
-        wait_here(|| self.shared.wait_for(deadline, |desk| desk.report().cloned()))
+        wait_here(|| self.shared.wait_for(deadline, || self.report()))
     }
 
     /// Waits until the panel has been shut down, as [`wait_for_shutdown`](ControlPanel::wait_for_shutdown) does.
     pub async fn wait_for_shutdown_async(&self) -> PanelReport {
-        self.shared.wait_in_task(|desk| desk.report().cloned()).await
+        self.shared.wait_in_task(|| self.report()).await
     }
 
     /// Wakes a worker that waits for its next turn, or has its next wait end at once.
@@ -362,8 +366,7 @@ impl<P: Send + Sync + 'static> ControlPanel<P> {
 
     fn ask(&self, name: &str, ask: impl FnOnce(&mut desk::Desk, NodeId, Instant)) -> Result<(), ControlError> {
         self.shared.change(|desk| {
-            let id = desk.tree.find(name).filter(|id| *id != ROOT);
-            let id = id.ok_or_else(|| ControlError::Unknown { name: name.to_owned() })?;
+            let id = desk.tree.find(name).ok_or_else(|| ControlError::Unknown { name: name.to_owned() })?;
             ask(desk, id, Instant::now());
             Ok(())
         })
@@ -374,17 +377,18 @@ impl<P: Send + Sync + 'static> ControlPanel<P> {
     ///
     /// Calling it again returns the same report. Inside an async runtime it blocks its thread; there is
     /// [`shutdown_async`](ControlPanel::shutdown_async) for that. On the thread that drives a main lane, workers may wait for room that
-    /// nobody makes: there is [`shutdown_with`](ControlPanel::shutdown_with).
+    /// nobody makes: there is [`shutdown_with`](ControlPanel::shutdown_with). On the panel's own thread, in a hook, all of these only begin it:
+    /// the report says that it is not complete.
     pub fn shutdown(&mut self, deadline: Duration) -> PanelReport {
         let deadline = self.begin(deadline);
-        let report = wait_here(|| self.shared.wait_for(deadline + GRACE, |desk| desk.report().cloned()));
+        let report = wait_here(|| self.shared.wait_for(later(deadline, GRACE), || self.report()));
         self.finish(report)
     }
 
     /// As [`shutdown`](ControlPanel::shutdown), for tasks. Needs no runtime.
     pub async fn shutdown_async(&mut self, deadline: Duration) -> PanelReport {
         self.begin(deadline);
-        let report = self.shared.wait_in_task(|desk| desk.report().cloned()).await;
+        let report = self.shared.wait_in_task(|| self.report()).await;
         self.finish(Some(report))
     }
 
@@ -397,15 +401,15 @@ impl<P: Send + Sync + 'static> ControlPanel<P> {
     ) -> (PanelReport, ShutdownReport) {
         let deadline = self.begin(deadline);
         let report = loop {
-            let report = self.shared.look().report().cloned();
-            if report.is_some() || Instant::now() >= deadline + GRACE {
+            let report = self.report();
+            if report.is_some() || Instant::now() >= later(deadline, GRACE) {
                 break report;
             }
             // An error says that it has stopped, and that its lanes let their producers go.
             let busy = main_lane.turn(Budget::millis(1)).is_ok_and(|turn| turn.events > 0);
             if !busy {
                 let soon = Instant::now() + LOOK_EVERY;
-                wait_here(|| self.shared.wait_for(soon, |desk| desk.report().map(drop)));
+                wait_here(|| self.shared.wait_for(soon, || self.report().map(drop)));
             }
         };
         let panel = self.finish(report);
@@ -414,20 +418,31 @@ impl<P: Send + Sync + 'static> ControlPanel<P> {
     }
 
     fn begin(&self, deadline: Duration) -> Instant {
-        // A deadline past the end of the clock is as good as a year.
-        let now = Instant::now();
-        let deadline = now.checked_add(deadline).unwrap_or(now + Duration::from_secs(31_536_000));
+        let deadline = later(Instant::now(), deadline);
         self.shared.shut_down(deadline);
         deadline
     }
 
     fn finish(&mut self, report: Option<PanelReport>) -> PanelReport {
         let Some(report) = report else { return self.shared.look().report_without_thread(&self.name) };
-        if let Some(thread) = self.thread.take() {
+        if !self.is_here()
+            && let Some(thread) = self.thread.take()
+        {
             // It has said its last word.
             let _ = thread.join();
         }
         report
+    }
+
+    /// The report, when there is one. On the panel's own thread, which would wait for itself, what can be said so far.
+    fn report(&self) -> Option<PanelReport> {
+        let desk = self.shared.look();
+        desk.report().cloned().or_else(|| self.is_here().then(|| desk.report_so_far(&self.name)))
+    }
+
+    /// True on the panel's own thread: in one of its hooks.
+    fn is_here(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| thread.thread().id() == std::thread::current().id())
     }
 }
 

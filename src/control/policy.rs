@@ -25,8 +25,8 @@ impl<P> PolicyReader<P> {
 
     /// The policy. Costs an atomic load when it has not changed.
     pub fn load(&mut self) -> &P {
-        // An error says that the panel is gone, and the policy will not change any more.
-        if self.newest.has_changed().unwrap_or(false) {
+        // An error says that the panel is gone; what it said last may still be news.
+        if self.newest.has_changed().unwrap_or(true) {
             self.held = self.newest.borrow_and_update().clone();
         }
         &self.held

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
+use crate::control::wait::A_YEAR;
+
 /// Whether a worker, or a group of them, is started again when it has ended by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Restarts {
@@ -69,9 +71,11 @@ impl Backoff {
     pub const NONE: Self = Self::between(Duration::ZERO, Duration::ZERO);
 
     pub(crate) fn schedule(&self, seed: Option<u64>) -> Schedule {
+        // Doubled, and as much again, it must still be a duration.
+        let shortest = self.shortest.min(A_YEAR);
         let mut builder = ExponentialBuilder::new()
-            .with_min_delay(self.shortest)
-            .with_max_delay(self.longest.max(self.shortest))
+            .with_min_delay(shortest)
+            .with_max_delay(self.longest.clamp(shortest, A_YEAR))
             .with_factor(2.0)
             .without_max_times()
             .with_jitter();

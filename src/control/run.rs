@@ -65,7 +65,7 @@ pub(crate) trait Launch: Send {
 /// What goes from one run to the next.
 struct Kit<S: Reducer, P, F> {
     port: Port<S, P>,
-    factory: F,
+    factory: Contained<F>,
 }
 
 /// The kit, while no run has it.
@@ -84,12 +84,14 @@ pub(crate) struct Tasks<S: Reducer, P, F> {
 
 impl<S: Reducer, P, F> Threads<S, P, F> {
     pub(crate) fn new(port: Port<S, P>, factory: F, runs_as: RunsAs) -> Self {
+        let factory = Contained(Some(factory));
         Self { slot: Arc::new(Mutex::new(Some(Kit { port, factory }))), runs_as }
     }
 }
 
 impl<S: Reducer, P, F> Tasks<S, P, F> {
     pub(crate) fn new(port: Port<S, P>, factory: F) -> Self {
+        let factory = Contained(Some(factory));
         Self { slot: Arc::new(Mutex::new(Some(Kit { port, factory }))) }
     }
 }
@@ -162,6 +164,9 @@ struct Run<S: Reducer, P, F> {
 impl<S: Reducer, P, F> Drop for Run<S, P, F> {
     fn drop(&mut self) {
         *self.slot.lock() = self.kit.take();
+        // The last one, with the lane and the factory, when the panel is gone.
+        let slot = std::mem::take(&mut self.slot);
+        let _ = contain(move || drop(slot));
         let end = self.end.take().unwrap_or(RunEnd::Failed(Failure::RuntimeLost));
         self.ticket.shared.ended(self.ticket.worker, self.ticket.run, end);
     }
@@ -172,7 +177,10 @@ impl<S: Reducer, P, F> Run<S, P, F> {
     fn here(mut self, work: impl FnOnce(&mut WorkerContext<S, P>, &mut F, &Ticket) -> Result<(), Failure>) {
         if let Some(Kit { port, mut factory }) = self.kit.take() {
             let mut ctx = WorkerContext(port);
-            let done = work(&mut ctx, &mut factory, &self.ticket);
+            let done = match factory.0.as_mut() {
+                Some(factory) => work(&mut ctx, factory, &self.ticket),
+                None => Ok(()),
+            };
             self.kit = Some(Kit { port: ctx.0, factory });
             self.end = Some(done.map_or_else(RunEnd::Failed, |()| RunEnd::Over));
         }
@@ -195,7 +203,7 @@ impl<S: Reducer, P, F> Run<S, P, F> {
 
 /// The kit of a task that runs: put back when it is dropped.
 struct Held<'a, S: Reducer, P, F> {
-    ctx: Option<(TaskContext<S, P>, F)>,
+    ctx: Option<(TaskContext<S, P>, Contained<F>)>,
     run: &'a mut Run<S, P, F>,
 }
 
@@ -213,12 +221,14 @@ impl<'a, S: Reducer, P, F> Held<'a, S, P, F> {
     {
         let Self { ctx, run } = self;
         let Some((ctx, factory)) = ctx.as_mut() else { return Err(Failure::NotStarted { message: NO_KIT.to_owned() }) };
+        let Some(factory) = factory.0.as_mut() else { return Ok(()) };
         let mut worker = Contained(Some(step(Step::Make, factory)?));
         run.ticket.started();
         let given_up = run.ticket.given_up.clone();
         let outcome = {
             let Some(worker) = worker.0.as_mut() else { return Ok(()) };
-            let mut running = Contained(Some(Box::pin(worker.run(ctx))));
+            // Called in the first poll, where its panic is contained: it need not be an `async fn`.
+            let mut running = Contained(Some(Box::pin(async move { worker.run(ctx).await })));
             let mut leave = std::pin::pin!(given_up.cancelled());
             let outcome = poll_fn(|task| {
                 if let Poll::Ready(outcome) = running.poll(task) {

@@ -162,11 +162,14 @@ impl<'a, S: Reducer, P: Send + Sync + 'static> WorkerSpec<'a, S, P> {
             }
             (runs_as, _) => runs_as,
         };
-        place.find(&shared.look())?;
-        if runs_as != RunsAs::Thread {
-            // Here, where the host's runtime is active if it has one.
-            shared.change(|desk| desk.engine.resolve(&shared.choice, &place.name).map(drop))?;
-        }
+        shared.change(|desk| {
+            place.find(desk)?;
+            if runs_as != RunsAs::Thread {
+                // Here, where the host's runtime is active if it has one.
+                desk.engine.resolve(&shared.choice, &place.name)?;
+            }
+            Ok(())
+        })?;
         let builder = handle.lane(place.name.clone());
         let builder = match lane {
             Some(settings) => settings(builder),
@@ -193,6 +196,10 @@ impl<'a, S: Reducer, P: Send + Sync + 'static> WorkerSpec<'a, S, P> {
             let Place { name, restarts, backoff, .. } = place;
             let kind = Kind::Worker { backoff, stop_within };
             let worker = desk.tree.add(Spec { name, parent, restarts, after, kind }, Instant::now());
+            if entry.as_ref().is_some_and(|entry| entry.core.is_closing()) {
+                // Whoever closed the pipeline has told everyone who was there, before or after this look.
+                desk.tree.stop(worker, Instant::now());
+            }
             desk.workers.extend(entry.take().map(|entry| (worker, entry)));
             Ok(())
         });

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::control::restarts::{Backoff, Intensity, Restarts, Schedule, Strategy};
+use crate::control::wait::later;
 
 /// A worker or a group, by the order in which they were added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,7 +95,7 @@ pub(crate) enum Stage {
     Leaving { then: Then },
     /// It was asked to stop.
     Stopping { by: Instant, then: Then },
-    /// It was asked to stop, and did not in time.
+    /// It was asked to stop, and did not in time; a group: it is to be forgotten, and one within it is stuck.
     Stuck { then: Then },
     /// It does not run, and will not by itself.
     Over(Over),
@@ -125,6 +126,10 @@ struct Node {
     parent: NodeId,
     restarts: Restarts,
     after: Vec<NodeId>,
+    /// Those that come after it.
+    dependents: Vec<NodeId>,
+    /// Of a group, those in it, in the order in which they were added.
+    members: Vec<NodeId>,
     stage: Stage,
     /// False when somebody asked it to stop.
     wanted: bool,
@@ -171,7 +176,8 @@ impl Tree {
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<NodeId> {
-        self.nodes.iter().find(|(_, node)| &*node.name == name).map(|(id, _)| *id)
+        // The root has no name that anybody could use.
+        self.nodes.iter().skip(1).find(|(_, node)| &*node.name == name).map(|(id, _)| *id)
     }
 
     pub(crate) fn is_group(&self, id: NodeId) -> bool {
@@ -251,9 +257,9 @@ impl Tree {
         self.advance(now);
     }
 
-    /// Time has passed.
-    pub(crate) fn tick(&mut self, now: Instant) {
-        self.advance(now);
+    /// Time has passed. True when that changed anything.
+    pub(crate) fn tick(&mut self, now: Instant) -> bool {
+        self.advance(now)
     }
 
     /// Has a node start that does not run. One that is on its way down comes back up; one in a group that is down waits for that.
@@ -283,7 +289,8 @@ impl Tree {
 
     /// Stops a node, and starts it again. No failure, so it does not count as one.
     pub(crate) fn restart(&mut self, id: NodeId, now: Instant) {
-        if self.nodes.get(&id).is_some_and(|node| node.stage.is_over()) {
+        if self.nodes.get(&id).is_some_and(|node| !node.stage.is_up()) {
+            // Over, or on its way there: whoever asked for that before has been overruled.
             return self.start(id, now);
         }
         self.leave(id, Then::Restart { not_before: now }, now);
@@ -342,20 +349,25 @@ impl Tree {
             parent: spec.parent,
             restarts: spec.restarts,
             after: spec.after,
+            dependents: Vec::new(),
+            members: Vec::new(),
             stage,
             wanted: true,
             restarted: 0,
             rests: backoff.schedule(None),
             kind,
         };
+        for before in &node.after {
+            self.nodes.get_mut(before).into_iter().for_each(|before| before.dependents.push(id));
+        }
+        self.nodes.get_mut(&node.parent).into_iter().for_each(|group| group.members.push(id));
         self.nodes.insert(id, node);
         id
     }
 
     /// The members of a group, in the order in which they were added.
     fn members(&self, group: NodeId) -> Vec<NodeId> {
-        let is_member = |(id, node): &(&NodeId, &Node)| node.parent == group && **id != ROOT;
-        self.nodes.iter().filter(is_member).map(|(id, _)| *id).collect()
+        self.nodes.get(&group).map(|group| group.members.clone()).unwrap_or_default()
     }
 
     /// Sets a node that does not run on its way up; of a group, its members too.
@@ -380,7 +392,7 @@ impl Tree {
         match node.stage {
             Stage::Over(_) => {
                 if then == Then::Forget {
-                    self.forget(id);
+                    self.forget_when_ended(id);
                 }
             }
             Stage::Waiting | Stage::Resting { .. } if !self.is_group(id) => self.settle(id, then, now),
@@ -403,7 +415,7 @@ impl Tree {
                 self.restarted(id);
             }
             Then::Stop => self.set(id, Stage::Over(Over::Stopped)),
-            Then::Forget => self.forget(id),
+            Then::Forget => self.forget_when_ended(id),
             Then::Fail => {
                 self.set(id, Stage::Over(Over::Failed));
                 if id != ROOT && self.nodes[&id].restarts != Restarts::Temporary {
@@ -439,7 +451,7 @@ impl Tree {
         }
         times.push_back(now);
         let rest = self.rest_of(id, intensity.within, now);
-        let until = now + rest;
+        let until = later(now, rest);
         self.begin(id, now);
         self.set(id, Stage::Resting { until });
         self.restarted(id);
@@ -465,7 +477,8 @@ impl Tree {
                 let until = not_before.max(*until);
                 self.set(id, Stage::Resting { until });
             }
-            (Stage::Over(_) | Stage::Resting { .. } | Stage::Waiting, _) => self.settle(id, then, now),
+            // One that is to stop takes its members down, also when it has not started.
+            (Stage::Over(_) | Stage::Waiting, Then::Restart { .. }) => self.settle(id, then, now),
             _ => self.leave(id, then, now),
         }
     }
@@ -488,10 +501,28 @@ impl Tree {
         }
     }
 
+    /// A group with a member that is stuck stays as long as that one, which still runs.
+    fn forget_when_ended(&mut self, id: NodeId) {
+        if self.has_ended(id) {
+            self.forget(id);
+        } else {
+            self.set(id, Stage::Stuck { then: Then::Forget });
+        }
+    }
+
+    /// True when nothing within a group runs.
+    fn has_ended(&self, group: NodeId) -> bool {
+        self.members(group).into_iter().all(|member| self.nodes[&member].stage.is_over() && self.has_ended(member))
+    }
+
     fn forget(&mut self, id: NodeId) {
         self.members(id).into_iter().for_each(|member| self.forget(member));
         self.nodes.remove(&id);
-        self.nodes.values_mut().for_each(|node| node.after.retain(|before| *before != id));
+        for node in self.nodes.values_mut() {
+            for known in [&mut node.after, &mut node.dependents, &mut node.members] {
+                known.retain(|one| *one != id);
+            }
+        }
         self.actions.push_back(Action::Forget { worker: id });
     }
 

@@ -1,11 +1,19 @@
 //! How a worker waits: until a moment, until it is cancelled, until it is nudged.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use event_listener::{Event as Notifications, Listener, listener};
 use tokio_util::sync::CancellationToken;
 
 use crate::latch::Latch;
+
+/// For as long as anybody will wait.
+pub(crate) const A_YEAR: Duration = Duration::from_secs(31_536_000);
+
+/// The moment so long after `now`; what is longer than a year is one, for a clock has an end.
+pub(crate) fn later(now: Instant, time: Duration) -> Instant {
+    now + time.min(A_YEAR)
+}
 
 /// Why a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use crate::control::tree::{Action, Node, NodeId, NodeKind, Note, ROOT, Stage, Then, Tree};
+use crate::control::wait::later;
 
 impl Tree {
-    /// Does what can be done now, until nothing more can.
-    pub(super) fn advance(&mut self, now: Instant) {
+    /// Does what can be done now, until nothing more can. True when it did anything.
+    pub(super) fn advance(&mut self, now: Instant) -> bool {
         if let Some(deadline) = self.deadline
             && !self.is_over()
         {
@@ -15,6 +16,7 @@ impl Tree {
                 self.give_all_up();
             }
         }
+        let mut moved = false;
         loop {
             let ids: Vec<_> = self.nodes.keys().copied().collect();
             let mut changed = false;
@@ -22,8 +24,9 @@ impl Tree {
             ids.iter().for_each(|id| changed |= self.step_up(*id, now));
             ids.iter().rev().for_each(|id| changed |= self.step_down(*id, now));
             if !changed {
-                return;
+                return moved;
             }
+            moved = true;
         }
     }
 
@@ -64,11 +67,15 @@ impl Tree {
                 self.settle(id, then, now);
                 true
             }
+            (Stage::Stuck { then }, NodeKind::Group { .. }) if self.has_ended(id) => {
+                self.settle(id, then, now);
+                true
+            }
             (Stage::Leaving { then }, NodeKind::Worker { stop_within, .. }) => {
                 if !self.may_stop(id) {
                     return false;
                 }
-                let by = now + *stop_within;
+                let by = later(now, *stop_within);
                 let by = self.deadline.map_or(by, |deadline| deadline.min(by));
                 self.set(id, Stage::Stopping { by, then });
                 self.actions.push_back(Action::Cancel { worker: id });

@@ -1,5 +1,7 @@
 //! Who waits for whom: on the way up for what it comes after, on the way down for what comes after it.
 
+use std::collections::BTreeSet;
+
 use crate::control::restarts::Strategy;
 use crate::control::tree::{NodeId, NodeKind, Over, ROOT, Stage, Tree};
 
@@ -8,19 +10,18 @@ impl Tree {
     pub(crate) fn would_wait_for_itself(&self, parent: NodeId, after: &[NodeId]) -> bool {
         let own: Vec<_> = self.line(parent).collect();
         let mut todo = after.to_vec();
-        let mut seen = Vec::new();
+        let mut seen = BTreeSet::new();
         while let Some(id) = todo.pop() {
             if own.contains(&id) {
                 return true;
             }
-            if seen.contains(&id) {
+            if !seen.insert(id) {
                 continue;
             }
-            seen.push(id);
-            todo.extend(self.members(id));
+            todo.extend(&self.nodes[&id].members);
             for one in self.line(id) {
                 todo.extend(&self.nodes[&one].after);
-                todo.extend(self.nodes.keys().filter(|other| self.stands_before(**other, one)));
+                todo.extend(self.siblings_in_order(one).iter().take_while(|other| **other < one));
             }
         }
         false
@@ -45,12 +46,13 @@ impl Tree {
         match strategy {
             Strategy::OneForOne => true,
             // Those that go down together are all down before the first comes up.
-            Strategy::OneForAll => {
-                self.members(node.parent).into_iter().all(|member| !self.nodes[&member].stage.is_leaving())
+            Strategy::OneForAll => self.nobody_leaves(&parent.members),
+            // The one before it is the likeliest to be the one that it waits for.
+            Strategy::RestForOne => {
+                let before = parent.members.partition_point(|member| *member < id);
+                parent.members[..before].iter().rev().all(|member| self.is_ready_or_over(*member))
+                    && self.nobody_leaves(&parent.members)
             }
-            Strategy::RestForOne => self.members(node.parent).into_iter().all(|member| {
-                !self.nodes[&member].stage.is_leaving() && (member >= id || self.is_ready_or_over(member))
-            }),
         }
     }
 
@@ -59,7 +61,7 @@ impl Tree {
         let Some(node) = self.nodes.get(&id) else { return true };
         match node.stage {
             Stage::Over(Over::Done) => true,
-            Stage::Running => !self.is_group(id) || self.members(id).into_iter().all(|member| self.is_ready(member)),
+            Stage::Running => node.members.iter().all(|member| self.is_ready(*member)),
             _ => false,
         }
     }
@@ -68,26 +70,33 @@ impl Tree {
         self.is_ready(id) || self.nodes[&id].stage.is_gone()
     }
 
-    /// S2, on the way down.
-    pub(super) fn may_stop(&self, id: NodeId) -> bool {
-        self.nodes.iter().all(|(other, node)| !node.stage.is_leaving() || !self.comes_after(*other, id))
+    fn nobody_leaves(&self, members: &[NodeId]) -> bool {
+        members.iter().all(|member| !self.nodes[member].stage.is_leaving())
     }
 
-    /// True when `later`, or a group that it is in, comes after `earlier`, or after a group that that is in.
-    fn comes_after(&self, later: NodeId, earlier: NodeId) -> bool {
-        self.line(later).any(|one| {
-            let after = &self.nodes[&one].after;
-            self.line(earlier).any(|other| after.contains(&other) || self.stands_before(other, one))
+    /// S2, on the way down: nobody leaves who comes after this node, or is in a group that does, or comes after a group that it is in.
+    pub(super) fn may_stop(&self, id: NodeId) -> bool {
+        self.line(id).all(|one| {
+            let siblings = self.siblings_in_order(one);
+            // The next one is the likeliest to be the one that it waits for.
+            let later = siblings[siblings.partition_point(|other| *other <= one)..].iter();
+            later.chain(&self.nodes[&one].dependents).all(|other| !self.is_any_leaving(*other))
         })
     }
 
-    /// True when the two are members of one group whose members start one after another.
-    fn stands_before(&self, earlier: NodeId, later: NodeId) -> bool {
-        let parent = self.nodes[&later].parent;
-        earlier != ROOT
-            && earlier < later
-            && self.nodes[&earlier].parent == parent
-            && matches!(self.nodes[&parent].kind, NodeKind::Group { strategy: Strategy::RestForOne, .. })
+    /// True when this node, or one within it, is on its way down.
+    fn is_any_leaving(&self, id: NodeId) -> bool {
+        let node = &self.nodes[&id];
+        node.stage.is_leaving() || node.members.iter().any(|member| self.is_any_leaving(*member))
+    }
+
+    /// The members of the group that a node is in, if they start one after another.
+    fn siblings_in_order(&self, id: NodeId) -> &[NodeId] {
+        let parent = &self.nodes[&self.nodes[&id].parent];
+        match parent.kind {
+            NodeKind::Group { strategy: Strategy::RestForOne, .. } => &parent.members,
+            _ => &[],
+        }
     }
 
     /// A node and the groups that it is in, but for the root.

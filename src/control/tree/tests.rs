@@ -121,6 +121,42 @@ impl Rig {
     }
 }
 
+/// S2 on the way down, as it is said: slow, and looking at everybody.
+fn may_stop_by_the_book(tree: &Tree, id: NodeId) -> bool {
+    let in_order = |earlier: NodeId, later: NodeId| {
+        let group = tree.nodes[&later].parent;
+        let strategy =
+            if let NodeKind::Group { strategy, .. } = tree.nodes[&group].kind { Some(strategy) } else { None };
+        earlier < later && tree.nodes[&earlier].parent == group && strategy == Some(Strategy::RestForOne)
+    };
+    let comes_after = |later: NodeId, earlier: NodeId| {
+        tree.line(later)
+            .any(|one| tree.line(earlier).any(|other| tree.nodes[&one].after.contains(&other) || in_order(other, one)))
+    };
+    tree.nodes.iter().all(|(other, node)| !node.stage.is_leaving() || !comes_after(*other, id))
+}
+
+/// S2 on the way up, as it is said.
+fn may_start_by_the_book(tree: &Tree, id: NodeId) -> bool {
+    let node = &tree.nodes[&id];
+    let NodeKind::Group { strategy, .. } = tree.nodes[&node.parent].kind else { return false };
+    let siblings = || tree.nodes.iter().filter(|(other, one)| one.parent == node.parent && **other != ROOT);
+    tree.nodes[&node.parent].stage == Stage::Running
+        && node.after.iter().all(|before| tree.is_ready(*before))
+        && siblings().all(|(_, one)| strategy == Strategy::OneForOne || !one.stage.is_leaving())
+        && siblings().all(|(other, one)| {
+            strategy != Strategy::RestForOne || *other >= id || one.stage.is_gone() || tree.is_ready(*other)
+        })
+}
+
+/// The short ways come to the same as the long ones.
+fn goes_by_the_book(tree: &Tree) {
+    for id in tree.nodes.keys().copied().filter(|id| *id != ROOT) {
+        assert_eq!(tree.may_stop(id), may_stop_by_the_book(tree, id), "{id:?}");
+        assert_eq!(tree.may_start(id), may_start_by_the_book(tree, id), "{id:?}");
+    }
+}
+
 const OFTEN: Intensity = Intensity::at_most(1000, Duration::from_secs(5));
 
 #[test]
@@ -301,6 +337,63 @@ fn what_it_ran_on_is_gone_counts_against_nobody() {
     assert_eq!(rig.notes, []);
 }
 
+#[test]
+fn the_last_word_of_the_host_counts() {
+    let mut rig = Rig::new(Strategy::OneForOne, OFTEN);
+    let id = rig.worker("w", ROOT, Restarts::Permanent, &[]);
+    rig.ready(id);
+    rig.tree.stop(id, rig.now);
+    rig.tree.restart(id, rig.now);
+    rig.carry_out();
+    rig.stopped_in_order();
+    assert_eq!((rig.stage(id), rig.launches.len()), (Stage::Starting, 2), "stopped, and then not");
+    rig.tree.restart(id, rig.now);
+    rig.tree.stop(id, rig.now);
+    rig.carry_out();
+    rig.stopped_in_order();
+    assert_eq!(rig.stage(id), Stage::Over(Over::Stopped));
+}
+
+#[test]
+fn everything_can_be_begun_anew_while_it_still_stops() {
+    let mut rig = Rig::new(Strategy::OneForOne, Intensity::at_most(0, SECOND));
+    let (id, other) =
+        (rig.worker("w", ROOT, Restarts::Permanent, &[]), rig.worker("o", ROOT, Restarts::Permanent, &[]));
+    rig.all_ready();
+    rig.end(id, Ended::Badly);
+    assert!(rig.tree.is_escalated());
+    rig.tree.start(ROOT, rig.now);
+    rig.carry_out();
+    assert!(!rig.tree.is_escalated());
+    assert_eq!(rig.stopped_in_order(), [other], "first all are down");
+    assert_eq!(rig.running(), [id, other]);
+}
+
+#[test]
+fn a_group_is_not_forgotten_before_all_within_it_have_ended() {
+    // Removed while the worker runs, while it is stuck, and when its group is over already.
+    for (before, stops_first) in [(0, false), (5, false), (5, true)] {
+        let mut rig = Rig::new(Strategy::OneForOne, OFTEN);
+        let outer = rig.group("outer", ROOT, Strategy::OneForOne, OFTEN);
+        let inner = rig.group("inner", outer, Strategy::OneForOne, OFTEN);
+        let id = rig.worker("w", inner, Restarts::Permanent, &[]);
+        rig.ready(id);
+        if before > 0 {
+            rig.tree.stop(if stops_first { outer } else { id }, rig.now);
+            rig.pass(before * SECOND);
+            assert_eq!(rig.stage(id), Stage::Stuck { then: Then::Stop });
+        }
+        rig.tree.remove(outer, rig.now);
+        rig.pass(10 * SECOND);
+        assert_eq!(rig.stage(outer), Stage::Stuck { then: Then::Forget });
+        assert_eq!((rig.tree.find("w"), rig.tree.find("outer")), (Some(id), Some(outer)), "nobody else has its name");
+        rig.tree.start(id, rig.now);
+        rig.end(id, Ended::Badly);
+        assert_eq!((rig.tree.find("w"), rig.tree.find("inner"), rig.tree.find("outer")), (None, None, None));
+        assert_eq!(rig.running(), []);
+    }
+}
+
 /// Something that happens.
 #[derive(Clone, Debug)]
 enum Happens {
@@ -312,6 +405,8 @@ enum Happens {
     Start(usize),
     Stop(usize),
     Restart(usize),
+    Remove(usize),
+    StartAgain,
 }
 
 fn happens() -> impl Generator<Value = Happens> {
@@ -324,6 +419,8 @@ fn happens() -> impl Generator<Value = Happens> {
         1 => (0..8_usize).prop_map(Happens::Start),
         1 => (0..8_usize).prop_map(Happens::Stop),
         1 => (0..8_usize).prop_map(Happens::Restart),
+        1 => (0..8_usize).prop_map(Happens::Remove),
+        1 => proptest::prelude::Just(Happens::StartAgain),
     ]
 }
 
@@ -377,6 +474,7 @@ proptest! {
         let strategy = [Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne][usize::from(root)];
         let mut rig = Rig::new(strategy, Intensity::at_most(2, 5 * SECOND));
         let ids = plant(&mut rig, &plan);
+        let groups: BTreeMap<_, _> = ids.iter().map(|id| (*id, rig.tree.look(*id).unwrap().2)).collect();
         let id = |n: usize| ids[n % ids.len()];
         let mut told = Vec::new();
         for event in script {
@@ -389,11 +487,14 @@ proptest! {
                 Happens::Start(n) => { rig.tree.start(id(n), rig.now); rig.carry_out(); }
                 Happens::Stop(n) => { rig.tree.stop(id(n), rig.now); rig.carry_out(); }
                 Happens::Restart(n) => { rig.tree.restart(id(n), rig.now); rig.carry_out(); }
+                Happens::Remove(n) => { rig.tree.remove(id(n), rig.now); rig.carry_out(); }
+                Happens::StartAgain => { rig.tree.start(ROOT, rig.now); rig.carry_out(); }
             }
+            goes_by_the_book(&rig.tree);
             let now = rig.now;
             told.extend(std::mem::take(&mut rig.notes).into_iter().map(|note| (now, note)));
         }
-        within_intensity(&told, |id| rig.tree.look(id).unwrap().2);
+        within_intensity(&told, |id| groups[&id]);
         // Nobody who should run is forgotten: whatever is up, rests or waits gets there when everyone behaves.
         for _ in 0..60 {
             let cancelled: Vec<_> = rig.alive.iter().filter(|(_, run)| run.cancelled).map(|(id, _)| *id).collect();
@@ -401,7 +502,7 @@ proptest! {
             rig.all_ready();
             rig.pass(SECOND);
         }
-        for id in &ids {
+        for id in ids.iter().filter(|id| rig.tree.look(**id).is_some()) {
             let stage = rig.stage(*id);
             let blocked = || rig.tree.nodes[id].after.iter().any(|before| rig.stage(*before) != Stage::Running);
             let parent_up = rig.stage(rig.tree.look(*id).unwrap().2) == Stage::Running;

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::{Command, Stdio};
 
-use mainlane::control::memory::{Demotions, Levels, MemoryBudget, MemoryGauge, MemoryProbe, MemoryThresholds, Monitor};
+use mainlane::control::memory::{
+    Demotions, Levels, MemoryBudget, MemoryGauge, MemoryLevel, MemoryProbe, MemoryThresholds, Monitor,
+};
 use mainlane::control::{Intensity, Load, Restarts};
 use mainlane::workspace::{
     LayoutEvent, PaneEvent, PaneId, SCROLLBACK_BYTES, Warmth, Workspace, WorkspaceEvent, memory_monitor,
@@ -120,7 +122,6 @@ impl Worker<Workspace> for Writes {
         if !self.is_seen(&state) {
             return Ok(Next::After(Duration::from_micros(500)));
         }
-        assert_the_coldest_were_used_first(&state);
         self.looks = None;
         if self.written == self.total() {
             return Ok(Next::Done);
@@ -134,12 +135,15 @@ impl Worker<Workspace> for Writes {
     }
 }
 
-/// Of the panes that are not on screen.
-fn assert_the_coldest_were_used_first(state: &Workspace) {
-    let hidden = state.model.panes.iter().filter(|(id, _)| !state.layout.shows(**id));
-    let mut by_use: Vec<_> = hidden.map(|(_, pane)| (pane.used, pane.warmth)).collect();
-    by_use.sort_unstable();
-    assert!(by_use.is_sorted_by(|earlier, later| earlier.1 >= later.1), "a pane was demoted before one used earlier");
+/// What the monitor chooses, which is looked at as it is chosen: later the panes have written more.
+fn chosen(state: &Workspace, level: MemoryLevel, nth: usize) -> Option<WorkspaceEvent> {
+    let pane = |id: PaneId| state.model.panes.get(&id).map(|pane| (pane.warmth, pane.used)).unwrap();
+    let hidden = |(id, _): &(PaneId, Warmth)| !state.layout.shows(*id);
+    let candidates: Vec<_> =
+        state.demotion_candidates(level).into_iter().filter(hidden).map(|(id, _)| pane(id)).collect();
+    let in_order = |earlier: &(Warmth, u64), later: &(Warmth, u64)| earlier.0 != later.0 || earlier.1 <= later.1;
+    assert!(candidates.is_sorted_by(in_order), "a pane goes before one that was used longer ago");
+    state.demotion_candidate(level, nth)
 }
 
 #[test]
@@ -180,7 +184,7 @@ fn child() {
             let demotions = Demotions::new().settle(Duration::from_millis(2));
             let monitor =
                 Monitor::new(MemoryProbe::new(), levels.clone()).period(Duration::from_millis(2)).demotions(demotions);
-            Ok(memory_monitor(monitor, &its).gauge(told.clone()))
+            Ok(memory_monitor(monitor, &its).demote(chosen).gauge(told.clone()))
         };
         panel.worker(&handle, "memory", make).start().unwrap();
     }

@@ -1,5 +1,6 @@
 //! The control panel: workers that are supervised, on threads and as tasks.
 
+mod attacks; // what a host should not do, and does
 mod failures; // panics and errors at every step of a life
 mod hosts; // each way of embedding a panel
 #[cfg(all(feature = "workspace", target_os = "linux"))]
