@@ -22,11 +22,12 @@ use crate::control::status::{GroupStatus, Health, PanelReport, RunsAs, WorkerSta
 use crate::control::tree::{NodeId, Tree};
 use crate::control::wait::later;
 use crate::control::worker::{AsyncWorker, Worker, WorkerError};
-use crate::core::DROP_DEADLINE;
+use crate::core::{DROP_DEADLINE, contain};
 use crate::main_lane::MainLane;
 use crate::main_lane::budget::Budget;
 use crate::main_lane::reduce::Reducer;
 use crate::main_lane::report::ShutdownReport;
+use crate::observe::diagnostic::Diagnostic;
 use crate::pipeline::Handle;
 use crate::snapshot::WakingReader;
 
@@ -107,7 +108,8 @@ impl<P: Send + Sync + 'static> PanelBuilder<P> {
 
     /// What the workers' policy is: a part of this pipeline's state. See [`PolicyReader`].
     ///
-    /// `project` runs on the panel's thread, for the newest of the snapshots that are published, at most every two milliseconds.
+    /// `project` runs on the panel's thread, for the newest of the snapshots that are published, at most every two milliseconds. When it
+    /// panics the policy stays as it is, and that is reported as the panic of a worker called `the policy`.
     pub fn policy<S, Q>(self, handle: &Handle<S>, project: impl Fn(&S) -> Q + Send + 'static) -> PanelBuilder<Q>
     where
         S: Reducer,
@@ -126,7 +128,14 @@ impl<P: Send + Sync + 'static> PanelBuilder<P> {
             };
             let reader: WakingReader<S> = handle.waking_reader(woken).map_err(ControlError::Lane)?;
             let look = move || {
-                let policy = project(&reader.load());
+                // The host's code. The policy stays as it is when that panics, and the next snapshot is another chance.
+                let policy = match contain(|| project(&reader.load())) {
+                    Ok(policy) => policy,
+                    Err(message) => {
+                        let worker = "the policy".into();
+                        return handle.core().report(Diagnostic::WorkerPanicked { worker, message });
+                    }
+                };
                 follower.send_if_modified(|held| {
                     let is_new = **held != policy;
                     if is_new {

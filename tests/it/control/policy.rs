@@ -1,6 +1,7 @@
 use mainlane::control::PolicyReader;
 
 use super::*;
+use crate::domain::until;
 
 /// What the workers of these tests may do: so many items.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +44,27 @@ fn a_policy_is_part_of_the_state_and_reaches_everyone() {
     assert!(running.shutdown(PATIENCE).complete);
 }
 
+#[test]
+fn a_projection_that_panics_is_told_and_the_policy_stays() {
+    let builder = Pipeline::builder(Ledger::default());
+    let mut lane = builder.lane("host").open().unwrap();
+    let (main_lane, handle) = builder.build().unwrap();
+    let mut running = main_lane.spawn(Drive::new()).unwrap();
+    let project = |state: &Ledger| {
+        assert_ne!(items(state).len(), 1, "no policy for one");
+        Allowance(items(state).len())
+    };
+    let mut panel = ControlPanel::builder().policy(&handle, project).start().unwrap();
+    let mut policy = panel.policy();
+    lane.push(Note::Item(7)).unwrap();
+    until("the panic", || handle.counters().faults.worker_panics == 1);
+    assert_eq!(policy.load(), &Allowance(0));
+    lane.push(Note::Item(7)).unwrap();
+    until("the next policy", || policy.load() == &Allowance(2));
+    assert!(panel.shutdown(PATIENCE).complete);
+    assert!(running.shutdown(PATIENCE).complete);
+}
+
 /// A change of the policy is in the journal, and undone like anything else.
 #[cfg(feature = "journal")]
 #[test]
@@ -50,8 +72,6 @@ fn a_policy_survives_with_its_state_and_is_undone_with_its_operation() {
     use crate::journal::{Book, Entry, journal, settle, whole};
     use crate::memory::Disk;
     use mainlane::{Budget, MainLane, Origin, Timeline};
-
-    use crate::domain::until;
 
     // Each event counts as two.
     let allowance = |state: &Book| Allowance(state.count as usize / 2);
