@@ -8,13 +8,8 @@ use crate::control::wait::later;
 impl Tree {
     /// Does what can be done now, until nothing more can. True when it did anything.
     pub(super) fn advance(&mut self, now: Instant) -> bool {
-        if let Some(deadline) = self.deadline
-            && !self.is_over()
-        {
+        if self.deadline.is_some() && !self.is_over() {
             self.leave(ROOT, Then::Stop, now);
-            if now >= deadline {
-                self.give_all_up();
-            }
         }
         let mut moved = false;
         loop {
@@ -92,21 +87,10 @@ impl Tree {
 
     fn give_up(&mut self, id: NodeId) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        if let Stage::Stopping { then, .. } | Stage::Leaving { then } = node.stage {
+        if let Stage::Stopping { then, .. } = node.stage {
             node.stage = Stage::Stuck { then };
             self.actions.push_back(Action::GiveUp { worker: id });
             self.notes.push_back(Note::Stuck { worker: id });
-        }
-    }
-
-    /// The deadline for everything has passed.
-    fn give_all_up(&mut self) {
-        let alive: Vec<_> = self.nodes.iter().filter(|(id, _)| !self.is_group(**id)).map(|(id, _)| *id).collect();
-        for id in alive.into_iter().rev() {
-            if let Stage::Leaving { .. } = self.nodes[&id].stage {
-                self.actions.push_back(Action::Cancel { worker: id });
-            }
-            self.give_up(id);
         }
     }
 }

@@ -312,6 +312,74 @@ fn a_deadline_for_everything_is_kept_whatever_the_workers_do() {
 }
 
 #[test]
+fn who_is_temporary_goes_down_with_the_others_and_stays_down() {
+    let mut rig = Rig::new(Strategy::OneForAll, OFTEN);
+    let (one, two) = (rig.worker("1", ROOT, Restarts::Permanent, &[]), rig.worker("2", ROOT, Restarts::Temporary, &[]));
+    rig.all_ready();
+    rig.end(one, Ended::Badly);
+    assert_eq!(rig.stopped_in_order(), [two]);
+    rig.all_ready();
+    assert_eq!((rig.running(), rig.stage(two)), (vec![one], Stage::Over(Over::Stopped)));
+}
+
+#[test]
+fn a_temporary_group_that_has_had_enough_is_nobodys_failure() {
+    let mut rig = Rig::new(Strategy::OneForOne, Intensity::at_most(0, SECOND));
+    let intensity = Intensity::at_most(0, SECOND);
+    let kind = Kind::Group { strategy: Strategy::OneForOne, intensity, backoff: Backoff::NONE };
+    let spec = Spec { name: "g".into(), parent: ROOT, restarts: Restarts::Temporary, after: Vec::new(), kind };
+    let group = rig.tree.add(spec, rig.now);
+    let (within, outside) =
+        (rig.worker("1", group, Restarts::Permanent, &[]), rig.worker("2", ROOT, Restarts::Permanent, &[]));
+    rig.all_ready();
+    rig.end(within, Ended::Badly);
+    assert_eq!((rig.stage(group), rig.running()), (Stage::Over(Over::Failed), vec![outside]));
+    assert!(!rig.tree.is_escalated());
+}
+
+#[test]
+fn rests_are_the_workers_own_grow_and_begin_anew_after_a_steady_run() {
+    let mut rig = Rig::new(Strategy::OneForAll, Intensity::at_most(1000, 5 * SECOND));
+    let kind = Kind::Worker { backoff: Backoff::between(SECOND, 64 * SECOND), stop_within: SECOND };
+    let spec = Spec { name: "w".into(), parent: ROOT, restarts: Restarts::Permanent, after: Vec::new(), kind };
+    let id = rig.tree.add(spec, rig.now);
+    rig.carry_out();
+    let other = rig.worker("o", ROOT, Restarts::Permanent, &[]);
+    let fails_after = |rig: &mut Rig, time: Duration| {
+        rig.pass(time);
+        rig.end(id, Ended::Badly);
+        let Some(Note::Restarts { rest, .. }) = rig.notes.last().copied() else { panic!("{:?}", rig.notes) };
+        let Stage::Resting { until } = rig.stage(id) else { panic!("{:?}", rig.stage(id)) };
+        // Another one that is quicker to come back does not shorten it.
+        rig.stopped_in_order();
+        rig.pass(rest / 2);
+        rig.end(other, Ended::Badly);
+        assert_eq!(rig.stage(id), Stage::Resting { until });
+        rig.pass(rest);
+        assert!(rig.alive.contains_key(&id));
+        rest
+    };
+    // Each is up to as much again at random.
+    for least in [SECOND, 2 * SECOND, 4 * SECOND, 8 * SECOND] {
+        let rest = fails_after(&mut rig, Duration::ZERO);
+        assert!(rest >= least && rest <= 2 * least, "{rest:?}, at least {least:?}");
+    }
+    assert!(fails_after(&mut rig, 5 * SECOND) <= 2 * SECOND, "it had run for as long as the stretch of the intensity");
+}
+
+#[test]
+fn what_is_said_of_a_run_that_is_over_is_not_said_of_the_next() {
+    let mut rig = Rig::new(Strategy::OneForOne, OFTEN);
+    let id = rig.worker("w", ROOT, Restarts::Permanent, &[]);
+    rig.ready(id);
+    rig.end(id, Ended::Badly);
+    rig.tree.ended(id, 1, Ended::Badly, rig.now);
+    rig.tree.started(id, 1, rig.now);
+    rig.carry_out();
+    assert_eq!((rig.stage(id), rig.launches.len()), (Stage::Starting, 2));
+}
+
+#[test]
 fn one_that_would_wait_for_itself_is_found() {
     let mut rig = Rig::new(Strategy::OneForOne, OFTEN);
     let one = rig.group("one", ROOT, Strategy::OneForOne, OFTEN);
