@@ -72,11 +72,12 @@ pub mod maintenance; // jobs with priorities and deadlines, a few at once, on th
 pub mod memory; // a standard worker: how much memory is used, and when it is too much
 pub mod scheduler; // a standard worker: periodic and likely work, within a budget
 
+pub use crate::backoff::Backoff;
 pub use context::{Congestion, Load, TaskContext, TaskLane, WorkerContext, WorkerLane};
 pub use error::ControlError;
 pub use panel::{ControlPanel, PanelBuilder};
 pub use policy::PolicyReader;
-pub use restarts::{Backoff, Intensity, Restarts, Strategy};
+pub use restarts::{Intensity, Restarts, Strategy};
 pub use runtime::RuntimeChoice;
 pub use signals::{SignalGuard, stop_on_signals};
 pub use spec::{GroupSpec, WorkerSpec};

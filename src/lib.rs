@@ -28,8 +28,9 @@
 //! | **nothing silent** | whatever is out of the ordinary is a counter and a [`Diagnostic`] |
 //!
 //! # Features
-//! None is on by default. `control` adds supervised workers and the runtime behind them; `journal` what is kept for good; `workspace` the reference domain, panes on pseudo-terminals
-//! and watched folders; `cli` the program.
+//! None is on by default. `signal` adds the [bus](signal) on which parts of a host tell each other what happened; `control` supervised
+//! workers and the runtime behind them; `journal` what is kept for good; `workspace` the reference domain, panes on pseudo-terminals and
+//! watched folders; `cli` the program.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -49,9 +50,14 @@ mod timeline; // the recent past: undo, redo, quarantine, a look back
 #[cfg_attr(docsrs, doc(cfg(feature = "journal")))]
 pub mod journal; // what was applied, kept for good: recover, replay, inspect
 mod snapshot; // publisher and readers
+#[cfg(feature = "signal")]
+#[cfg_attr(docsrs, doc(cfg(feature = "signal")))]
+pub mod signal; // how parts of a host tell each other what happened
 #[cfg(feature = "control")]
 #[cfg_attr(docsrs, doc(cfg(feature = "control")))]
 pub mod control; // workers that are supervised, and the runtime they share
+#[cfg(feature = "signal")]
+mod backoff; // how long to rest between two tries
 mod latch; // a flag that one thread sets and another finds
 mod reply; // an answer that another thread waits for
 mod wake; // how one thread sleeps until another has something for it

@@ -474,6 +474,17 @@ impl<S: Reducer> Handle<S> {
         self.hub.quarantine.take()
     }
 
+    /// Publishes what is out of the ordinary in this pipeline on a bus, as signals of the family [`Diagnostic`](crate::Diagnostic), from
+    /// now on. `source` says there which pipeline it is. [`diagnostics`](Handle::diagnostics) has them as before; those that it has no
+    /// room for count as [dropped](crate::Counters::diagnostics_dropped) only if nobody heard them on the bus either.
+    ///
+    /// The main lane publishes as any other: it waits for nobody. False when this pipeline publishes already: it has one bus.
+    #[cfg(feature = "signal")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "signal")))]
+    pub fn publish_diagnostics(&self, bus: &crate::signal::Bus, source: Origin) -> bool {
+        self.hub.core.reporter.publish_to(bus.outlet(source))
+    }
+
     /// A number for a new operation; no other operation of this pipeline that asked here has it.
     pub fn operation(&self) -> OperationId {
         OperationId(self.hub.core.next_operation())

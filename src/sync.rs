@@ -11,6 +11,8 @@ mod swap;
 pub(crate) use std::sync::Arc;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+#[cfg(feature = "signal")]
+pub(crate) use crossbeam_queue::ArrayQueue;
 pub(crate) use crossbeam_utils::CachePadded;
 pub(crate) use parking_lot::Mutex;
 

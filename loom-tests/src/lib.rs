@@ -11,8 +11,8 @@
 //!
 //! # What loom cannot show
 //! It has no load buffering: it cannot move a load past an earlier one of another atomic. It lets an atomic be read at
-//! most seven stores back, and knows neither compiler fences nor the system's barriers: `StoreLoad` is modelled with sequentially consistent fences on both sides. `rtrb` and
-//! `arc_swap` are invisible to it; in their place stand a ring and a cell with the same orderings.
+//! most seven stores back, and knows neither compiler fences nor the system's barriers: `StoreLoad` is modelled with sequentially consistent fences on both sides. `rtrb`,
+//! `arc_swap` and `crossbeam_queue` are invisible to it; in their place stand a ring, a cell and a queue with the same orderings.
 //!
 //! It remembers only the last access to an atomic. A thread that loads one and then writes it hides the loads of others
 //! before its own, and executions in which those come later are not explored. The door and the models therefore never
@@ -101,6 +101,12 @@ mod main_lane {
     pub(crate) mod operations_file;
 }
 
+#[path = "../../src/signal"]
+#[allow(dead_code, reason = "the whole file is compiled, the models use a part of it")]
+mod signal_files {
+    pub(crate) mod inlet;
+}
+
 #[path = "../../src/snapshot"]
 #[allow(dead_code, reason = "the whole files are compiled, the models use a part of them")]
 mod snapshot_files {
@@ -129,6 +135,7 @@ pub mod explore;
 pub mod gate;
 pub mod latch;
 pub mod operations;
+pub mod signal;
 pub mod snapshot;
 pub mod table;
 pub mod wake;

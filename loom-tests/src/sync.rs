@@ -1,6 +1,7 @@
 //! The door, with loom behind it. Same shape as the engine's `src/sync.rs`.
 
 pub(crate) mod cell;
+pub(crate) mod queue;
 pub(crate) mod spsc;
 pub(crate) mod swap;
 pub(crate) mod weak;
@@ -9,6 +10,7 @@ pub(crate) use loom::sync::Arc;
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 pub(crate) use cell::UnsafeCell;
+pub(crate) use queue::ArrayQueue;
 pub(crate) use swap::SwapCell;
 
 use weak::Weak;

@@ -19,7 +19,9 @@ use crate::lane::ring::ring;
 use crate::lane::table::{Unread, table};
 use crate::latch_file::Latch;
 use crate::sync::{Arc, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, StoreLoad};
-use crate::wake_files::{Bell, Notice};
+use crate::wake_files::Notice;
+// Under this name the files that ship know it.
+pub(crate) use crate::wake_files::Bell;
 use loom::thread;
 
 /// Counts that are no part of the protocol, so loom need not see them.

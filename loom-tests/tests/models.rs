@@ -335,6 +335,58 @@ mod snapshot {
     }
 }
 
+mod signal {
+    use super::*;
+    use loom_tests::signal::*;
+
+    #[test]
+    fn a_publisher_and_an_end() {
+        holds("publisher and end", All, || an_end_in_the_middle(1));
+    }
+
+    #[test]
+    fn two_publishers_and_an_end() {
+        holds("two publishers and end", Preemptions(3), || an_end_in_the_middle(2));
+    }
+
+    #[test]
+    fn control_without_the_publishers_barrier() {
+        fails("end, no light barrier", All, Some(Weak::Light), || an_end_in_the_middle(1));
+    }
+
+    #[test]
+    fn control_without_the_dispatchers_barrier() {
+        fails("end, no heavy barrier", All, Some(Weak::Heavy), || an_end_in_the_middle(1));
+    }
+
+    #[test]
+    fn what_was_published_before_the_end() {
+        holds("before the end", All, before_the_end);
+    }
+
+    #[test]
+    fn whoever_subscribed_first() {
+        holds("subscribed first", All, || a_subscription_before_a_publication(Looking::AfterTheSignal));
+    }
+
+    #[test]
+    fn control_looking_for_subscriptions_first() {
+        fails("subscriptions first", All, None, || a_subscription_before_a_publication(Looking::BeforeTheSignal));
+    }
+
+    #[test]
+    fn a_sleeping_dispatcher() {
+        holds("sleeping dispatcher", All, a_dispatcher_that_sleeps);
+    }
+
+    #[test]
+    fn control_a_sleeping_dispatcher_without_barriers() {
+        for weak in [Weak::Light, Weak::Heavy] {
+            fails("sleeping dispatcher, no barrier", All, Some(weak), a_dispatcher_that_sleeps);
+        }
+    }
+}
+
 mod latch {
     use super::*;
     use loom_tests::latch::*;

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::backoff::Backoff;
 use crate::control::context::{Gauge, Load, Port};
 use crate::control::desk::{Desk, Entry, Shared};
 use crate::control::error::ControlError;
 use crate::control::policy::PolicyReader;
-use crate::control::restarts::{Backoff, Intensity, Restarts, Strategy};
+use crate::control::restarts::{Intensity, Restarts, Strategy};
 use crate::control::run::Launch;
 use crate::control::status::RunsAs;
 use crate::control::tree::{Kind, NodeId, ROOT, Spec};

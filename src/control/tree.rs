@@ -20,7 +20,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::control::restarts::{Backoff, Intensity, Restarts, Schedule, Strategy};
+use crate::backoff::{Backoff, Schedule};
+use crate::control::restarts::{Intensity, Restarts, Strategy};
 use crate::control::wait::later;
 
 /// A worker or a group, by the order in which they were added.

@@ -5,10 +5,8 @@ use std::time::{Duration, Instant};
 use event_listener::{Event as Notifications, Listener, listener};
 use tokio_util::sync::CancellationToken;
 
+use crate::backoff::A_YEAR;
 use crate::latch::Latch;
-
-/// For as long as anybody will wait.
-pub(crate) const A_YEAR: Duration = Duration::from_secs(31_536_000);
 
 /// The moment so long after `now`; what is longer than a year is one, for a clock has an end.
 pub(crate) fn later(now: Instant, time: Duration) -> Instant {

@@ -6,12 +6,14 @@
 //! Model: `loom-tests/src/wake.rs`.
 
 use crate::core::Core;
-#[cfg(feature = "control")]
+#[cfg(feature = "signal")]
 use crate::event::Class;
 use crate::event::Event;
-use crate::lane::idle::{IdleStrategy, Idling};
 #[cfg(feature = "control")]
-use crate::lane::{DRESSED, Item, LaneShared, PLAIN, Refused};
+use crate::lane::LaneShared;
+use crate::lane::idle::{IdleStrategy, Idling};
+#[cfg(feature = "signal")]
+use crate::lane::{DRESSED, Item, PLAIN, Refused};
 use crate::lane::{Lane, Overflow};
 use crate::latch::Latch;
 use crate::sync::Arc;
@@ -100,15 +102,8 @@ impl<E: Event> Lane<E> {
     }
 }
 
-#[cfg(feature = "control")]
+#[cfg(feature = "signal")]
 impl<E: Event> Lane<E> {
-    /// From now on somebody may let this producer go.
-    pub(crate) fn let_go(&mut self) -> LetGo {
-        let latch = Arc::new(Latch::default());
-        self.patience = Patience(Some(latch.clone()));
-        LetGo { latch, shared: self.shared.clone() }
-    }
-
     /// Pushes one event, or hands it back at once where [`push`](Lane::push) would wait.
     pub(crate) fn try_push(&mut self, event: E) -> Result<(), Refused<E>> {
         let (item, class) = self.prepared(event);
@@ -119,23 +114,6 @@ impl<E: Event> Lane<E> {
                 self.shared.counts.producer.returned.add(1);
                 Err(Refused::Full(item))
             }
-        };
-        pushed.map_err(|refused| refused.map(|item| item.event))
-    }
-
-    /// As [`push`](Lane::push) on a lane that waits, for a task.
-    pub(crate) async fn push_in_task(&mut self, event: E) -> Result<(), Refused<E>> {
-        let (item, class) = self.prepared(event);
-        let pushed = match class {
-            Class::Lossy { key, tier } => self.push_lossy(&key, tier, item),
-            Class::Critical => loop {
-                if self.is_ready() {
-                    break self.push_critical(item);
-                }
-                if let Room::Full = self.room_in_task().await {
-                    break Err(Refused::Full(item));
-                }
-            },
         };
         pushed.map_err(|refused| refused.map(|item| item.event))
     }
@@ -153,6 +131,33 @@ impl<E: Event> Lane<E> {
     /// True when a critical event needs no wait: there is room, which stays, for nobody else pushes; or the lane is closed.
     fn is_ready(&mut self) -> bool {
         self.ring.room(1) > 0 || self.shared.gate.is_shut()
+    }
+}
+
+#[cfg(feature = "control")]
+impl<E: Event> Lane<E> {
+    /// From now on somebody may let this producer go.
+    pub(crate) fn let_go(&mut self) -> LetGo {
+        let latch = Arc::new(Latch::default());
+        self.patience = Patience(Some(latch.clone()));
+        LetGo { latch, shared: self.shared.clone() }
+    }
+
+    /// As [`push`](Lane::push) on a lane that waits, for a task.
+    pub(crate) async fn push_in_task(&mut self, event: E) -> Result<(), Refused<E>> {
+        let (item, class) = self.prepared(event);
+        let pushed = match class {
+            Class::Lossy { key, tier } => self.push_lossy(&key, tier, item),
+            Class::Critical => loop {
+                if self.is_ready() {
+                    break self.push_critical(item);
+                }
+                if let Room::Full = self.room_in_task().await {
+                    break Err(Refused::Full(item));
+                }
+            },
+        };
+        pushed.map_err(|refused| refused.map(|item| item.event))
     }
 
     async fn room_in_task(&mut self) -> Room {

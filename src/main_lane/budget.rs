@@ -85,6 +85,12 @@ impl Pace {
         self.timed.as_ref().is_some_and(|timed| Instant::now() >= timed.deadline)
     }
 
+    /// How many events are left, whatever the time is.
+    #[cfg(feature = "signal")]
+    pub(crate) fn events_left(&self) -> usize {
+        self.left
+    }
+
     #[inline]
     pub(crate) fn spend(&mut self, events: usize) {
         self.left -= events;

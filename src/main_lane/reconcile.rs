@@ -42,6 +42,9 @@ pub(crate) fn run<S: Reducer>(
         core.report(Diagnostic::EffectsUnhandled { count });
         return true;
     };
+    // What runs here makes the room that it would wait for.
+    #[cfg(feature = "signal")]
+    let _here = crate::signal::NoWaiting::here();
     while let Some(effect) = effects.pending.pop_front() {
         core.counts.effects.add(1);
         if let Err(message) = contain(|| reconciler.reconcile(effect, state)) {

@@ -238,6 +238,9 @@ pub(crate) struct Reporter {
     sender: Sender<Diagnostic>,
     dropped: AtomicU64,
     faults: SharedFaults,
+    /// Where the host wants them published too.
+    #[cfg(feature = "signal")]
+    outlet: std::sync::OnceLock<crate::signal::SignalOutlet<Diagnostic>>,
 }
 
 /// Written from several threads, on cold paths.
@@ -271,7 +274,14 @@ struct SharedFaults {
 impl Reporter {
     pub(crate) fn new() -> (Self, Diagnostics) {
         let (sender, receiver) = crossbeam_channel::bounded(WAITING_MAX);
-        (Self { sender, dropped: AtomicU64::new(0), faults: SharedFaults::default() }, Diagnostics { receiver })
+        let reporter = Self {
+            sender,
+            dropped: AtomicU64::new(0),
+            faults: SharedFaults::default(),
+            #[cfg(feature = "signal")]
+            outlet: std::sync::OnceLock::new(),
+        };
+        (reporter, Diagnostics { receiver })
     }
 
     /// Counts `diagnostic` and hands it to whoever drains. Never waits.
@@ -280,18 +290,39 @@ impl Reporter {
         if let Some(count) = self.count_of(&diagnostic) {
             count.fetch_add(1, Relaxed);
         }
+        let is_heard = self.publish(&diagnostic);
         // The everyday must not crowd out what is not.
         let everyday = matches!(diagnostic, Diagnostic::LaneOpened { .. } | Diagnostic::LaneClosed { .. });
-        if everyday && self.sender.len() >= WAITING_MAX / 2 {
+        let is_lost = if everyday && self.sender.len() >= WAITING_MAX / 2 {
+            true
+        } else {
+            matches!(self.sender.try_send(diagnostic), Err(TrySendError::Full(_)))
+        };
+        // Who hears it on the bus need not drain it here.
+        if is_lost && !is_heard {
             self.dropped.fetch_add(1, Relaxed);
-            return;
         }
-        match self.sender.try_send(diagnostic) {
-            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
-            Err(TrySendError::Full(_)) => {
-                self.dropped.fetch_add(1, Relaxed);
-            }
-        }
+    }
+
+    /// Has diagnostics published from here on. False when they are already.
+    #[cfg(feature = "signal")]
+    pub(crate) fn publish_to(&self, outlet: crate::signal::SignalOutlet<Diagnostic>) -> bool {
+        self.outlet.set(outlet).is_ok()
+    }
+
+    /// True when somebody hears it.
+    #[cfg(feature = "signal")]
+    fn publish(&self, diagnostic: &Diagnostic) -> bool {
+        self.outlet.get().is_some_and(|outlet| {
+            let cause = crate::signal::cause_of(diagnostic);
+            // One that is handed back is counted there, and told to whoever listens.
+            outlet.is_heard() && outlet.publish_with(cause, || diagnostic.clone()).is_ok()
+        })
+    }
+
+    #[cfg(not(feature = "signal"))]
+    fn publish(&self, _: &Diagnostic) -> bool {
+        false
     }
 
     fn count_of(&self, diagnostic: &Diagnostic) -> Option<&AtomicU64> {

@@ -27,6 +27,8 @@ mod order;
 #[cfg(feature = "cli")]
 mod program;
 mod reading;
+#[cfg(feature = "signal")]
+mod signal;
 mod tidy;
 mod timeline;
 mod timeline_faults;

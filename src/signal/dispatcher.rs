@@ -1,0 +1,298 @@
+//! Who hands signals on: one thread, or the host's loop.
+
+use std::fmt;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use crossbeam_utils::sync::Parker;
+
+use crate::backoff::A_YEAR;
+use crate::core::{DROP_DEADLINE, let_go};
+use crate::lane::idle::{IdleStrategy, Idling};
+use crate::main_lane::budget::{Budget, Pace};
+use crate::signal::bus::Bus;
+use crate::signal::error::SignalError;
+use crate::signal::family::{BATCH, Family, earlier};
+use crate::signal::hand::Joined;
+use crate::signal::notice::BusNotice;
+use crate::signal::nowait::NoWaiting;
+use crate::signal::outlet::SignalOutlet;
+use crate::signal::status::BusReport;
+
+/// How long beyond its deadline a thread gets that has been told to leave its work.
+const GRACE: Duration = Duration::from_millis(200);
+/// How long the dispatcher of a bus that is being shut down sleeps at most while a subscriber blocks.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// Takes signals from the families' queues, and puts them into those of their subscribers.
+///
+/// Driven by the host through [`turn`](Dispatcher::turn), or on a thread of its own through [`spawn`](Dispatcher::spawn). Dropping it
+/// shuts the bus down with a deadline of five seconds.
+pub struct Dispatcher {
+    bus: Bus,
+    parker: Parker,
+    families: Vec<Box<dyn Family>>,
+    /// Letters of the mailbox that were read.
+    adopted: u64,
+    /// Which family is next.
+    next: usize,
+    notices: SignalOutlet<BusNotice>,
+    due: Option<Instant>,
+    done: Option<BusReport>,
+}
+
+/// What a turn of the dispatcher came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dispatched {
+    /// Signals that were handed on.
+    pub signals: usize,
+    /// True when the budget ended before the signals did.
+    pub more: bool,
+    /// When a turn is due even if nothing is published: something is to be tried again, or a subscriber's patience ends.
+    pub due: Option<Instant>,
+}
+
+impl Dispatcher {
+    pub(crate) fn new(bus: Bus, parker: Parker) -> Self {
+        let notices = bus.notices();
+        Self { bus, parker, families: Vec::new(), adopted: 0, next: 0, notices, due: None, done: None }
+    }
+
+    /// Hands on what there is, as far as the budget goes: signals are counted once, however many hear them. The clock is looked at
+    /// after each handful of up to 256.
+    pub fn turn(&mut self, budget: Budget) -> Dispatched {
+        let _here = NoWaiting::here();
+        let mut pace = Pace::new(budget);
+        let mut dispatched = Dispatched { signals: 0, more: true, due: None };
+        while dispatched.more && pace.events_left() > 0 {
+            dispatched.more = self.pass(&mut pace, &mut dispatched);
+            if pace.is_over() {
+                break;
+            }
+        }
+        self.due = dispatched.due;
+        dispatched
+    }
+
+    /// Looks at each family once, from where the last pass ended. True if there may be more.
+    fn pass(&mut self, pace: &mut Pace, dispatched: &mut Dispatched) -> bool {
+        self.adopt();
+        let (count, now, notices) = (self.families.len(), Instant::now(), &self.notices);
+        // There is nobody to tell when there is no room: it is counted there.
+        let tell = |notice| drop(notices.publish(notice));
+        let mut more = false;
+        dispatched.due = None;
+        for _ in 0..count {
+            let left = pace.events_left();
+            if left == 0 {
+                return true;
+            }
+            let turn = self.families[self.next % count].turn(left.min(BATCH), now, &tell);
+            self.next = (self.next + 1) % count;
+            pace.spend(turn.taken);
+            dispatched.signals += turn.taken;
+            dispatched.due = earlier(dispatched.due, turn.due);
+            more |= turn.taken > 0;
+        }
+        more
+    }
+
+    fn adopt(&mut self) {
+        let posted = self.bus.shared.families.posted();
+        if posted != self.adopted {
+            self.adopted = posted;
+            self.families.extend(self.bus.shared.families.collect());
+        }
+    }
+
+    /// For loops that sleep: looks once more, and if there is nothing, has [`on_input`](crate::signal::BusBuilder::on_input) called when
+    /// there is. True when there is something already.
+    pub fn arm_input(&mut self) -> bool {
+        self.bus.shared.core.bell.arm();
+        let found = self.bus.shared.families.posted() != self.adopted
+            || self.bus.shared.closing.is_set()
+            || self.families.iter().any(|family| family.has_input());
+        if found {
+            self.bus.shared.core.bell.disarm();
+        }
+        found
+    }
+
+    /// Runs on a thread of its own from here on.
+    ///
+    /// # Errors
+    /// When the system refuses the thread.
+    pub fn spawn(self) -> Result<RunningBus, SignalError> {
+        const NAME: &str = "signal-bus";
+        let bus = self.bus.clone();
+        let (deadline, deadlines) = crossbeam_channel::bounded(1);
+        let (endings, ending) = crossbeam_channel::bounded(1);
+        let thread = std::thread::Builder::new()
+            .name(NAME.to_owned())
+            .spawn(move || run(self, &deadlines, &endings))
+            .map_err(|error| SignalError::Thread { name: NAME.to_owned(), reason: error.to_string() })?;
+        Ok(RunningBus { bus, thread: Some(thread), deadline, ending, done: None })
+    }
+
+    /// Closes the bus to whoever publishes, hands on what was accepted, has the handlers finish their work, and joins their threads.
+    ///
+    /// What is not done by the deadline is given up, and reported. Calling it again returns the same report.
+    pub fn shutdown(&mut self, deadline: Duration) -> BusReport {
+        self.shutdown_by(Instant::now() + deadline.min(A_YEAR))
+    }
+
+    fn shutdown_by(&mut self, deadline: Instant) -> BusReport {
+        if let Some(done) = &self.done {
+            return done.clone();
+        }
+        let began = Instant::now();
+        self.bus.shared.closing.set();
+        let mut closed = 0;
+        // Families that are named meanwhile are closed too.
+        loop {
+            self.adopt();
+            self.families[closed..].iter_mut().for_each(|family| family.close());
+            closed = self.families.len();
+            let left = self.turn(Budget::time(LOOK_EVERY));
+            let is_blocked = left.due.is_some() && self.families.iter().any(|family| family.is_blocked());
+            if left.signals == 0 && !is_blocked && self.bus.shared.families.close_if_empty() {
+                break;
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+            if left.signals == 0 {
+                self.parker.park_timeout(LOOK_EVERY);
+            }
+        }
+        self.families.extend(self.bus.shared.families.close());
+        let notices = &self.notices;
+        let tell = |notice| drop(notices.publish(notice));
+        let _here = NoWaiting::here();
+        for family in &mut self.families {
+            family.end(Instant::now(), &tell);
+        }
+        let report = self.join_hands(began, deadline);
+        self.done = Some(report.clone());
+        report
+    }
+
+    fn join_hands(&mut self, began: Instant, deadline: Instant) -> BusReport {
+        let hands = self.bus.shared.hands.lock().take().unwrap_or_default();
+        hands.iter().for_each(|hand| hand.end());
+        let grace = deadline.max(Instant::now()) + GRACE;
+        let (mut complete, mut joined, mut stragglers) = (true, 0, Vec::new());
+        for hand in hands {
+            match hand.join(deadline, grace) {
+                Joined::Done => joined += 1,
+                Joined::Left => (complete, joined) = (false, joined + 1),
+                Joined::Not(name) => {
+                    complete = false;
+                    stragglers.push(name);
+                }
+            }
+        }
+        BusReport { complete, joined, stragglers, took: began.elapsed(), families: self.bus.families() }
+    }
+}
+
+impl Drop for Dispatcher {
+    fn drop(&mut self) {
+        self.shutdown(DROP_DEADLINE);
+        self.families.drain(..).for_each(let_go);
+    }
+}
+
+impl fmt::Debug for Dispatcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dispatcher").field("families", &self.families.len()).finish_non_exhaustive()
+    }
+}
+
+fn run(mut dispatcher: Dispatcher, deadlines: &Receiver<Instant>, endings: &Sender<BusReport>) {
+    let mut idling = Idling::default();
+    let deadline = loop {
+        if let Ok(deadline) = deadlines.try_recv() {
+            break deadline;
+        }
+        let dispatched = dispatcher.turn(Budget::UNLIMITED);
+        if dispatched.signals > 0 {
+            idling.reset();
+        } else if idling.wait(IdleStrategy::PARK) {
+            sleep(&mut dispatcher);
+        }
+    };
+    let _ = endings.send(dispatcher.shutdown_by(deadline));
+}
+
+/// Sleeps until something is published, or due.
+fn sleep(dispatcher: &mut Dispatcher) {
+    if dispatcher.arm_input() {
+        return;
+    }
+    match dispatcher.due {
+        Some(due) => dispatcher.parker.park_deadline(due),
+        None => dispatcher.parker.park(),
+    }
+    dispatcher.bus.shared.core.bell.disarm();
+}
+
+/// A bus with a thread of its own. Dropping it shuts the bus down with a deadline of five seconds.
+pub struct RunningBus {
+    bus: Bus,
+    thread: Option<JoinHandle<()>>,
+    deadline: Sender<Instant>,
+    ending: Receiver<BusReport>,
+    done: Option<BusReport>,
+}
+
+impl RunningBus {
+    /// The bus, to publish and subscribe.
+    pub fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
+    /// As [`Dispatcher::shutdown`], with the bus's own thread among those that are joined.
+    pub fn shutdown(&mut self, deadline: Duration) -> BusReport {
+        if let Some(done) = &self.done {
+            return done.clone();
+        }
+        let began = Instant::now();
+        let deadline = began + deadline.min(A_YEAR);
+        let _ = self.deadline.try_send(deadline);
+        self.bus.shared.closing.set();
+        self.bus.shared.core.wake();
+        let mut report = match self.ending.recv_deadline(deadline + 3 * GRACE) {
+            Ok(report) => {
+                if let Some(thread) = self.thread.take() {
+                    let _ = thread.join();
+                }
+                BusReport { joined: report.joined + 1, ..report }
+            }
+            // A filter, a hook or a waker of the host's does not return.
+            Err(_) => BusReport {
+                complete: false,
+                joined: 0,
+                stragglers: vec!["signal-bus".to_owned()],
+                took: began.elapsed(),
+                families: Vec::new(),
+            },
+        };
+        report.took = began.elapsed();
+        self.done = Some(report.clone());
+        report
+    }
+}
+
+impl Drop for RunningBus {
+    fn drop(&mut self) {
+        self.shutdown(DROP_DEADLINE);
+    }
+}
+
+impl fmt::Debug for RunningBus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunningBus").field("bus", &self.bus).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,537 @@
+//! One family of signals: what everybody shares of it, and the dispatcher's side.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use event_listener::Event as Notifications;
+use parking_lot::Mutex;
+
+use crate::core::{contain, drop_each, let_go};
+use crate::latch::Latch;
+use crate::mailbox::Mailbox;
+use crate::signal::Signal;
+use crate::signal::bus::BusCore;
+use crate::signal::inbox::{Call, Caller, Inbox, Keyed, Mail};
+use crate::signal::inlet::Inlet;
+use crate::signal::notice::BusNotice;
+use crate::signal::outlet::{Entry, OutletCounts};
+use crate::signal::queue::Hashed;
+use crate::signal::sent::Sent;
+use crate::signal::status::{FamilyStatus, Gone};
+
+/// How many signals one look into a family's queue takes at most.
+pub(crate) const BATCH: usize = 256;
+
+/// What everybody shares of one family.
+pub(crate) struct FamilyHub<T: Signal> {
+    pub(crate) inlet: Inlet<Entry<T>>,
+    pub(crate) bus: Arc<BusCore>,
+    /// Told when the dispatcher has taken something.
+    pub(crate) room: Notifications,
+    /// A subscriber has left.
+    left: Latch,
+    /// Subscriptions on their way to the dispatcher.
+    joining: Mailbox<Box<dyn Subscriber<T>>>,
+    book: Mutex<Book<T>>,
+}
+
+/// What is listed, and what is counted of those that are gone.
+struct Book<T> {
+    subscribers: Vec<Arc<dyn Mail<T>>>,
+    gone: Gone,
+    outlets: Vec<Arc<OutletCounts>>,
+    /// Of outlets that are gone: published, unheard.
+    published: (u64, u64),
+    dispatched: u64,
+    /// Taken from the queue, and not handed on yet.
+    taken: u64,
+}
+
+impl<T: Signal> FamilyHub<T> {
+    pub(crate) fn new(bus: Arc<BusCore>) -> Self {
+        let book = Book {
+            subscribers: Vec::new(),
+            gone: Gone::default(),
+            outlets: Vec::new(),
+            published: (0, 0),
+            dispatched: 0,
+            taken: 0,
+        };
+        Self {
+            inlet: Inlet::new(T::CAPACITY.max(1)),
+            bus,
+            room: Notifications::new(),
+            left: Latch::default(),
+            joining: Mailbox::new(),
+            book: Mutex::new(book),
+        }
+    }
+
+    pub(crate) fn outlet_counts(&self) -> Arc<OutletCounts> {
+        let counts = Arc::new(OutletCounts::default());
+        self.book.lock().outlets.push(counts.clone());
+        counts
+    }
+
+    pub(crate) fn outlet_gone(&self, counts: &Arc<OutletCounts>) {
+        let mut book = self.book.lock();
+        book.outlets.retain(|other| !Arc::ptr_eq(other, counts));
+        let (published, unheard) = counts.read();
+        book.published.0 += published;
+        book.published.1 += unheard;
+    }
+
+    /// Has the dispatcher know of a subscription. From here on whatever is published reaches it.
+    pub(crate) fn join(&self, subscriber: Box<dyn Subscriber<T>>) {
+        let mail = subscriber.mail();
+        self.book.lock().subscribers.push(mail.clone());
+        match self.joining.post(subscriber) {
+            Ok(()) => self.inlet.listen(),
+            Err(subscriber) => {
+                subscriber.end();
+                self.forget(&mail);
+            }
+        }
+    }
+
+    /// For a subscriber's inbox: wakes the dispatcher, and has it look who left.
+    pub(crate) fn caller(self: &Arc<Self>) -> Caller {
+        let hub = Arc::downgrade(self);
+        Box::new(move |call| {
+            let Some(hub) = hub.upgrade() else { return };
+            if call == Call::Left {
+                hub.left.set();
+            }
+            hub.bus.wake();
+        })
+    }
+
+    fn forget(&self, mail: &Arc<dyn Mail<T>>) {
+        let mut book = self.book.lock();
+        if let Some(at) = book.subscribers.iter().position(|other| Arc::ptr_eq(other, mail)) {
+            let gone = book.subscribers.remove(at);
+            book.gone.add(&gone.status());
+        }
+    }
+}
+
+impl<T: Signal> FamilyHub<T> {
+    pub(crate) fn status(&self) -> FamilyStatus {
+        let book = self.book.lock();
+        let (mut published, mut unheard) = book.published;
+        for outlet in &book.outlets {
+            let (more, more_unheard) = outlet.read();
+            published += more;
+            unheard += more_unheard;
+        }
+        FamilyStatus {
+            family: T::FAMILY,
+            published,
+            unheard,
+            refused: self.inlet.refused(),
+            stranded: self.inlet.stranded(),
+            dispatched: book.dispatched,
+            depth: self.inlet.depth() as u64 + book.taken,
+            subscribers: book.subscribers.iter().map(|mail| mail.status()).collect(),
+            gone: book.gone,
+        }
+    }
+}
+
+/// The dispatcher's side of one subscription.
+pub(crate) trait Subscriber<T>: Send {
+    fn mail(&self) -> Arc<dyn Mail<T>>;
+    /// Hands over what matches. False when the subscriber is gone.
+    fn offer(&mut self, batch: &[Arc<Sent<T>>], refused: u64, turn: &Turning<'_>) -> bool;
+    /// How many signals it can take; and when it has held up its family for too long, if it does.
+    fn room(&mut self, is_wanted: bool, turn: &Turning<'_>) -> (usize, Option<Instant>);
+    /// True when it may hold up its family.
+    fn blocks(&self) -> bool;
+    /// True when it may keep signals aside.
+    fn keeps_aside(&self) -> bool;
+    fn is_open(&self) -> bool;
+    /// Looks after what was kept aside. Returns when it has to do so again.
+    fn look_aside(&mut self, turn: &Turning<'_>) -> Option<Instant>;
+    fn end(&self);
+}
+
+/// What a turn of the dispatcher knows.
+pub(crate) struct Turning<'a> {
+    pub(crate) now: Instant,
+    pub(crate) family: &'static str,
+    /// Where to say what is out of the ordinary; nowhere for the notices themselves.
+    pub(crate) notices: Option<&'a dyn Fn(BusNotice)>,
+}
+
+impl Turning<'_> {
+    fn notice(&self, notice: impl FnOnce(&'static str) -> BusNotice) {
+        if let Some(tell) = self.notices {
+            tell(notice(self.family));
+        }
+    }
+}
+
+/// Host's code that says whether a signal matches.
+pub(crate) type Filter<T> = Box<dyn FnMut(&Sent<T>) -> bool + Send>;
+/// Host's code that says what a signal's key is.
+pub(crate) type KeyOf<T, K> = Box<dyn FnMut(&Sent<T>) -> K + Send>;
+
+/// A subscription as the dispatcher has it.
+pub(crate) struct Sink<T, K> {
+    pub(crate) name: Arc<str>,
+    pub(crate) inbox: Arc<Inbox<T, K>>,
+    pub(crate) filter: Option<Filter<T>>,
+    pub(crate) key: Option<KeyOf<T, K>>,
+    pub(crate) patience: Option<Duration>,
+    pub(crate) keeps_aside: bool,
+    pub(crate) hash: foldhash::fast::RandomState,
+    /// What matched; empty between turns.
+    pub(crate) matches: Vec<(Arc<Sent<T>>, Keyed<K>)>,
+    pub(crate) blocks_since: Option<Instant>,
+    /// Signals were dropped the last time, and that was told.
+    pub(crate) lags: bool,
+}
+
+impl<T, K> Sink<T, K>
+where
+    T: Signal,
+    K: Clone + Eq + std::hash::Hash + Send + 'static,
+{
+    fn keyed(&mut self, sent: &Sent<T>) -> Keyed<K> {
+        let Some(key) = &mut self.key else { return Keyed::None };
+        match contain(|| Hashed::new(key(sent), &self.hash)) {
+            Ok(key) => Keyed::Key(key),
+            Err(_) => {
+                self.inbox.tally(&|tallies| tallies.filter_panics += 1);
+                Keyed::Broken
+            }
+        }
+    }
+
+    fn matches(&mut self, sent: &Sent<T>) -> bool {
+        let Some(filter) = &mut self.filter else { return true };
+        contain(|| filter(sent)).unwrap_or_else(|_| {
+            self.inbox.tally(&|tallies| tallies.filter_panics += 1);
+            // Nobody said no.
+            true
+        })
+    }
+
+    fn tell_drops(&mut self, dropped: u64, turn: &Turning<'_>) {
+        if dropped > 0 && !self.lags {
+            turn.notice(|family| BusNotice::Lagging { family, subscriber: self.name.clone(), dropped });
+        }
+        self.lags = dropped > 0;
+    }
+}
+
+impl<T, K> Subscriber<T> for Sink<T, K>
+where
+    T: Signal,
+    K: Clone + Eq + std::hash::Hash + Send + 'static,
+{
+    fn mail(&self) -> Arc<dyn Mail<T>> {
+        self.inbox.clone()
+    }
+
+    fn offer(&mut self, batch: &[Arc<Sent<T>>], refused: u64, turn: &Turning<'_>) -> bool {
+        let mut matches = std::mem::take(&mut self.matches);
+        for sent in batch {
+            if self.matches(sent) {
+                let keyed = self.keyed(sent);
+                matches.push((sent.clone(), keyed));
+            }
+        }
+        let offered = self.inbox.offer(&mut matches.drain(..), refused, turn.now);
+        self.matches = matches;
+        match offered.broken {
+            None => self.tell_drops(offered.dropped, turn),
+            Some(message) => {
+                turn.notice(|family| BusNotice::Detached { family, subscriber: self.name.clone(), message });
+            }
+        }
+        offered.open
+    }
+
+    fn room(&mut self, is_wanted: bool, turn: &Turning<'_>) -> (usize, Option<Instant>) {
+        let Some(patience) = self.patience else { return (usize::MAX, None) };
+        let room = self.inbox.room();
+        if room > 0 || !is_wanted {
+            self.blocks_since = None;
+            return (room, None);
+        }
+        let until = *self.blocks_since.get_or_insert(turn.now) + patience;
+        if turn.now < until {
+            return (0, Some(until));
+        }
+        self.blocks_since = None;
+        self.inbox.suspend();
+        turn.notice(|family| BusNotice::Suspended { family, subscriber: self.name.clone() });
+        (usize::MAX, None)
+    }
+
+    fn blocks(&self) -> bool {
+        self.patience.is_some()
+    }
+
+    fn keeps_aside(&self) -> bool {
+        self.keeps_aside
+    }
+
+    fn is_open(&self) -> bool {
+        self.inbox.is_open()
+    }
+
+    fn look_aside(&mut self, turn: &Turning<'_>) -> Option<Instant> {
+        let (due, dropped) = self.inbox.look_aside(turn.now);
+        if dropped > 0 {
+            self.tell_drops(dropped, turn);
+        }
+        due
+    }
+
+    fn end(&self) {
+        self.inbox.end();
+    }
+}
+
+/// The dispatcher's side of one family.
+pub(crate) struct FamilyTurns<T: Signal> {
+    hub: Arc<FamilyHub<T>>,
+    subscribers: Vec<Box<dyn Subscriber<T>>>,
+    /// Letters of the mailbox that were read.
+    joined: u64,
+    /// The number of the next signal.
+    number: u64,
+    /// Taken from the queue, and not handed on yet.
+    taken: VecDeque<Arc<Sent<T>>>,
+    /// Refusals that were seen.
+    refused: u64,
+    /// Refusals that are to be told when the signals before this number are handed on.
+    owed: (u64, u64),
+    /// What is being handed on; empty between turns.
+    batch: Vec<Arc<Sent<T>>>,
+    /// Whether there are subscribers that block, and that keep signals aside: the others are not asked.
+    blocks: bool,
+    keeps_aside: bool,
+    /// Somebody blocked the last turn; whoever it was calls when there is room.
+    blocked: bool,
+}
+
+/// What a turn of one family found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FamilyTurn {
+    pub(crate) taken: usize,
+    /// When it wants a turn whatever happens.
+    pub(crate) due: Option<Instant>,
+}
+
+/// A family, whatever its signals are.
+pub(crate) trait Family: Send {
+    fn turn(&mut self, most: usize, now: Instant, notices: &dyn Fn(BusNotice)) -> FamilyTurn;
+    /// True when a turn would find something, if nobody blocks.
+    fn has_input(&self) -> bool;
+    /// True when somebody blocked the last turn.
+    fn is_blocked(&self) -> bool;
+    fn close(&mut self);
+    /// Hands over what is left, whoever blocks; nothing comes after it.
+    fn end(&mut self, now: Instant, notices: &dyn Fn(BusNotice));
+}
+
+impl<T: Signal> FamilyTurns<T> {
+    pub(crate) fn new(hub: Arc<FamilyHub<T>>) -> Self {
+        Self {
+            hub,
+            subscribers: Vec::new(),
+            joined: 0,
+            number: 0,
+            taken: VecDeque::new(),
+            refused: 0,
+            owed: (0, 0),
+            batch: Vec::new(),
+            blocks: false,
+            keeps_aside: false,
+            blocked: false,
+        }
+    }
+
+    fn is_of_notices() -> bool {
+        std::any::TypeId::of::<T>() == std::any::TypeId::of::<BusNotice>()
+    }
+
+    /// The least that those who block can take, and when one of them has blocked for too long.
+    fn room(&mut self, turn: &Turning<'_>) -> (usize, Option<Instant>) {
+        if !self.blocks {
+            return (usize::MAX, None);
+        }
+        let is_wanted = self.depth() > 0;
+        let (mut least, mut first) = (usize::MAX, None);
+        for subscriber in &mut self.subscribers {
+            let (room, until) = subscriber.room(is_wanted, turn);
+            least = least.min(room);
+            first = earlier(first, until);
+        }
+        (least, first)
+    }
+
+    /// How many signals are to be handed on.
+    fn depth(&self) -> usize {
+        self.hub.inlet.depth() + self.taken.len()
+    }
+
+    /// Takes signals until there are `most`. True if somebody subscribed meanwhile.
+    fn take(&mut self, most: usize) -> bool {
+        while self.taken.len() < most
+            && let Some(Entry { signal, source, cause, published }) = self.hub.inlet.take()
+        {
+            let number = self.number;
+            self.number += 1;
+            self.taken.push_back(Arc::new(Sent { signal, number, source, cause, published }));
+        }
+        // After the look into the queue: whoever subscribed before one of these was published has posted a letter by now.
+        let posted = self.hub.joining.posted();
+        let has_joined = posted != self.joined;
+        if has_joined {
+            self.joined = posted;
+            self.subscribers.extend(self.hub.joining.collect());
+            self.count();
+        }
+        has_joined
+    }
+
+    /// Refusals whose place is after what is handed on now. They were refused because what was in the queue then filled it.
+    fn due_refusals(&mut self) -> u64 {
+        if self.owed.0 == 0 {
+            let refused = self.hub.inlet.refused();
+            self.owed = (refused - self.refused, self.number + self.hub.inlet.depth() as u64);
+            self.refused = refused;
+        }
+        if self.number < self.owed.1 || !self.taken.is_empty() {
+            return 0;
+        }
+        std::mem::take(&mut self.owed.0)
+    }
+
+    /// Hands on up to `most` of what was taken. Returns how many that were.
+    fn hand_on(&mut self, most: usize, turn: &Turning<'_>) -> usize {
+        let count = self.taken.len().min(most);
+        self.batch.extend(self.taken.drain(..count));
+        let refused = self.due_refusals();
+        if refused > 0 {
+            turn.notice(|family| BusNotice::Refused { family, count: refused });
+        }
+        if count == 0 && refused == 0 {
+            return 0;
+        }
+        {
+            let mut book = self.hub.book.lock();
+            book.dispatched += count as u64;
+            book.taken = self.taken.len() as u64;
+        }
+        let mut at = 0;
+        while let Some(subscriber) = self.subscribers.get_mut(at) {
+            if subscriber.offer(&self.batch, refused, turn) {
+                at += 1;
+            } else {
+                self.remove(at);
+            }
+        }
+        // The last who drops a signal runs the host's code.
+        let _ = drop_each(self.batch.drain(..));
+        count
+    }
+
+    fn count(&mut self) {
+        self.blocks = self.subscribers.iter().any(|subscriber| subscriber.blocks());
+        self.keeps_aside = self.subscribers.iter().any(|subscriber| subscriber.keeps_aside());
+    }
+
+    /// Lets go of those that left.
+    fn sweep(&mut self) {
+        let mut at = 0;
+        while let Some(subscriber) = self.subscribers.get(at) {
+            if subscriber.is_open() {
+                at += 1;
+            } else {
+                self.remove(at);
+            }
+        }
+        self.count();
+    }
+
+    fn remove(&mut self, at: usize) {
+        let gone = self.subscribers.remove(at);
+        self.hub.inlet.unlisten();
+        self.hub.forget(&gone.mail());
+        let_go(gone);
+    }
+}
+
+impl<T: Signal> Family for FamilyTurns<T> {
+    fn turn(&mut self, most: usize, now: Instant, notices: &dyn Fn(BusNotice)) -> FamilyTurn {
+        let notices = (!Self::is_of_notices()).then_some(notices);
+        let turn = Turning { now, family: T::FAMILY, notices };
+        let (mut room, mut due) = self.room(&turn);
+        let most = most.min(BATCH);
+        if self.take(most.min(room)) {
+            (room, due) = self.room(&turn);
+        }
+        let taken = self.hand_on(most.min(room), &turn);
+        self.blocked = room == 0;
+        if taken > 0 {
+            self.hub.room.notify(usize::MAX);
+        }
+        if self.hub.left.take() {
+            self.sweep();
+        }
+        if self.keeps_aside {
+            for subscriber in &mut self.subscribers {
+                due = earlier(due, subscriber.look_aside(&turn));
+            }
+        }
+        FamilyTurn { taken, due }
+    }
+
+    fn has_input(&self) -> bool {
+        let hub = &self.hub;
+        (self.depth() > 0 && !self.blocked)
+            || hub.joining.posted() != self.joined
+            || hub.inlet.refused() != self.refused
+            || hub.left.is_set()
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    fn close(&mut self) {
+        self.hub.inlet.close();
+        self.hub.room.notify(usize::MAX);
+    }
+
+    fn end(&mut self, now: Instant, notices: &dyn Fn(BusNotice)) {
+        self.hub.inlet.end(self.hub.bus.store_load);
+        self.subscribers.extend(self.hub.joining.close());
+        let notices = (!Self::is_of_notices()).then_some(notices);
+        let turn = Turning { now, family: T::FAMILY, notices };
+        loop {
+            self.take(BATCH);
+            if self.hand_on(BATCH, &turn) == 0 {
+                break;
+            }
+        }
+        self.hub.room.notify(usize::MAX);
+        self.subscribers.drain(..).for_each(|subscriber| {
+            subscriber.end();
+            let_go(subscriber);
+        });
+    }
+}
+
+pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}

@@ -1,0 +1,241 @@
+//! Where signals are published.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use event_listener::{Listener, listener};
+
+use crate::backoff::A_YEAR;
+use crate::origin::Origin;
+use crate::signal::family::FamilyHub;
+use crate::signal::inlet::Unput;
+use crate::signal::nowait;
+use crate::signal::sent::Cause;
+use crate::signal::{Patient, Signal};
+use crate::sync::{AtomicU64, CachePadded, Ordering::Relaxed};
+
+/// Publishes signals of one family, from one source. Any thread may have one; a clone for each costs less than sharing one.
+///
+/// A publication costs the same however many there are to hear it: the signal goes into the family's queue, and the dispatcher
+/// hands it on. To nobody it costs a look and a count.
+pub struct SignalOutlet<T: Signal> {
+    hub: Arc<FamilyHub<T>>,
+    source: Origin,
+    counts: Arc<OutletCounts>,
+}
+
+/// What one outlet counts: on a line of its own.
+#[derive(Default)]
+pub(crate) struct OutletCounts(CachePadded<Published>);
+
+#[derive(Default)]
+struct Published {
+    published: AtomicU64,
+    unheard: AtomicU64,
+}
+
+impl OutletCounts {
+    /// Published, and published to nobody.
+    pub(crate) fn read(&self) -> (u64, u64) {
+        (self.0.published.load(Relaxed), self.0.unheard.load(Relaxed))
+    }
+}
+
+/// A signal on its way from an outlet to the dispatcher.
+pub(crate) struct Entry<T> {
+    pub(crate) signal: T,
+    pub(crate) source: Origin,
+    pub(crate) cause: Cause,
+    pub(crate) published: Instant,
+}
+
+/// A signal that was not published, handed back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Unpublished<T> {
+    /// The dispatcher is behind, and the family's queue is full. Counted, and every subscriber is told that there was one.
+    Full(T),
+    /// The bus was shut down.
+    Closed(T),
+    /// Waiting here might never end: this thread runs the dispatcher, a handler, or a main lane's effects. Counted as `Full` is.
+    MayNotWait(T),
+}
+
+impl<T> Unpublished<T> {
+    /// The signal.
+    pub fn into_signal(self) -> T {
+        match self {
+            Self::Full(signal) | Self::Closed(signal) | Self::MayNotWait(signal) => signal,
+        }
+    }
+}
+
+impl<T> fmt::Display for Unpublished<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full(_) => {
+                "the family's queue is full: its dispatcher is behind, or a subscriber that blocks does not read"
+            }
+            Self::Closed(_) => "the bus was shut down",
+            Self::MayNotWait(_) => {
+                "the family's queue is full, and this thread may not wait: what it does makes the room"
+            }
+        })
+    }
+}
+
+impl<T> fmt::Debug for Unpublished<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full(_) => "Full(..)",
+            Self::Closed(_) => "Closed(..)",
+            Self::MayNotWait(_) => "MayNotWait(..)",
+        })
+    }
+}
+
+impl<T> std::error::Error for Unpublished<T> {}
+
+impl<T: Signal> SignalOutlet<T> {
+    pub(crate) fn new(hub: Arc<FamilyHub<T>>, source: Origin) -> Self {
+        let counts = hub.outlet_counts();
+        Self { hub, source, counts }
+    }
+
+    /// Publishes a signal, and never waits.
+    ///
+    /// # Errors
+    /// The signal, when the dispatcher is behind or the bus was shut down.
+    #[inline]
+    pub fn publish(&self, signal: T) -> Result<(), Unpublished<T>> {
+        self.publish_with(Cause::NONE, || signal)
+    }
+
+    /// Publishes a signal that something led to.
+    ///
+    /// # Errors
+    /// As [`publish`](SignalOutlet::publish).
+    #[inline]
+    pub fn publish_because(&self, cause: Cause, signal: T) -> Result<(), Unpublished<T>> {
+        self.publish_with(cause, || signal)
+    }
+
+    /// Publishes a signal that is made only if there is somebody to hear it.
+    ///
+    /// # Errors
+    /// As [`publish`](SignalOutlet::publish).
+    #[inline]
+    pub fn publish_with(&self, cause: Cause, signal: impl FnOnce() -> T) -> Result<(), Unpublished<T>> {
+        if !self.hub.inlet.is_heard() {
+            self.counts.0.unheard.fetch_add(1, Relaxed);
+            return Ok(());
+        }
+        self.put(self.entry(cause, signal())).map_err(|unput| match unput {
+            Unput::Full(entry) => {
+                self.hub.inlet.refuse(1);
+                Unpublished::Full(entry.signal)
+            }
+            Unput::Closed(entry) => Unpublished::Closed(entry.signal),
+        })
+    }
+
+    fn entry(&self, cause: Cause, signal: T) -> Entry<T> {
+        Entry { signal, source: self.source, cause, published: Instant::now() }
+    }
+
+    #[inline]
+    fn put(&self, entry: Entry<T>) -> Result<(), Unput<Entry<T>>> {
+        self.hub.inlet.put(entry, &self.hub.bus.bell)?;
+        self.counts.0.published.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    /// True when somebody listens now.
+    pub fn is_heard(&self) -> bool {
+        self.hub.inlet.is_heard()
+    }
+
+    /// Who is named as the source.
+    pub fn source(&self) -> Origin {
+        self.source
+    }
+}
+
+impl<T: Patient> SignalOutlet<T> {
+    /// Publishes a signal, and waits up to `patience` while the family's queue is full.
+    ///
+    /// Refused, as [`MayNotWait`](Unpublished::MayNotWait), where the wait might be for the waiting thread itself: in a handler, in a
+    /// filter, in the callback of [`drain`](crate::signal::SignalReader::drain), on the thread that takes the dispatcher's turns, and in
+    /// a reconciler.
+    ///
+    /// # Errors
+    /// The signal, when there was no room in time, the bus was shut down, or this thread may not wait.
+    pub fn publish_within(&self, patience: Duration, cause: Cause, signal: T) -> Result<(), Unpublished<T>> {
+        if !self.hub.inlet.is_heard() {
+            self.counts.0.unheard.fetch_add(1, Relaxed);
+            return Ok(());
+        }
+        let deadline = Instant::now() + patience.min(A_YEAR);
+        let mut entry = self.entry(cause, signal);
+        loop {
+            // Listens before it looks, so that whoever makes room after the look wakes it.
+            listener!(self.hub.room => room);
+            entry = match self.put(entry) {
+                Ok(()) => return Ok(()),
+                Err(Unput::Closed(entry)) => return Err(Unpublished::Closed(entry.signal)),
+                Err(Unput::Full(entry)) => entry,
+            };
+            if nowait::is_here() {
+                self.hub.inlet.refuse(1);
+                return Err(Unpublished::MayNotWait(entry.signal));
+            }
+            if room.wait_deadline(deadline).is_none() {
+                self.hub.inlet.refuse(1);
+                return Err(Unpublished::Full(entry.signal));
+            }
+        }
+    }
+
+    /// As [`publish_within`](SignalOutlet::publish_within), for tasks: waits as long as it takes, without holding up its thread. Dropping
+    /// the future drops the signal. Needs no runtime.
+    ///
+    /// # Errors
+    /// The signal, when the bus was shut down.
+    pub async fn publish_async(&self, cause: Cause, signal: T) -> Result<(), Unpublished<T>> {
+        if !self.hub.inlet.is_heard() {
+            self.counts.0.unheard.fetch_add(1, Relaxed);
+            return Ok(());
+        }
+        let mut entry = self.entry(cause, signal);
+        loop {
+            listener!(self.hub.room => room);
+            entry = match self.put(entry) {
+                Ok(()) => return Ok(()),
+                Err(Unput::Closed(entry)) => return Err(Unpublished::Closed(entry.signal)),
+                Err(Unput::Full(entry)) => entry,
+            };
+            room.await;
+        }
+    }
+}
+
+impl<T: Signal> Clone for SignalOutlet<T> {
+    fn clone(&self) -> Self {
+        Self::new(self.hub.clone(), self.source)
+    }
+}
+
+impl<T: Signal> Drop for SignalOutlet<T> {
+    fn drop(&mut self) {
+        self.hub.outlet_gone(&self.counts);
+    }
+}
+
+impl<T: Signal> fmt::Debug for SignalOutlet<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignalOutlet")
+            .field("family", &T::FAMILY)
+            .field("source", &format_args!("{}", self.source))
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,215 @@
+//! How a subscriber takes its signals: one by one, in a loop with a budget, on a thread that waits, or as an async stream.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures_core::Stream;
+
+use crate::backoff::A_YEAR;
+use crate::main_lane::budget::{Budget, Pace};
+use crate::signal::Signal;
+use crate::signal::inbox::{Item, Mail};
+use crate::signal::nowait::NoWaiting;
+use crate::signal::queue::{Missed, Taken};
+use crate::signal::sent::Sent;
+use crate::signal::status::SubscriberStatus;
+
+/// How many signals `drain` takes under one lock.
+const CHUNK: usize = 32;
+
+/// What a subscriber gets.
+#[derive(Debug)]
+pub enum Delivery<T> {
+    /// A signal.
+    Signal {
+        /// The signal; all subscribers share it.
+        sent: Arc<Sent<T>>,
+        /// How many signals it stands for: 1, or more when it was coalesced.
+        parts: u32,
+    },
+    /// Signals are missing here.
+    Missed(Missed),
+}
+
+impl<T> Delivery<T> {
+    /// The signal, if it is one.
+    pub fn signal(&self) -> Option<&Sent<T>> {
+        match self {
+            Self::Signal { sent, .. } => Some(sent),
+            Self::Missed(_) => None,
+        }
+    }
+}
+
+impl<T> Clone for Delivery<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Signal { sent, parts } => Self::Signal { sent: sent.clone(), parts: *parts },
+            Self::Missed(missed) => Self::Missed(*missed),
+        }
+    }
+}
+
+impl<T> From<Item<T>> for Delivery<T> {
+    fn from(item: Item<T>) -> Self {
+        match item {
+            Taken::Signal { item, parts } => Self::Signal { sent: item, parts },
+            Taken::Missed(missed) => Self::Missed(missed),
+        }
+    }
+}
+
+/// What a [`drain`](SignalReader::drain) came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "says whether something is left"]
+pub struct Drained {
+    /// Signals that were handed over; tidings of missed ones are not counted.
+    pub signals: usize,
+    /// What is left.
+    pub left: Waiting,
+}
+
+/// What waits for a subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// Nothing now.
+    Nothing,
+    /// More than the budget allowed.
+    More,
+    /// Nothing ever again: the bus was shut down, and everything was taken.
+    Ended,
+}
+
+/// The reading end of a subscription. Dropping it ends the subscription.
+///
+/// As an async stream it ends when the bus was shut down and everything was taken.
+pub struct SignalReader<T: Signal> {
+    mail: Arc<dyn Mail<T>>,
+    /// Taken, and not handed over yet.
+    taken: VecDeque<Item<T>>,
+}
+
+impl<T: Signal> SignalReader<T> {
+    pub(crate) fn new(mail: Arc<dyn Mail<T>>) -> Self {
+        Self { mail, taken: VecDeque::new() }
+    }
+
+    pub(crate) fn mail(&self) -> &Arc<dyn Mail<T>> {
+        &self.mail
+    }
+
+    /// What waits longest, if anything does.
+    pub fn next_waiting(&mut self) -> Option<Delivery<T>> {
+        self.next_or_end().ok().flatten()
+    }
+
+    /// `Err` when there will never be anything more.
+    fn next_or_end(&mut self) -> Result<Option<Delivery<T>>, ()> {
+        if self.taken.is_empty() && !self.mail.take(1, &mut self.taken) {
+            return Err(());
+        }
+        Ok(self.taken.pop_front().map(Delivery::from))
+    }
+
+    /// Hands over what waits, as far as the budget goes. For the host's loop: this is how signals reach a main lane's thread, if the
+    /// host wants that.
+    ///
+    /// When `each` panics, what it has not seen is handed over the next time.
+    pub fn drain(&mut self, budget: Budget, mut each: impl FnMut(Delivery<T>)) -> Drained {
+        let _here = NoWaiting::here();
+        let mut pace = Pace::new(budget);
+        let mut signals = 0;
+        loop {
+            let allowance = pace.allowance();
+            if allowance == 0 {
+                let left = if self.is_over() { Waiting::Ended } else { Waiting::More };
+                return Drained { signals, left };
+            }
+            if self.taken.is_empty() && !self.mail.take(allowance.min(CHUNK), &mut self.taken) {
+                return Drained { signals, left: Waiting::Ended };
+            }
+            if self.taken.is_empty() {
+                return Drained { signals, left: Waiting::Nothing };
+            }
+            let mut seen = 0;
+            while seen < allowance
+                && let Some(item) = self.taken.pop_front()
+            {
+                seen += 1;
+                signals += usize::from(matches!(item, Taken::Signal { .. }));
+                each(item.into());
+            }
+            pace.spend(seen);
+        }
+    }
+
+    /// Waits for something, `deadline` at most. `None` when there was nothing by then, or there will never be.
+    pub fn wait(&mut self, deadline: Duration) -> Option<Delivery<T>> {
+        let deadline = Instant::now() + deadline.min(A_YEAR);
+        loop {
+            if let Some(next) = self.next_or_end().ok()? {
+                return Some(next);
+            }
+            if Instant::now() >= deadline || !self.mail.wait(Some(deadline)) {
+                return self.next_waiting();
+            }
+        }
+    }
+
+    /// Waits for something. `None` when the bus was shut down and everything was taken. Needs no runtime.
+    pub async fn next(&mut self) -> Option<Delivery<T>> {
+        std::future::poll_fn(|ctx| self.poll_delivery(ctx)).await
+    }
+
+    fn poll_delivery(&mut self, ctx: &mut Context<'_>) -> Poll<Option<Delivery<T>>> {
+        loop {
+            match self.next_or_end() {
+                Err(()) => return Poll::Ready(None),
+                Ok(Some(next)) => return Poll::Ready(Some(next)),
+                Ok(None) => std::task::ready!(self.mail.poll(ctx)),
+            }
+        }
+    }
+
+    /// Has `hook` called when something comes after this found nothing: for a host's loop that sleeps. Called once until nothing is found
+    /// again, on the dispatcher's thread or, if something waits already, at once; must not block. A panic in it is contained.
+    pub fn wake_with(&self, hook: impl Fn() + Send + Sync + 'static) {
+        self.mail.hook(Arc::new(hook));
+    }
+
+    /// True when there will never be anything more.
+    pub fn is_over(&mut self) -> bool {
+        self.taken.is_empty() && !self.mail.take(0, &mut self.taken)
+    }
+
+    /// What became of this subscription's signals.
+    pub fn status(&self) -> SubscriberStatus {
+        self.mail.status()
+    }
+}
+
+impl<T: Signal> Stream for SignalReader<T> {
+    type Item = Delivery<T>;
+
+    fn poll_next(mut self: Pin<&mut Self>, ctx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_delivery(ctx)
+    }
+}
+
+impl<T: Signal> Drop for SignalReader<T> {
+    fn drop(&mut self) {
+        let untaken = self.taken.iter().filter(|item| matches!(item, Taken::Signal { .. })).count();
+        self.mail.untaken(untaken as u64);
+        self.mail.leave();
+    }
+}
+
+impl<T: Signal> fmt::Debug for SignalReader<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignalReader").field("family", &T::FAMILY).finish_non_exhaustive()
+    }
+}

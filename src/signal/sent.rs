@@ -1,0 +1,95 @@
+//! A signal on its way: what was said, by whom, and why.
+
+use std::fmt;
+use std::ops::Deref;
+use std::time::Instant;
+
+use crate::clock::Stamp;
+use crate::event::{Envelope, Event, OperationId};
+use crate::origin::Origin;
+
+/// What a signal is about, beside what it says: the event that led to it, and the operation it is a part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// Causal position of the event that led to the signal, in its pipeline; [`Stamp::UNCLOCKED`] when there was none.
+    pub stamp: Stamp,
+    /// The operation that it is a part of.
+    pub operation: Option<OperationId>,
+}
+
+impl Cause {
+    /// Nothing that is known.
+    pub const NONE: Self = Self { stamp: Stamp::UNCLOCKED, operation: None };
+
+    /// This event, with its operation.
+    pub fn event<E: Event>(envelope: &Envelope<'_, E>) -> Self {
+        Self { stamp: envelope.stamp, operation: envelope.operation.map(|operation| operation.id) }
+    }
+
+    /// This operation.
+    pub const fn operation(id: OperationId) -> Self {
+        Self { stamp: Stamp::UNCLOCKED, operation: Some(id) }
+    }
+}
+
+impl Default for Cause {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+/// A signal as a subscriber meets it: what was said, and all that the bus knows about it. All subscribers share it.
+pub struct Sent<T> {
+    pub(crate) signal: T,
+    pub(crate) number: u64,
+    pub(crate) source: Origin,
+    pub(crate) cause: Cause,
+    pub(crate) published: Instant,
+}
+
+impl<T> Sent<T> {
+    /// What was said.
+    pub fn signal(&self) -> &T {
+        &self.signal
+    }
+
+    /// Its number in its family, counted from zero without gaps. A gap between two numbers that a subscriber meets is what its filter
+    /// kept back, what it [missed](crate::signal::Missed), or what a newer signal stands for.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Who said it.
+    pub fn source(&self) -> Origin {
+        self.source
+    }
+
+    /// What led to it.
+    pub fn cause(&self) -> Cause {
+        self.cause
+    }
+
+    /// When it was published.
+    pub fn published(&self) -> Instant {
+        self.published
+    }
+}
+
+impl<T> Deref for Sent<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.signal
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Sent<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sent")
+            .field("number", &self.number)
+            .field("source", &format_args!("{}", self.source))
+            .field("cause", &self.cause)
+            .field("signal", &self.signal)
+            .finish()
+    }
+}

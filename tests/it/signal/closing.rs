@@ -1,0 +1,116 @@
+//! Shutdowns, in the middle of everything.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+
+use mainlane::signal::{SignalError, Unpublished};
+
+use super::*;
+use crate::domain::until;
+
+#[test]
+fn what_was_published_before_a_shutdown_is_delivered_and_what_comes_after_is_handed_back() {
+    let mut running = Bus::builder().start().unwrap();
+    let bus = running.bus().clone();
+    let outlet = bus.outlet::<Said>(HERE);
+    let mut reader = bus.subscribe::<Said>("one").reader().unwrap();
+    let handled = Arc::new(AtomicU64::new(0));
+    let counts = handled.clone();
+    let handler = move |_: &Sent<Said>| {
+        counts.fetch_add(1, SeqCst);
+        Ok(())
+    };
+    bus.subscribe::<Said>("two").on_thread("hands", handler).unwrap().keep();
+    (0..5).for_each(|number| outlet.publish(Said(number)).unwrap());
+    let report = running.shutdown(PATIENCE);
+    assert!(report.complete && report.stragglers.is_empty(), "{report:?}");
+    assert_eq!(handled.load(SeqCst), 5);
+    assert_eq!(outlet.publish(Said(5)), Err(Unpublished::Closed(Said(5))));
+    assert_eq!(all(&mut reader), numbers(0..5));
+    assert!(reader.is_over());
+    assert_eq!(bus.subscribe::<Said>("late").reader().err(), Some(SignalError::Closed));
+    // A family that nobody had named before.
+    assert_eq!(bus.outlet::<Asked>(HERE).publish(Asked(1)), Ok(()), "to nobody, which is no error");
+    assert_eq!(running.shutdown(PATIENCE).took, report.took, "the same report");
+}
+
+#[test]
+fn signals_that_race_with_a_shutdown_are_delivered_or_counted() {
+    for round in 0..50 {
+        let mut running = Bus::builder().start().unwrap();
+        let mut reader = running.bus().subscribe::<Said>("one").waiting(10_000).reader().unwrap();
+        let go = Arc::new(AtomicBool::new(false));
+        let publishing: Vec<_> = (0..2)
+            .map(|place| {
+                let (outlet, go) = (running.bus().outlet::<Said>(Origin::built_in("test", place)), go.clone());
+                std::thread::spawn(move || {
+                    let mut accepted = 0;
+                    loop {
+                        match outlet.publish(Said(accepted)) {
+                            Ok(()) => accepted += 1,
+                            Err(Unpublished::Full(_)) => std::thread::yield_now(),
+                            Err(_) => return accepted,
+                        }
+                        go.store(accepted > round * 10, SeqCst);
+                    }
+                })
+            })
+            .collect();
+        until("publications", || go.load(SeqCst));
+        let report = running.shutdown(PATIENCE);
+        assert!(report.complete);
+        let accepted: u64 = publishing.into_iter().map(|thread| thread.join().unwrap()).sum();
+        let told = std::iter::from_fn(|| reader.next_waiting());
+        let (mut delivered, mut missed, mut refused) = (0, 0, 0);
+        for delivery in told {
+            match delivery {
+                Delivery::Signal { .. } => delivered += 1,
+                Delivery::Missed(gap) => {
+                    missed += gap.count;
+                    refused += gap.refused;
+                }
+            }
+        }
+        let status = running.bus().status::<Said>();
+        assert_eq!(accepted, delivered + missed + status.stranded);
+        assert_eq!((status.published, status.refused), (accepted, refused));
+    }
+}
+
+#[test]
+fn a_handler_that_does_not_return_is_named() {
+    let mut running = Bus::builder().start().unwrap();
+    let release = Arc::new(AtomicBool::new(false));
+    let (started, starting) = std::sync::mpsc::channel();
+    let held = release.clone();
+    let handler = move |_: &Sent<Said>| {
+        started.send(())?;
+        until("its release", || held.load(SeqCst));
+        Ok(())
+    };
+    running.bus().subscribe::<Said>("hangs").on_thread("stuck hand", handler).unwrap().keep();
+    running.bus().outlet::<Said>(HERE).publish(Said(1)).unwrap();
+    starting.recv().unwrap();
+    let report = running.shutdown(Duration::ZERO);
+    assert_eq!((report.complete, report.stragglers), (false, vec!["stuck hand".to_owned()]));
+    release.store(true, SeqCst);
+}
+
+#[test]
+fn dropping_a_bus_shuts_it_down() {
+    let (dispatcher, bus) = bus();
+    let mut reader = bus.subscribe::<Said>("one").reader().unwrap();
+    bus.outlet::<Said>(HERE).publish(Said(1)).unwrap();
+    drop(dispatcher);
+    assert_eq!(all(&mut reader), numbers(1..2));
+    assert!(reader.is_over() && bus.is_closed());
+    assert_eq!(reader.wait(PATIENCE).map(heard), None, "at once");
+}
+
+#[test]
+fn whoever_waits_is_let_go_by_the_end() {
+    let mut running = Bus::builder().start().unwrap();
+    let mut reader = running.bus().subscribe::<Said>("one").reader().unwrap();
+    let waiting = std::thread::spawn(move || reader.wait(PATIENCE * 10).is_none());
+    assert!(running.shutdown(PATIENCE).complete);
+    assert!(waiting.join().unwrap());
+}

@@ -1,0 +1,176 @@
+//! Publishers that wait, and those that may not.
+
+use std::sync::mpsc;
+
+use mainlane::signal::{BusNotice, SubscriberState, Unpublished};
+use mainlane::{Pipeline, Reconciler};
+
+use super::*;
+use crate::domain::{Ledger, Note, until};
+
+fn asked(reader: &mut SignalReader<Asked>) -> Vec<Option<u64>> {
+    std::iter::from_fn(|| reader.next_waiting()).map(|delivery| delivery.signal().map(|sent| sent.0)).collect()
+}
+
+#[test]
+fn a_blocking_subscriber_holds_up_its_family_and_loses_nothing() {
+    let mut running = Bus::builder().start().unwrap();
+    let bus = running.bus();
+    let mut reader = bus.subscribe::<Asked>("blocks").waiting(2).block(PATIENCE).reader().unwrap();
+    let outlet = bus.outlet::<Asked>(HERE);
+    let publishing = std::thread::spawn(move || {
+        (0..500).for_each(|number| outlet.publish_within(PATIENCE, Cause::NONE, Asked(number)).unwrap());
+    });
+    let mut seen = Vec::new();
+    while seen.len() < 500 {
+        let next = reader.wait(PATIENCE).expect("more is published");
+        seen.push(next.signal().expect("nothing is missing").0);
+    }
+    publishing.join().unwrap();
+    assert_eq!(seen, (0..500).collect::<Vec<_>>());
+    let status = bus.status::<Asked>();
+    assert_eq!((status.refused, status.published, status.subscribers[0].dropped), (0, 500, 0));
+    assert!(running.shutdown(PATIENCE).complete);
+}
+
+#[tokio::test]
+async fn a_task_waits_without_its_thread() {
+    let running = Bus::builder().start().unwrap();
+    let bus = running.bus().clone();
+    let mut reader = bus.subscribe::<Asked>("blocks").waiting(2).block(PATIENCE).reader().unwrap();
+    let publishing = tokio::spawn(async move {
+        let outlet = bus.outlet::<Asked>(HERE);
+        for number in 0..100 {
+            outlet.publish_async(Cause::NONE, Asked(number)).await.unwrap();
+        }
+    });
+    // The one thread of this runtime reads and publishes in turn.
+    for number in 0..100 {
+        assert_eq!(reader.next().await.unwrap().signal().map(|sent| sent.0), Some(number));
+    }
+    publishing.await.unwrap();
+}
+
+#[test]
+fn who_may_not_wait_gets_its_signal_back() {
+    let (mut dispatcher, bus) = bus();
+    let mut reader = bus.subscribe::<Asked>("blocks").waiting(2).block(PATIENCE).reader().unwrap();
+    let outlet = bus.outlet::<Asked>(HERE);
+    let mut refused = Vec::new();
+    for number in 0..10 {
+        if let Err(Unpublished::Full(signal)) = outlet.publish(Asked(number)) {
+            refused.push(signal.0);
+        }
+        dispatcher.turn(Budget::UNLIMITED);
+    }
+    // Two in the queue of the subscriber, four in the family's.
+    assert_eq!(refused, [6, 7, 8, 9]);
+    assert_eq!(asked(&mut reader), [Some(0), Some(1)]);
+    dispatcher.turn(Budget::UNLIMITED);
+    assert_eq!(asked(&mut reader), [Some(2), Some(3)]);
+    dispatcher.turn(Budget::UNLIMITED);
+    // And then what was refused, after all that was there before it.
+    assert_eq!(asked(&mut reader), [Some(4), Some(5), None]);
+}
+
+#[test]
+fn one_that_never_reads_holds_up_its_family_for_its_patience_and_then_loses_the_newest() {
+    let (mut dispatcher, bus) = bus();
+    let mut notices = bus.subscribe::<BusNotice>("notices").reader().unwrap();
+    let mut lazy = bus.subscribe::<Asked>("lazy").waiting(1).block(Duration::from_millis(5)).reader().unwrap();
+    let mut good = bus.subscribe::<Asked>("good").reader().unwrap();
+    let outlet = bus.outlet::<Asked>(HERE);
+    let mut published = 0;
+    until("the end of its patience", || {
+        published += u64::from(outlet.publish(Asked(published)).is_ok());
+        dispatcher.turn(Budget::UNLIMITED);
+        published == 20
+    });
+    until("everything handed on", || {
+        dispatcher.turn(Budget::UNLIMITED);
+        bus.status::<Asked>().depth == 0
+    });
+    let good = asked(&mut good).into_iter().flatten().collect::<Vec<_>>();
+    assert_eq!(good, (0..20).collect::<Vec<_>>());
+    let told: Vec<_> = std::iter::from_fn(|| notices.next_waiting()).collect();
+    let suspended = BusNotice::Suspended { family: "asked", subscriber: "lazy".into() };
+    assert!(told.iter().any(|notice| notice.signal().is_some_and(|sent| **sent == suspended)), "{told:?}");
+    // It reads again, and is waited for again.
+    assert_eq!(lazy.next_waiting().unwrap().signal().map(|sent| sent.0), Some(0));
+    let Some(Delivery::Missed(missed)) = lazy.next_waiting() else { panic!("it missed nineteen") };
+    assert_eq!((missed.count, missed.first, missed.last), (19, 1, 19));
+    assert_eq!(lazy.status().state, SubscriberState::Open);
+}
+
+#[test]
+fn a_wait_that_might_be_for_oneself_is_refused() {
+    let (mut dispatcher, bus) = bus();
+    let fill = |outlet: &SignalOutlet<Asked>| while outlet.publish(Asked(0)).is_ok() {};
+    let waits = |outlet: &SignalOutlet<Asked>| outlet.publish_within(PATIENCE, Cause::NONE, Asked(9));
+    let blocks = bus.subscribe::<Asked>("blocks").waiting(1).block(PATIENCE).reader().unwrap();
+    let outlet = bus.outlet::<Asked>(HERE);
+    // In a filter, on the dispatcher's thread.
+    let (tries, tried) = mpsc::channel();
+    let (its, told) = (outlet.clone(), tries.clone());
+    let mut reader = bus
+        .subscribe::<Said>("filter")
+        .filter(move |_| {
+            fill(&its);
+            told.send(waits(&its)).unwrap();
+            true
+        })
+        .reader()
+        .unwrap();
+    say(&mut dispatcher, &bus.outlet(HERE), [1]);
+    assert_eq!(tried.recv().unwrap(), Err(Unpublished::MayNotWait(Asked(9))));
+    // As a reader is drained.
+    let drained = reader.drain(Budget::UNLIMITED, |_| {
+        fill(&outlet);
+        tries.send(waits(&outlet)).unwrap();
+    });
+    assert_eq!((drained.signals, tried.recv().unwrap()), (1, Err(Unpublished::MayNotWait(Asked(9)))));
+    // In a handler.
+    let (its, told) = (outlet.clone(), tries.clone());
+    let handler = move |_: &Sent<Said>| {
+        fill(&its);
+        Ok(told.send(waits(&its))?)
+    };
+    let _subscription = bus.subscribe::<Said>("handler").on_thread("hands", handler).unwrap();
+    say(&mut dispatcher, &bus.outlet(HERE), [2]);
+    // The filter's subscriber is still there.
+    for _ in 0..2 {
+        assert_eq!(tried.recv().unwrap(), Err(Unpublished::MayNotWait(Asked(9))));
+    }
+    // In a reconciler, on a main lane.
+    struct Tells(SignalOutlet<Asked>, mpsc::Sender<Result<(), Unpublished<Asked>>>);
+    impl Reconciler<Ledger> for Tells {
+        fn reconcile(&mut self, _: u64, _: &Ledger) {
+            while self.0.publish(Asked(0)).is_ok() {}
+            self.1.send(self.0.publish_within(PATIENCE, Cause::NONE, Asked(9))).unwrap();
+        }
+    }
+    let builder = Pipeline::builder(Ledger::default());
+    let mut lane = builder.lane("one").open().unwrap();
+    let (mut main_lane, _handle) = builder.reconciler(Tells(outlet.clone(), tries)).build().unwrap();
+    lane.push(Note::Ask(1)).unwrap();
+    crate::domain::drain(&mut main_lane);
+    assert_eq!(tried.recv().unwrap(), Err(Unpublished::MayNotWait(Asked(9))));
+    drop(blocks);
+}
+
+#[test]
+fn a_wait_ends_by_its_patience_and_by_the_end_of_the_bus() {
+    let (mut dispatcher, bus) = bus();
+    let _blocks = bus.subscribe::<Asked>("blocks").waiting(1).block(PATIENCE).reader().unwrap();
+    let outlet = bus.outlet::<Asked>(HERE);
+    while outlet.publish(Asked(0)).is_ok() {}
+    let late = outlet.publish_within(Duration::from_millis(1), Cause::NONE, Asked(1));
+    assert_eq!(late, Err(Unpublished::Full(Asked(1))));
+    let waiting = std::thread::spawn(move || outlet.publish_within(PATIENCE * 10, Cause::NONE, Asked(2)));
+    assert!(
+        dispatcher.shutdown(Duration::from_millis(20)).complete,
+        "who blocks is not waited for beyond the deadline"
+    );
+    let waited = waiting.join().unwrap();
+    assert_eq!(waited, Err(Unpublished::Closed(Asked(2))));
+}
