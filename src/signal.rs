@@ -50,7 +50,7 @@
 //!
 //! assert_eq!(failures.recv()?, 1);
 //! let Some(Delivery::Signal { sent, .. }) = log.wait(Duration::from_secs(60)) else { panic!("nothing came") };
-//! assert_eq!((&**sent, sent.source()), (&Build::Started, Origin::built_in("builder", 1)));
+//! assert_eq!((sent.signal(), sent.source()), (&Build::Started, Origin::built_in("builder", 1)));
 //! drop(lamp);
 //! assert!(running.shutdown(Duration::from_secs(5)).complete);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -85,7 +85,7 @@ pub use outlet::{SignalOutlet, Unpublished};
 pub use policy::{Full, OnFailure, WAITING, WAITING_MAX};
 pub use queue::Missed;
 pub use reader::{Delivery, Drained, SignalReader, Waiting};
-pub use sent::{Cause, Sent};
+pub use sent::{Cause, Sent, Shared};
 pub use source::SignalSource;
 pub use status::{BusReport, FamilyStatus, Gone, SubscriberState, SubscriberStatus};
 pub use subscribe::{Subscribe, Subscription};

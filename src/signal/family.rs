@@ -7,21 +7,22 @@ use std::time::{Duration, Instant};
 use event_listener::Event as Notifications;
 use parking_lot::Mutex;
 
-use crate::core::{contain, drop_each, let_go};
+use crate::core::{contain, let_go};
 use crate::latch::Latch;
 use crate::mailbox::Mailbox;
 use crate::signal::Signal;
 use crate::signal::bus::BusCore;
-use crate::signal::inbox::{Call, Caller, Inbox, Keyed, Mail};
+use crate::signal::inbox::{Call, Caller, Inbox, Mail, Match};
 use crate::signal::inlet::Inlet;
 use crate::signal::notice::BusNotice;
 use crate::signal::outlet::{Entry, OutletCounts};
 use crate::signal::queue::Hashed;
-use crate::signal::sent::Sent;
+use crate::signal::sent::{Batch, Sent};
 use crate::signal::status::{FamilyStatus, Gone};
 
 /// How many signals one look into a family's queue takes at most.
-pub(crate) const BATCH: usize = 256;
+/// A subscriber that keeps one of them keeps them all.
+pub(crate) const BATCH: usize = 64;
 
 /// What everybody shares of one family.
 pub(crate) struct FamilyHub<T: Signal> {
@@ -143,7 +144,7 @@ impl<T: Signal> FamilyHub<T> {
 pub(crate) trait Subscriber<T>: Send {
     fn mail(&self) -> Arc<dyn Mail<T>>;
     /// Hands over what matches. False when the subscriber is gone.
-    fn offer(&mut self, batch: &[Arc<Sent<T>>], refused: u64, turn: &Turning<'_>) -> bool;
+    fn offer(&mut self, batch: &Batch<T>, refused: u64, turn: &Turning<'_>) -> bool;
     /// How many signals it can take; and when it has held up its family for too long, if it does.
     fn room(&mut self, is_wanted: bool, turn: &Turning<'_>) -> (usize, Option<Instant>);
     /// True when it may hold up its family.
@@ -187,7 +188,7 @@ pub(crate) struct Sink<T, K> {
     pub(crate) keeps_aside: bool,
     pub(crate) hash: foldhash::fast::RandomState,
     /// What matched; empty between turns.
-    pub(crate) matches: Vec<(Arc<Sent<T>>, Keyed<K>)>,
+    pub(crate) matches: Vec<Match<K>>,
     pub(crate) blocks_since: Option<Instant>,
     /// Signals were dropped the last time, and that was told.
     pub(crate) lags: bool,
@@ -198,18 +199,36 @@ where
     T: Signal,
     K: Clone + Eq + std::hash::Hash + Send + 'static,
 {
-    fn keyed(&mut self, sent: &Sent<T>) -> Keyed<K> {
-        let Some(key) = &mut self.key else { return Keyed::None };
-        match contain(|| Hashed::new(key(sent), &self.hash)) {
-            Ok(key) => Keyed::Key(key),
-            Err(_) => {
-                self.inbox.tally(&|tallies| tallies.filter_panics += 1);
-                Keyed::Broken
+    /// Notes what matches.
+    fn match_all(&mut self, batch: &Batch<T>) {
+        if self.filter.is_none() && self.key.is_none() {
+            self.matches.extend((!batch.is_empty()).then_some(Match::Run(0..batch.len())));
+            return;
+        }
+        for (at, sent) in batch.iter().enumerate() {
+            if !self.passes(sent) {
+                continue;
             }
+            let key = self.key.as_mut().map(|key| contain(|| Hashed::new(key(sent), &self.hash)));
+            let matched = match key {
+                Some(Ok(key)) => Match::Key(at, key),
+                Some(Err(_)) => {
+                    self.inbox.tally(&|tallies| tallies.filter_panics += 1);
+                    Match::Broken(at)
+                }
+                None => match self.matches.last_mut() {
+                    Some(Match::Run(run)) if run.end == at => {
+                        run.end += 1;
+                        continue;
+                    }
+                    _ => Match::Run(at..at + 1),
+                },
+            };
+            self.matches.push(matched);
         }
     }
 
-    fn matches(&mut self, sent: &Sent<T>) -> bool {
+    fn passes(&mut self, sent: &Sent<T>) -> bool {
         let Some(filter) = &mut self.filter else { return true };
         contain(|| filter(sent)).unwrap_or_else(|_| {
             self.inbox.tally(&|tallies| tallies.filter_panics += 1);
@@ -235,16 +254,11 @@ where
         self.inbox.clone()
     }
 
-    fn offer(&mut self, batch: &[Arc<Sent<T>>], refused: u64, turn: &Turning<'_>) -> bool {
-        let mut matches = std::mem::take(&mut self.matches);
-        for sent in batch {
-            if self.matches(sent) {
-                let keyed = self.keyed(sent);
-                matches.push((sent.clone(), keyed));
-            }
-        }
-        let offered = self.inbox.offer(&mut matches.drain(..), refused, turn.now);
-        self.matches = matches;
+    fn offer(&mut self, batch: &Batch<T>, refused: u64, turn: &Turning<'_>) -> bool {
+        self.match_all(batch);
+        let offered = self.inbox.offer(batch, &mut self.matches, refused, turn.now);
+        // What a panic in the middle left.
+        self.matches.clear();
         match offered.broken {
             None => self.tell_drops(offered.dropped, turn),
             Some(message) => {
@@ -305,13 +319,11 @@ pub(crate) struct FamilyTurns<T: Signal> {
     /// The number of the next signal.
     number: u64,
     /// Taken from the queue, and not handed on yet.
-    taken: VecDeque<Arc<Sent<T>>>,
+    taken: VecDeque<Sent<T>>,
     /// Refusals that were seen.
     refused: u64,
     /// Refusals that are to be told when the signals before this number are handed on.
     owed: (u64, u64),
-    /// What is being handed on; empty between turns.
-    batch: Vec<Arc<Sent<T>>>,
     /// Whether there are subscribers that block, and that keep signals aside: the others are not asked.
     blocks: bool,
     keeps_aside: bool,
@@ -349,7 +361,6 @@ impl<T: Signal> FamilyTurns<T> {
             taken: VecDeque::new(),
             refused: 0,
             owed: (0, 0),
-            batch: Vec::new(),
             blocks: false,
             keeps_aside: false,
             blocked: false,
@@ -383,11 +394,10 @@ impl<T: Signal> FamilyTurns<T> {
     /// Takes signals until there are `most`. True if somebody subscribed meanwhile.
     fn take(&mut self, most: usize) -> bool {
         while self.taken.len() < most
-            && let Some(Entry { signal, source, cause, published }) = self.hub.inlet.take()
+            && let Some(entry) = self.hub.inlet.take()
         {
-            let number = self.number;
+            self.taken.push_back(Sent::new(self.number, entry));
             self.number += 1;
-            self.taken.push_back(Arc::new(Sent { signal, number, source, cause, published }));
         }
         // After the look into the queue: whoever subscribed before one of these was published has posted a letter by now.
         let posted = self.hub.joining.posted();
@@ -416,7 +426,7 @@ impl<T: Signal> FamilyTurns<T> {
     /// Hands on up to `most` of what was taken. Returns how many that were.
     fn hand_on(&mut self, most: usize, turn: &Turning<'_>) -> usize {
         let count = self.taken.len().min(most);
-        self.batch.extend(self.taken.drain(..count));
+        let batch: Batch<T> = self.taken.drain(..count).collect();
         let refused = self.due_refusals();
         if refused > 0 {
             turn.notice(|family| BusNotice::Refused { family, count: refused });
@@ -431,14 +441,12 @@ impl<T: Signal> FamilyTurns<T> {
         }
         let mut at = 0;
         while let Some(subscriber) = self.subscribers.get_mut(at) {
-            if subscriber.offer(&self.batch, refused, turn) {
+            if subscriber.offer(&batch, refused, turn) {
                 at += 1;
             } else {
                 self.remove(at);
             }
         }
-        // The last who drops a signal runs the host's code.
-        let _ = drop_each(self.batch.drain(..));
         count
     }
 

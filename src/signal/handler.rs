@@ -15,7 +15,7 @@ use crate::signal::outlet::SignalOutlet;
 use crate::signal::policy::OnFailure;
 use crate::signal::queue::Missed;
 use crate::signal::reader::{Delivery, SignalReader};
-use crate::signal::sent::Sent;
+use crate::signal::sent::{Sent, Shared};
 use crate::sync::Arc;
 
 /// Why a handler could not do its work.
@@ -71,7 +71,7 @@ pub(crate) struct Handling<T: Signal, H> {
 
 /// A signal that is handed over again.
 pub(crate) struct Again<T> {
-    sent: Arc<Sent<T>>,
+    sent: Shared<T>,
     tries_left: u32,
     rests: Schedule,
     due: Instant,
@@ -93,7 +93,7 @@ impl<T: Signal, H: Handler<T>> Handling<T, H> {
     }
 
     /// What is next after a failure. False when the handler is called no more.
-    fn failed(&mut self, sent: Arc<Sent<T>>, before: Option<Again<T>>, (message, panicked): (String, bool)) -> bool {
+    fn failed(&mut self, sent: Shared<T>, before: Option<Again<T>>, (message, panicked): (String, bool)) -> bool {
         let again = match (before, self.on_failure) {
             (Some(Again { tries_left: 0, .. }), _) => None,
             (Some(Again { tries_left, mut rests, .. }), _) => {

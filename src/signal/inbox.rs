@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::hash::Hash;
+use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -14,15 +15,12 @@ use parking_lot::Condvar;
 
 use crate::core::{contain, let_go};
 use crate::signal::policy::Full;
-use crate::signal::queue::{Hashed, Queue, QueueCounts, Taken};
-use crate::signal::sent::Sent;
+use crate::signal::queue::{Hashed, Queue, QueueCounts, Run, Taken};
+use crate::signal::sent::{Batch, Sent};
 use crate::signal::status::{SubscriberState, SubscriberStatus};
 use crate::sync::Mutex;
 
 const AN_HOUR_NS: u64 = 3_600_000_000_000;
-
-/// A signal that was taken.
-pub(crate) type Item<T> = Taken<Arc<Sent<T>>>;
 
 /// What an inbox has to tell the dispatcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +46,7 @@ pub(crate) struct Inbox<T, K> {
 }
 
 struct Held<T, K> {
-    queue: Queue<Arc<Sent<T>>, K>,
+    queue: Queue<T, K>,
     state: SubscriberState,
     /// The subscriber found nothing, and is to be woken.
     idle: bool,
@@ -78,7 +76,7 @@ pub(crate) struct Tallies {
 /// An inbox, whatever its keys are.
 pub(crate) trait Mail<T>: Send + Sync {
     /// Takes up to `most` of what waits. Returns whether there may ever be more.
-    fn take(&self, most: usize, into: &mut VecDeque<Item<T>>) -> bool;
+    fn take(&self, most: usize, into: &mut VecDeque<Taken<T>>) -> bool;
     /// Waits until there is something, or `deadline`. False when there will never be anything more.
     fn wait(&self, deadline: Option<Instant>) -> bool;
     /// As `wait`, for tasks.
@@ -114,26 +112,22 @@ impl<T, K: Clone + Eq> Inbox<T, K> {
         Self { name, full, held: Mutex::new(held), arrived: Condvar::new(), dispatcher }
     }
 
-    /// Puts in what matches, with its keys, and what was refused after it.
-    pub(crate) fn offer(
-        &self,
-        batch: &mut dyn Iterator<Item = (Arc<Sent<T>>, Keyed<K>)>,
-        refused: u64,
-        now: Instant,
-    ) -> Offered {
+    /// Puts in what matches, and what was refused after it.
+    pub(crate) fn offer(&self, batch: &Batch<T>, matches: &mut Vec<Match<K>>, refused: u64, now: Instant) -> Offered {
         let mut held = self.held.lock();
         if held.state != SubscriberState::Open {
             return Offered { open: false, dropped: 0, broken: None };
         }
-        let dropped_before = held.queue.counts.dropped;
+        let dropped_before = held.queue.counts().dropped;
         let queue = &mut held.queue;
         // Keys are compared by the host's code.
         let broken = contain(|| {
-            for (sent, keyed) in batch {
-                match keyed {
-                    Keyed::None => queue.offer(sent.number, sent, None, now),
-                    Keyed::Key(key) => queue.offer(sent.number, sent, Some(key), now),
-                    Keyed::Broken => queue.unkeyed(sent.number),
+            for each in matches.drain(..) {
+                match (&mut *queue, each) {
+                    (Queue::Runs(runs), Match::Run(at)) => runs.offer(Run { batch: batch.clone(), at }, now),
+                    (Queue::Keyed(keyed), Match::Key(at, key)) => keyed.offer(one(batch, at), key),
+                    (Queue::Keyed(keyed), Match::Broken(at)) => keyed.unkeyed(&one(batch, at)),
+                    _ => unreachable!("signals have keys where they are coalesced by them"),
                 }
             }
         })
@@ -145,7 +139,7 @@ impl<T, K: Clone + Eq> Inbox<T, K> {
             held.state = SubscriberState::Detached;
             held.queue.clear();
         }
-        let dropped = held.queue.counts.dropped - dropped_before;
+        let dropped = held.queue.counts().dropped - dropped_before;
         let sleeper = if broken.is_some() || !held.queue.is_empty() { held.sleeper() } else { None };
         drop(held);
         self.rouse(sleeper);
@@ -169,9 +163,9 @@ impl<T, K: Clone + Eq> Inbox<T, K> {
     /// Looks at what is kept aside. Returns when the next look is due, and how many were dropped.
     pub(crate) fn look_aside(&self, now: Instant) -> (Option<Instant>, u64) {
         let mut held = self.held.lock();
-        let dropped_before = held.queue.counts.dropped;
+        let dropped_before = held.queue.counts().dropped;
         let due = held.queue.look_aside(now);
-        (due, held.queue.counts.dropped - dropped_before)
+        (due, held.queue.counts().dropped - dropped_before)
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -206,13 +200,18 @@ impl<T, K: Clone + Eq> Inbox<T, K> {
     }
 }
 
-/// What a signal's key is.
-pub(crate) enum Keyed<K> {
-    /// This subscription has no keys.
-    None,
-    Key(Hashed<K>),
-    /// The function that gives keys panicked.
-    Broken,
+/// What matches of a batch.
+pub(crate) enum Match<K> {
+    /// These, which have no keys.
+    Run(Range<usize>),
+    /// This one, with its key.
+    Key(usize, Hashed<K>),
+    /// This one, and the function that gives keys panicked.
+    Broken(usize),
+}
+
+fn one<T>(batch: &Batch<T>, at: usize) -> Run<T> {
+    Run { batch: batch.clone(), at: at..at + 1 }
 }
 
 /// What became of a batch.
@@ -221,6 +220,12 @@ pub(crate) struct Offered {
     pub(crate) dropped: u64,
     /// What the host's code said as it panicked.
     pub(crate) broken: Option<String>,
+}
+
+fn record<T>(latency: &mut Histogram<u64>, sent: &Sent<T>, now: Instant) {
+    let waited = now.saturating_duration_since(sent.published);
+    // It grows to what it is given, and that is an hour at most.
+    let _ = latency.record((waited.as_nanos() as u64).clamp(1, AN_HOUR_NS));
 }
 
 /// Who is to be woken, beside a thread.
@@ -245,21 +250,19 @@ impl<T, K: Clone + Eq> Held<T, K> {
 }
 
 impl<T: Send + Sync, K: Clone + Eq + Hash + Send> Mail<T> for Inbox<T, K> {
-    fn take(&self, most: usize, into: &mut VecDeque<Item<T>>) -> bool {
+    fn take(&self, most: usize, into: &mut VecDeque<Taken<T>>) -> bool {
         let mut lock = self.held.lock();
         if !lock.is_ready() {
             return true;
         }
         let now = Instant::now();
         let held = &mut *lock;
-        for _ in 0..most {
-            let Some(taken) = held.queue.take(now) else { break };
-            if let Taken::Signal { item, .. } = &taken {
-                let waited = now.saturating_duration_since(item.published);
-                // It grows to what it is given, and that is an hour at most.
-                let _ = held.latency.record((waited.as_nanos() as u64).clamp(1, AN_HOUR_NS));
+        let before = into.len();
+        held.queue.take(most, into, now);
+        for taken in into.range(before..) {
+            if let Taken::Run(run) | Taken::One { run, .. } = taken {
+                run.signals().iter().for_each(|sent| record(&mut held.latency, sent, now));
             }
-            into.push_back(taken);
         }
         let more = !into.is_empty() || held.state == SubscriberState::Open || !held.queue.is_empty();
         let starved = std::mem::take(&mut held.starved);
@@ -342,8 +345,8 @@ impl<T: Send + Sync, K: Clone + Eq + Hash + Send> Mail<T> for Inbox<T, K> {
 
     fn untaken(&self, count: u64) {
         let mut held = self.held.lock();
-        held.queue.counts.delivered -= count;
-        held.queue.counts.dropped += count;
+        held.queue.counts().delivered -= count;
+        held.queue.counts().dropped += count;
     }
 
     fn tally(&self, tally: &dyn Fn(&mut Tallies)) {
@@ -351,8 +354,8 @@ impl<T: Send + Sync, K: Clone + Eq + Hash + Send> Mail<T> for Inbox<T, K> {
     }
 
     fn status(&self) -> SubscriberStatus {
-        let held = self.held.lock();
-        let QueueCounts { matched, delivered, dropped, coalesced } = held.queue.counts;
+        let mut held = self.held.lock();
+        let QueueCounts { matched, delivered, dropped, coalesced } = *held.queue.counts();
         let Tallies { failures, retries, given_up, filter_panics } = held.tallies;
         SubscriberStatus {
             name: self.name.clone(),

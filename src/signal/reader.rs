@@ -12,14 +12,14 @@ use futures_core::Stream;
 use crate::backoff::A_YEAR;
 use crate::main_lane::budget::{Budget, Pace};
 use crate::signal::Signal;
-use crate::signal::inbox::{Item, Mail};
+use crate::signal::inbox::Mail;
 use crate::signal::nowait::NoWaiting;
-use crate::signal::queue::{Missed, Taken};
-use crate::signal::sent::Sent;
+use crate::signal::queue::{Missed, Run, Taken};
+use crate::signal::sent::{Sent, Shared};
 use crate::signal::status::SubscriberStatus;
 
 /// How many signals `drain` takes under one lock.
-const CHUNK: usize = 32;
+const CHUNK: usize = 256;
 
 /// What a subscriber gets.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub enum Delivery<T> {
     /// A signal.
     Signal {
         /// The signal; all subscribers share it.
-        sent: Arc<Sent<T>>,
+        sent: Shared<T>,
         /// How many signals it stands for: 1, or more when it was coalesced.
         parts: u32,
     },
@@ -50,15 +50,6 @@ impl<T> Clone for Delivery<T> {
         match self {
             Self::Signal { sent, parts } => Self::Signal { sent: sent.clone(), parts: *parts },
             Self::Missed(missed) => Self::Missed(*missed),
-        }
-    }
-}
-
-impl<T> From<Item<T>> for Delivery<T> {
-    fn from(item: Item<T>) -> Self {
-        match item {
-            Taken::Signal { item, parts } => Self::Signal { sent: item, parts },
-            Taken::Missed(missed) => Self::Missed(missed),
         }
     }
 }
@@ -90,7 +81,7 @@ pub enum Waiting {
 pub struct SignalReader<T: Signal> {
     mail: Arc<dyn Mail<T>>,
     /// Taken, and not handed over yet.
-    taken: VecDeque<Item<T>>,
+    taken: VecDeque<Taken<T>>,
 }
 
 impl<T: Signal> SignalReader<T> {
@@ -109,18 +100,47 @@ impl<T: Signal> SignalReader<T> {
 
     /// `Err` when there will never be anything more.
     fn next_or_end(&mut self) -> Result<Option<Delivery<T>>, ()> {
+        self.tidy();
         if self.taken.is_empty() && !self.mail.take(1, &mut self.taken) {
             return Err(());
         }
-        Ok(self.taken.pop_front().map(Delivery::from))
+        Ok(self.pop())
+    }
+
+    /// Lets go of what was handed over to a callback that panicked.
+    fn tidy(&mut self) {
+        let is_over = |taken: &mut Taken<T>| match taken {
+            Taken::Run(run) | Taken::One { run, .. } => run.len() == 0,
+            Taken::Missed(missed) => missed.is_none(),
+        };
+        while self.taken.pop_front_if(is_over).is_some() {}
+    }
+
+    /// The first of what was taken.
+    fn pop(&mut self) -> Option<Delivery<T>> {
+        if let Taken::Run(run) = self.taken.front_mut()?
+            && run.len() > 1
+        {
+            let sent = Shared { batch: run.batch.clone(), at: run.at.start };
+            run.at.start += 1;
+            return Some(Delivery::Signal { sent, parts: 1 });
+        }
+        Some(match self.taken.pop_front()? {
+            Taken::Run(Run { batch, at }) => Delivery::Signal { sent: Shared { batch, at: at.start }, parts: 1 },
+            Taken::One { run: Run { batch, at }, parts } => {
+                Delivery::Signal { sent: Shared { batch, at: at.start }, parts }
+            }
+            Taken::Missed(missed) => Delivery::Missed(missed),
+        })
     }
 
     /// Hands over what waits, as far as the budget goes. For the host's loop: this is how signals reach a main lane's thread, if the
     /// host wants that.
     ///
     /// When `each` panics, what it has not seen is handed over the next time.
-    pub fn drain(&mut self, budget: Budget, mut each: impl FnMut(Delivery<T>)) -> Drained {
+    pub fn drain(&mut self, budget: Budget, mut each: impl FnMut(&Delivery<T>)) -> Drained {
         let _here = NoWaiting::here();
+        self.tidy();
         let mut pace = Pace::new(budget);
         let mut signals = 0;
         loop {
@@ -136,13 +156,11 @@ impl<T: Signal> SignalReader<T> {
                 return Drained { signals, left: Waiting::Nothing };
             }
             let mut seen = 0;
-            while seen < allowance
-                && let Some(item) = self.taken.pop_front()
-            {
-                seen += 1;
-                signals += usize::from(matches!(item, Taken::Signal { .. }));
-                each(item.into());
+            while let Some(taken) = self.taken.front_mut() {
+                seen += hand_over(taken, &mut each);
+                self.taken.pop_front();
             }
+            signals += seen;
             pace.spend(seen);
         }
     }
@@ -183,6 +201,7 @@ impl<T: Signal> SignalReader<T> {
 
     /// True when there will never be anything more.
     pub fn is_over(&mut self) -> bool {
+        self.tidy();
         self.taken.is_empty() && !self.mail.take(0, &mut self.taken)
     }
 
@@ -190,6 +209,32 @@ impl<T: Signal> SignalReader<T> {
     pub fn status(&self) -> SubscriberStatus {
         self.mail.status()
     }
+}
+
+/// Hands over a part of what was taken; returns how many signals that were. What a panic leaves is there the next time.
+fn hand_over<T>(taken: &mut Taken<T>, each: &mut impl FnMut(&Delivery<T>)) -> usize {
+    let (run, parts) = match taken {
+        Taken::Run(run) => (run, 1),
+        Taken::One { run, parts } => (run, *parts),
+        Taken::Missed(missed) => {
+            let missed = missed.take();
+            if !missed.is_none() {
+                each(&Delivery::Missed(missed));
+            }
+            return 0;
+        }
+    };
+    let signals = run.len();
+    // One reference for all of them.
+    let mut delivery = Delivery::Signal { sent: Shared { batch: run.batch.clone(), at: run.at.start }, parts };
+    while run.len() > 0 {
+        run.at.start += 1;
+        each(&delivery);
+        if let Delivery::Signal { sent, .. } = &mut delivery {
+            sent.at += 1;
+        }
+    }
+    signals
 }
 
 impl<T: Signal> Stream for SignalReader<T> {
@@ -202,8 +247,11 @@ impl<T: Signal> Stream for SignalReader<T> {
 
 impl<T: Signal> Drop for SignalReader<T> {
     fn drop(&mut self) {
-        let untaken = self.taken.iter().filter(|item| matches!(item, Taken::Signal { .. })).count();
-        self.mail.untaken(untaken as u64);
+        let signals = |taken: &Taken<T>| match taken {
+            Taken::Run(run) | Taken::One { run, .. } => run.len() as u64,
+            Taken::Missed(_) => 0,
+        };
+        self.mail.untaken(self.taken.iter().map(signals).sum());
         self.mail.leave();
     }
 }

@@ -132,9 +132,9 @@ fn a_reader_is_drained_within_a_budget() {
     let mut reader = bus.subscribe::<Said>("host").reader().unwrap();
     say(&mut dispatcher, &bus.outlet(HERE), 0..100);
     let mut seen = Vec::new();
-    let drained = reader.drain(Budget::events(70), |delivery| seen.push(heard(delivery)));
+    let drained = reader.drain(Budget::events(70), |delivery| seen.push(heard(delivery.clone())));
     assert_eq!((drained.signals, drained.left, seen.len()), (70, Waiting::More, 70));
-    let drained = reader.drain(Budget::UNLIMITED, |delivery| seen.push(heard(delivery)));
+    let drained = reader.drain(Budget::UNLIMITED, |delivery| seen.push(heard(delivery.clone())));
     assert_eq!((drained.signals, drained.left), (30, Waiting::Nothing));
     assert_eq!(seen, numbers(0..100));
     assert_eq!(reader.drain(Budget::events(0), |_| ()).left, Waiting::More, "nobody looked");

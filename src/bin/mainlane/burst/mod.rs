@@ -16,6 +16,7 @@ mod ours;
 mod peers;
 mod report;
 mod rounds;
+mod signals;
 mod snapshots;
 mod stream;
 mod transport;
@@ -45,6 +46,7 @@ const WORKLOADS: &[Workload] = &[
     Workload { name: "W20", about: "frames of a host, and bursts that fall into them", tables: hostloop::tables },
     Workload { name: "W21", about: "the whole path, from lanes to readers", tables: whole::tables },
     Workload { name: "W22", about: "the journal: rates, turns, recovery", tables: journal::tables },
+    Workload { name: "W23", about: "signals: one who publishes, and many who hear it", tables: signals::tables },
 ];
 
 /// What a workload is about, by its name.
