@@ -417,6 +417,8 @@ impl Tree {
             }
             Then::Stop => self.set(id, Stage::Over(Over::Stopped)),
             Then::Forget => self.forget_when_ended(id),
+            // Somebody has asked for it meanwhile: what it failed at is not to be made good.
+            Then::Fail if !self.nodes[&id].wanted => self.set(id, Stage::Over(Over::Stopped)),
             Then::Fail => {
                 self.set(id, Stage::Over(Over::Failed));
                 if id != ROOT && self.nodes[&id].restarts != Restarts::Temporary {

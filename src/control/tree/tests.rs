@@ -461,3 +461,26 @@ fn a_group_is_not_forgotten_before_all_within_it_have_ended() {
         assert_eq!(rig.running(), []);
     }
 }
+
+#[test]
+fn a_group_that_was_stopped_while_it_had_had_enough_stays_down() {
+    for again in [false, true] {
+        let mut rig = Rig::new(Strategy::OneForOne, OFTEN);
+        let group = rig.group("g", ROOT, Strategy::OneForOne, Intensity::at_most(0, SECOND));
+        let [bad, slow] = ["bad", "slow"].map(|name| rig.worker(name, group, Restarts::Permanent, &[]));
+        rig.all_ready();
+        rig.end(bad, Ended::Badly);
+        assert_eq!(rig.stage(group), Stage::Leaving { then: Then::Fail });
+        rig.tree.stop(group, rig.now);
+        if again {
+            rig.tree.start(group, rig.now);
+        }
+        rig.end(slow, Ended::Normally);
+        rig.all_ready();
+        if again {
+            assert_eq!(rig.running(), [bad, slow]);
+        } else {
+            assert_eq!((rig.stage(group), rig.running()), (Stage::Over(Over::Stopped), vec![]));
+        }
+    }
+}
