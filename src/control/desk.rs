@@ -52,6 +52,8 @@ pub(crate) struct Desk {
     ended: Vec<Carrier>,
     pub(crate) closing: bool,
     report: Option<PanelReport>,
+    /// The thread has said its last word, and runs nothing of the host's any more.
+    is_over: bool,
 }
 
 /// A worker, as the panel has it.
@@ -124,6 +126,7 @@ impl Shared {
             ended: Vec::new(),
             closing: false,
             report: None,
+            is_over: false,
         };
         Self { desk: Mutex::new(desk), told: Notifications::new(), unparker, choice, policy_due: Latch::default() }
     }
@@ -213,6 +216,11 @@ impl Shared {
         });
     }
 
+    /// The panel's thread, of this name, is waited for no longer. For all who wait.
+    pub(crate) fn give_up(&self, name: &str) -> PanelReport {
+        self.change(|desk| desk.report_without_thread(name))
+    }
+
     pub(crate) fn shut_down(&self, deadline: Instant) {
         self.change(|desk| {
             desk.closing = true;
@@ -234,6 +242,10 @@ impl Desk {
 
     pub(crate) fn report(&self) -> Option<&PanelReport> {
         self.report.as_ref()
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over
     }
 
     fn ended(&mut self, worker: NodeId, run: u64, end: RunEnd, choice: &RuntimeChoice) {
@@ -359,7 +371,7 @@ impl Desk {
     }
 
     /// What can be said of a shutdown that the panel's own thread did not come to the end of.
-    pub(crate) fn report_without_thread(&mut self, name: &str) -> PanelReport {
+    fn report_without_thread(&mut self, name: &str) -> PanelReport {
         let report = self.report_so_far(name);
         self.report.get_or_insert(report).clone()
     }
@@ -469,8 +481,9 @@ pub(crate) fn keep(shared: &Arc<Shared>, parker: &Parker, mut duties: Duties) {
             None => parker.park(),
         }
     }
-    finish(shared);
+    // The host's, like all that may still hold this thread up: before the end is told, for whoever hears of that joins it.
     let _ = contain(move || drop(duties));
+    finish(shared);
 }
 
 /// Hands a changed policy on; says when to look again, if there is something to look at that came too soon after the last.
@@ -508,7 +521,9 @@ fn finish(shared: &Shared) {
         let mut report = desk.final_report(Instant::now());
         report.complete &= maintenance.iter().all(|queue| queue.complete);
         report.maintenance = maintenance;
-        desk.report = Some(report);
+        // Unless somebody has been told another, who did not wait any longer.
+        desk.report.get_or_insert(report);
+        desk.is_over = true;
     });
 }
 

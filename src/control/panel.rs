@@ -433,11 +433,10 @@ impl<P: Send + Sync + 'static> ControlPanel<P> {
     }
 
     fn finish(&mut self, report: Option<PanelReport>) -> PanelReport {
-        let Some(report) = report else { return self.shared.look().report_without_thread(&self.name) };
-        if !self.is_here()
-            && let Some(thread) = self.thread.take()
-        {
-            // It has said its last word.
+        let report = report.unwrap_or_else(|| self.shared.give_up(&self.name));
+        let is_over = self.shared.look().is_over();
+        // Not one that was given up: the host's code that holds it up may do so for ever.
+        if is_over && let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
         report

@@ -2,6 +2,7 @@
 
 mod attacks; // what a host should not do, and does
 mod failures; // panics and errors at every step of a life
+mod held; // the panel's own thread, held up by the host
 mod hosts; // each way of embedding a panel
 #[cfg(all(feature = "workspace", target_os = "linux"))]
 mod memory; // real memory, of a process of its own, that runs short

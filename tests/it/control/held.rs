@@ -1,0 +1,92 @@
+use std::sync::{Barrier, Mutex, mpsc};
+
+use mainlane::control::{Backoff, CancellationToken};
+
+use super::*;
+use crate::domain::until;
+
+/// Fails at once.
+struct Fails;
+
+impl Worker<Ledger> for Fails {
+    fn turn(&mut self, _: &mut WorkerContext<Ledger>) -> Result<Next, WorkerError> {
+        Err("no luck".into())
+    }
+}
+
+/// A panel of this name whose thread is held up in a hook until somebody comes to the barrier.
+fn held_up(handle: &Handle<Ledger>, name: &str) -> (ControlPanel, Arc<Barrier>) {
+    let (barrier, held) = (Arc::new(Barrier::new(2)), CancellationToken::new());
+    let (its, telling) = (barrier.clone(), held.clone());
+    let hook = move |_: &[WorkerStatus]| {
+        telling.cancel();
+        its.wait();
+    };
+    let panel = ControlPanel::builder().name(name).on_escalation(hook).start().unwrap();
+    panel.worker(handle, "bad", || Ok(Fails)).backoff(Backoff::NONE).start().unwrap();
+    until("the hook", || held.is_cancelled());
+    (panel, barrier)
+}
+
+/// Does it on a thread of its own, for it may never end.
+fn does_end<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (tell, told) = mpsc::channel();
+    let working = std::thread::spawn(move || drop(tell.send(work())));
+    let done = told.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{what} does not end"));
+    working.join().unwrap();
+    done
+}
+
+#[test]
+fn a_panel_that_was_given_up_is_not_waited_for_again_and_says_the_same() {
+    let (_running, handle) = pipeline();
+    let (mut panel, barrier) = held_up(&handle, "given up");
+    let (reports, panel) = does_end("the second shutdown", move || {
+        let first = panel.shutdown(SHORT);
+        ([first, panel.shutdown(SHORT)], panel)
+    });
+    assert_eq!(reports[0].stragglers, ["given up"]);
+    assert_eq!(reports[0], reports[1]);
+    barrier.wait();
+    until("its end", || threads_named("given up") == 0);
+    let mut panel = does_end("the third", move || {
+        let mut panel = panel;
+        assert_eq!(panel.shutdown(SHORT), reports[1], "also when it has come to its end after all");
+        panel
+    });
+    assert_eq!(panel.wait_for_shutdown(Instant::now()), Some(panel.shutdown(SHORT)));
+}
+
+#[test]
+fn a_panel_that_was_given_up_is_not_waited_for_by_its_drop() {
+    let (_running, handle) = pipeline();
+    let (panel, barrier) = held_up(&handle, "dropped given");
+    does_end("the drop", move || {
+        let mut panel = panel;
+        assert!(!panel.shutdown(SHORT).complete);
+        drop(panel);
+    });
+    barrier.wait();
+    until("its end", || threads_named("dropped given") == 0);
+}
+
+#[test]
+fn what_a_hook_holds_is_let_go_of_before_the_end_is_told() {
+    /// Whose drop waits for somebody.
+    struct Needs(Arc<Mutex<()>>);
+    impl Drop for Needs {
+        fn drop(&mut self) {
+            drop(self.0.lock());
+        }
+    }
+    let lock = Arc::new(Mutex::new(()));
+    let needs = Needs(lock.clone());
+    let hook = move |_: &[WorkerStatus]| drop(needs.0.lock());
+    let mut panel = ControlPanel::builder().name("needs a lock").on_escalation(hook).start().unwrap();
+    let report = does_end("the shutdown", move || {
+        let _held = lock.lock().unwrap();
+        panel.shutdown(SHORT)
+    });
+    assert_eq!(report.stragglers, ["needs a lock"]);
+    until("its end", || threads_named("needs a lock") == 0);
+}
