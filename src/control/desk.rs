@@ -514,6 +514,8 @@ fn finish(shared: &Shared) {
     launchers.into_iter().for_each(|launch| drop(contain(move || drop(launch))));
     let queues = shared.change(|desk| std::mem::take(&mut desk.queues));
     let until = Instant::now() + RELEASE.max(shared.look().tree.time_left(Instant::now()));
+    // All of them, before any is waited for: each has the same time.
+    queues.iter().for_each(|queue| queue.begin_close(Closing::Cancel, until));
     let maintenance: Vec<_> = queues.iter().map(|queue| queue.close(Closing::Cancel, until)).collect();
     drop(queues);
     engine.release(RELEASE.max(shared.look().tree.time_left(Instant::now())));

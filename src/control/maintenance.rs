@@ -134,7 +134,7 @@ impl Maintenance {
     /// deadline.
     pub fn close(&self, closing: Closing, deadline: Instant) -> CloseReport {
         let shared = &self.handle.shared;
-        shared.begin_close(closing, deadline);
+        self.begin_close(closing, deadline);
         // The thread that keeps deadlines might be held up in the drop of a job's closure.
         let longest = deadline.max(Instant::now());
         let longest = longest.checked_add(DROP_PATIENCE).unwrap_or(longest);
@@ -147,6 +147,8 @@ impl Maintenance {
             if told.wait_deadline(longest).is_none()
                 && let Some(report) = shared.close_report(true)
             {
+                // Waited for once, and not again when this is dropped.
+                drop(self.keeper.lock().take());
                 return report;
             }
         }
@@ -164,6 +166,11 @@ impl Maintenance {
             }
             told.await;
         }
+    }
+
+    /// The first step of [`close`](Maintenance::close), which waits for nothing.
+    pub(crate) fn begin_close(&self, closing: Closing, deadline: Instant) {
+        self.handle.shared.begin_close(closing, deadline);
     }
 
     /// The thread is at its very end.

@@ -1,6 +1,7 @@
 use std::sync::{Barrier, Mutex, mpsc};
 
-use mainlane::control::{Backoff, CancellationToken};
+use mainlane::control::maintenance::{Job, Maintenance, Outcome};
+use mainlane::control::{Backoff, CancellationToken, RuntimeChoice};
 
 use super::*;
 use crate::domain::until;
@@ -89,4 +90,34 @@ fn what_a_hook_holds_is_let_go_of_before_the_end_is_told() {
     });
     assert_eq!(report.stragglers, ["needs a lock"]);
     until("its end", || threads_named("needs a lock") == 0);
+}
+
+#[test]
+fn queues_of_a_panel_are_closed_together() {
+    let mut panel = ControlPanel::builder().runtime(RuntimeChoice::None).start().unwrap();
+    let queue = |name: &str| panel.maintenance(Maintenance::builder().slots(1).name(name)).unwrap();
+    let (first, second) = (queue("first"), queue("second"));
+    let (barrier, runs) = (Arc::new(Barrier::new(2)), Count::default());
+    let (its, counted) = (barrier.clone(), runs.clone());
+    let deaf = Job::blocking("deaf", move |_| {
+        counted.next();
+        its.wait();
+        Ok(())
+    });
+    let _deaf = first.submit(deaf).unwrap();
+    let counted = runs.clone();
+    let polite = Job::blocking("polite", move |job| {
+        counted.next();
+        while !job.is_cancelled() {
+            std::thread::yield_now();
+        }
+        Ok(3)
+    });
+    let mut polite = second.submit(polite).unwrap();
+    until("both", || runs.now() == 2);
+    let report = panel.shutdown(SHORT);
+    assert!(!report.complete && !report.maintenance[0].complete, "{report:?}");
+    assert!(report.maintenance[1].complete, "it was told in time: {report:?}");
+    assert_eq!(polite.wait(deadline()), Some(Outcome::Done(3)));
+    barrier.wait();
 }
