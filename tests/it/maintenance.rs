@@ -180,6 +180,42 @@ fn a_job_can_be_cancelled_at_each_moment_of_its_life() {
 }
 
 #[test]
+fn what_a_job_handed_its_token_to_is_told_also_when_it_is_between_two_slices() {
+    for by_closing in [false, true] {
+        let maintenance = Maintenance::builder().slots(1).slice(Duration::from_nanos(1)).build().unwrap();
+        let (tell, told) = mpsc::sync_channel(1);
+        let (go, wait) = mpsc::sync_channel::<()>(1);
+        let steps = Job::<()>::resumable("steps", move |job| {
+            tell.send(job.token().clone())?;
+            let _ = wait.recv();
+            Ok(Step::More)
+        });
+        let mut steps = maintenance.submit(steps).unwrap();
+        let token = told.recv_timeout(PATIENCE).unwrap();
+        let (runs_here, runs) = mpsc::sync_channel(1);
+        let first = Job::blocking("first", move |job| {
+            runs_here.send(())?;
+            while !job.is_cancelled() {
+                std::thread::yield_now();
+            }
+            Ok(())
+        });
+        let first = maintenance.submit(first.priority(Priority::Urgent)).unwrap();
+        go.send(()).unwrap();
+        runs.recv_timeout(PATIENCE).unwrap();
+        assert!(!token.is_cancelled());
+        if by_closing {
+            assert!(maintenance.close(Closing::Cancel, soon()).complete);
+        } else {
+            assert!(steps.cancel());
+        }
+        assert!(token.is_cancelled(), "by closing: {by_closing}");
+        assert_eq!(steps.wait(soon()), Some(Outcome::Cancelled));
+        first.cancel();
+    }
+}
+
+#[test]
 fn a_job_that_has_its_slot_but_no_thread_yet_can_be_cancelled_or_expire() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).max_blocking_threads(1).build().unwrap();

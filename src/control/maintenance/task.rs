@@ -134,6 +134,10 @@ impl<T: Send + 'static> Unit for Task<T> {
     }
 
     fn finish(mut self: Box<Self>, end: End, reason: &str) -> u64 {
+        if matches!(end, End::Cancelled | End::Abandoned) {
+            // Told already if it ran; if it is between two slices, what it handed its token to goes on meanwhile.
+            let _ = contain(|| self.slot.context.token.cancel());
+        }
         self.drop_work();
         let outcome = match end {
             End::Done | End::Failed | End::Panicked => self.outcome.take(),
