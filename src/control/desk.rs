@@ -548,8 +548,9 @@ fn carry_out(shared: &Arc<Shared>, action: Action) {
                     entry.run.as_mut().map(|running| (running.given_up.clone(), running.let_go.take()))
                 });
             if let Some((given_up, let_go)) = running {
-                let_go.iter().for_each(LetGo::let_go);
-                given_up.cancel();
+                // Both wake tasks, with whatever wakers these wait under.
+                let _ = contain(|| let_go.iter().for_each(LetGo::let_go));
+                let _ = contain(|| given_up.cancel());
             }
         }
         Action::Forget { worker } => {

@@ -216,6 +216,35 @@ fn what_a_job_handed_its_token_to_is_told_also_when_it_is_between_two_slices() {
 }
 
 #[test]
+fn whoever_panics_when_it_is_told_to_stop_holds_up_no_closing() {
+    struct Touchy;
+    impl std::task::Wake for Touchy {
+        fn wake(self: Arc<Self>) {
+            panic!("not me");
+        }
+    }
+    let maintenance = Maintenance::builder().slots(2).build().unwrap();
+    let (runs_here, runs) = mpsc::sync_channel(2);
+    let job = |name: &str| {
+        let runs_here = runs_here.clone();
+        Job::blocking(name, move |job: &JobContext| {
+            let mut told = Box::pin(job.token().cancelled());
+            let waker = std::task::Waker::from(Arc::new(Touchy));
+            assert!(told.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+            runs_here.send(())?;
+            while !job.is_cancelled() {
+                std::thread::yield_now();
+            }
+            Ok(())
+        })
+    };
+    let _jobs = ["one", "other"].map(|name| maintenance.submit(job(name)).unwrap());
+    (0..2).for_each(|_| runs.recv_timeout(PATIENCE).unwrap());
+    let report = maintenance.close(Closing::Cancel, soon());
+    assert_eq!((report.complete, report.done), (true, 2), "{report:?}");
+}
+
+#[test]
 fn a_job_that_has_its_slot_but_no_thread_yet_can_be_cancelled_or_expire() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).max_blocking_threads(1).build().unwrap();

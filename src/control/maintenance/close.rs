@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
+use crate::core::contain;
 use crate::sync::Arc;
 
 use super::job::JobLabel;
@@ -136,7 +137,8 @@ pub(crate) fn keep(shared: &Arc<Shared>, threads: Vec<OwnThread>) {
         let Found { expired, cancelled, to_stop, given_up, alarm, closed } = look(shared);
         let any = !expired.is_empty() || !cancelled.is_empty();
         shared.retire(expired, End::Expired, "");
-        to_stop.iter().for_each(|slot| slot.context().token.cancel());
+        // Wakes whoever waits for it: their code too.
+        to_stop.iter().for_each(|slot| drop(contain(|| slot.context().token.cancel())));
         shared.retire(cancelled, End::Cancelled, "");
         given_up.iter().for_each(|slot| slot.abandon(OUTLIVED));
         if closed {

@@ -136,7 +136,8 @@ impl<T> Submitted<T> {
         if self.slot.place.lock().told {
             return false;
         }
-        self.slot.context.token.cancel();
+        // Wakes whoever waits for it, also as this is dropped.
+        let _ = contain(|| self.slot.context.token.cancel());
         // It may have ended a slice just before it was told, and wait again.
         self.shared.cancel_waiting(self.id);
         true

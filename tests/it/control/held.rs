@@ -15,6 +15,15 @@ impl Worker<Ledger> for Fails {
     }
 }
 
+/// Waits for a nudge.
+struct Idle;
+
+impl Worker<Ledger> for Idle {
+    fn turn(&mut self, _: &mut WorkerContext<Ledger>) -> Result<Next, WorkerError> {
+        Ok(Next::Nudged)
+    }
+}
+
 /// A panel of this name whose thread is held up in a hook until somebody comes to the barrier.
 fn held_up(handle: &Handle<Ledger>, name: &str) -> (ControlPanel, Arc<Barrier>) {
     let (barrier, held) = (Arc::new(Barrier::new(2)), CancellationToken::new());
@@ -120,4 +129,39 @@ fn queues_of_a_panel_are_closed_together() {
     assert!(report.maintenance[1].complete, "it was told in time: {report:?}");
     assert_eq!(polite.wait(deadline()), Some(Outcome::Done(3)));
     barrier.wait();
+}
+
+#[test]
+fn whoever_panics_when_it_is_let_go_ends_alone() {
+    struct Touchy;
+    impl std::task::Wake for Touchy {
+        fn wake(self: Arc<Self>) {
+            panic!("not me");
+        }
+    }
+    struct Waits(CancellationToken);
+    impl AsyncWorker<Ledger> for Waits {
+        async fn run(&mut self, ctx: &mut TaskContext<Ledger>) -> Result<(), WorkerError> {
+            while ctx.lane().try_push(Note::Item(1)).is_ok() {}
+            {
+                let waker = std::task::Waker::from(Arc::new(Touchy));
+                let mut lane = ctx.lane();
+                let mut push = Box::pin(lane.push(Note::Item(2)));
+                assert!(push.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+                self.0.cancel();
+                std::future::pending::<()>().await;
+            }
+            Ok(())
+        }
+    }
+    // Nobody takes a turn.
+    let (_main_lane, handle) = Pipeline::builder(Ledger::default()).build().unwrap();
+    let mut panel = ControlPanel::builder().start().unwrap();
+    let waiting = CancellationToken::new();
+    let telling = waiting.clone();
+    panel.worker(&handle, "good", || Ok(Idle)).start().unwrap();
+    panel.task(&handle, "touchy", move || Ok(Waits(telling.clone()))).stop_within(SHORT).start().unwrap();
+    until("the wait", || waiting.is_cancelled());
+    let report = panel.shutdown(PATIENCE);
+    assert!(report.complete, "{report:?}");
 }
