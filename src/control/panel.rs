@@ -394,11 +394,13 @@ impl<P: Send + Sync + 'static> ControlPanel<P> {
         self.finish(report)
     }
 
-    /// As [`shutdown`](ControlPanel::shutdown), for tasks. Needs no runtime.
+    /// As [`shutdown`](ControlPanel::shutdown), for tasks. Needs no runtime: a thread that ends with it keeps the deadline. Dropped half-way,
+    /// it goes on by itself.
     pub async fn shutdown_async(&mut self, deadline: Duration) -> PanelReport {
-        self.begin(deadline);
+        let deadline = self.begin(deadline);
+        let keeper = self.keep_deadline(deadline);
         let report = self.shared.wait_in_task(|| self.report()).await;
-        self.finish(Some(report))
+        self.finish_in_task(report, keeper)
     }
 
     /// Stops every worker while this main lane takes its turns, so that what they push last finds room and is applied, and shuts the
@@ -424,6 +426,28 @@ impl<P: Send + Sync + 'static> ControlPanel<P> {
         let panel = self.finish(report);
         let pipeline = main_lane.shutdown(deadline.saturating_duration_since(Instant::now()));
         (panel, pipeline)
+    }
+
+    /// Has the panel's own thread given up when the deadline has passed and it is held up, for those who cannot block until then.
+    fn keep_deadline(&self, deadline: Instant) -> Option<JoinHandle<()>> {
+        if self.report().is_some() {
+            return None;
+        }
+        let (shared, name) = (self.shared.clone(), self.name.clone());
+        let keep = move || {
+            let is_told = || shared.look().report().map(drop);
+            if shared.wait_for(later(deadline, GRACE), is_told).is_none() {
+                shared.give_up(&name);
+            }
+        };
+        // Refused by the system, nothing is lost but this.
+        std::thread::Builder::new().name("mainlane deadline".to_owned()).spawn(keep).ok()
+    }
+
+    fn finish_in_task(&mut self, report: PanelReport, keeper: Option<JoinHandle<()>>) -> PanelReport {
+        // It was told as well, but of what can be said in a hook.
+        let _ = keeper.filter(|_| !self.is_here()).map(JoinHandle::join);
+        self.finish(Some(report))
     }
 
     fn begin(&self, deadline: Duration) -> Instant {

@@ -81,6 +81,20 @@ fn a_panel_that_was_given_up_is_not_waited_for_by_its_drop() {
 }
 
 #[test]
+fn a_task_does_not_wait_longer_than_that_either() {
+    let (_running, handle) = pipeline();
+    let (mut panel, barrier) = held_up(&handle, "task gives up");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let report = runtime.block_on(async { tokio::time::timeout(PATIENCE, panel.shutdown_async(SHORT)).await });
+    let report = report.expect("it ends");
+    assert!(!report.complete);
+    assert_eq!(report.stragglers, ["task gives up"]);
+    assert_eq!(runtime.block_on(panel.shutdown_async(SHORT)), report);
+    barrier.wait();
+    until("its end", || threads_named("task gives up") == 0);
+}
+
+#[test]
 fn what_a_hook_holds_is_let_go_of_before_the_end_is_told() {
     /// Whose drop waits for somebody.
     struct Needs(Arc<Mutex<()>>);
