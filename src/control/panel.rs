@@ -20,11 +20,12 @@ use crate::control::runtime::{RuntimeChoice, fits, wait_here};
 use crate::control::spec::{GroupSpec, MakeLaunch, Place, STOP_WITHIN, WorkerSpec};
 use crate::control::status::{GroupStatus, Health, PanelReport, RunsAs, WorkerStatus};
 use crate::control::tree::{NodeId, Tree};
-use crate::control::wait::later;
+use crate::control::wait::{either, later};
 use crate::control::worker::{AsyncWorker, Worker, WorkerError};
 use crate::core::{DROP_DEADLINE, contain};
 use crate::main_lane::MainLane;
 use crate::main_lane::budget::Budget;
+use crate::main_lane::outcome::{Left, Turn};
 use crate::main_lane::reduce::Reducer;
 use crate::main_lane::report::ShutdownReport;
 use crate::observe::diagnostic::Diagnostic;
@@ -424,6 +425,36 @@ impl<P: Send + Sync + 'static> ControlPanel<P> {
             }
         };
         let panel = self.finish(report);
+        let pipeline = main_lane.shutdown(deadline.saturating_duration_since(Instant::now()));
+        (panel, pipeline)
+    }
+
+    /// As [`shutdown_with`](ControlPanel::shutdown_with), for a task that drives a main lane: it awaits between turns. Needs no runtime.
+    ///
+    /// Only the last part, the [shutdown of the main lane](MainLane::shutdown), blocks: for a turn or a few when nobody else pushes, and as
+    /// long as ingestion threads and a journal need to end. Where that is too long, use [`shutdown_async`](ControlPanel::shutdown_async) beside
+    /// turns, and shut the main lane down where blocking is allowed.
+    pub async fn shutdown_async_with<S: Reducer>(
+        &mut self,
+        main_lane: &mut MainLane<S>,
+        deadline: Duration,
+    ) -> (PanelReport, ShutdownReport) {
+        let deadline = self.begin(deadline);
+        let keeper = self.keep_deadline(deadline);
+        let report = loop {
+            if let Some(report) = self.report() {
+                break report;
+            }
+            let stopped = self.shared.wait_in_task(|| self.report());
+            match main_lane.turn(Budget::millis(1)) {
+                // It has stopped, and its lanes have let their producers go.
+                Ok(Turn { left: Left::Ended, .. }) | Err(_) => drop(stopped.await),
+                // Not to hold up others while there is always more.
+                Ok(turn) if turn.events > 0 || turn.left == Left::More => tokio::task::yield_now().await,
+                Ok(_) => either(stopped, main_lane.input()).await,
+            }
+        };
+        let panel = self.finish_in_task(report, keeper);
         let pipeline = main_lane.shutdown(deadline.saturating_duration_since(Instant::now()));
         (panel, pipeline)
     }

@@ -1,5 +1,8 @@
 //! How a worker waits: until a moment, until it is cancelled, until it is nudged.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use event_listener::{Event as Notifications, Listener, listener};
@@ -11,6 +14,13 @@ use crate::latch::Latch;
 /// The moment so long after `now`; what is longer than a year is one, for a clock has an end.
 pub(crate) fn later(now: Instant, time: Duration) -> Instant {
     now + time.min(A_YEAR)
+}
+
+/// Waits until one of them is ready.
+pub(crate) async fn either<T, U>(one: impl Future<Output = T>, other: impl Future<Output = U>) {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    let mut ready = |task: &mut Context<'_>| one.as_mut().poll(task).is_ready() || other.as_mut().poll(task).is_ready();
+    poll_fn(|task| if ready(task) { Poll::Ready(()) } else { Poll::Pending }).await;
 }
 
 /// Why a wait ended.

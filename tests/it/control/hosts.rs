@@ -207,22 +207,23 @@ fn a_hosts_token_stops_everything() {
     assert_eq!(panel.shutdown(PATIENCE), report);
 }
 
+/// Pushes more than its lane holds, also as its last words.
+struct Chatty;
+impl Worker<Ledger> for Chatty {
+    fn turn(&mut self, ctx: &mut WorkerContext<Ledger>) -> Result<Next, WorkerError> {
+        while !ctx.is_cancelled() {
+            ctx.lane().push(Note::Item(0))?;
+        }
+        Ok(Next::Again)
+    }
+    fn stop(&mut self, ctx: &mut WorkerContext<Ledger>) -> Result<(), WorkerError> {
+        (0..1000).try_for_each(|_| ctx.lane().push(Note::Item(1)))?;
+        Ok(())
+    }
+}
+
 #[test]
 fn a_host_that_drives_its_main_lane_itself_shuts_both_down_at_once() {
-    /// Pushes more than its lane holds, also as its last words.
-    struct Chatty;
-    impl Worker<Ledger> for Chatty {
-        fn turn(&mut self, ctx: &mut WorkerContext<Ledger>) -> Result<Next, WorkerError> {
-            while !ctx.is_cancelled() {
-                ctx.lane().push(Note::Item(0))?;
-            }
-            Ok(Next::Again)
-        }
-        fn stop(&mut self, ctx: &mut WorkerContext<Ledger>) -> Result<(), WorkerError> {
-            (0..1000).try_for_each(|_| ctx.lane().push(Note::Item(1)))?;
-            Ok(())
-        }
-    }
     let (mut main_lane, handle) = Pipeline::builder(Ledger::default()).build().unwrap();
     let mut panel = ControlPanel::builder().start().unwrap();
     panel.worker(&handle, "chatty", || Ok(Chatty)).start().unwrap();
@@ -232,4 +233,27 @@ fn a_host_that_drives_its_main_lane_itself_shuts_both_down_at_once() {
     let (workers, pipeline) = panel.shutdown_with(&mut main_lane, PATIENCE);
     assert!(workers.complete && pipeline.complete, "{workers:?} {pipeline:?}");
     assert_eq!(items(&handle.reader().load()).iter().filter(|item| **item == 1).count(), 1000);
+}
+
+#[tokio::test]
+async fn a_task_that_drives_its_main_lane_shuts_both_down_and_lets_others_move() {
+    let (mut main_lane, handle) = Pipeline::builder(Ledger::default()).build().unwrap();
+    let mut panel = ControlPanel::builder().start().unwrap();
+    panel.worker(&handle, "chatty", || Ok(Chatty)).start().unwrap();
+    main_lane.input().await;
+    let others = Count::default();
+    let counted = others.clone();
+    let other = tokio::spawn(async move {
+        loop {
+            counted.next();
+            tokio::task::yield_now().await;
+        }
+    });
+    let (workers, pipeline) = panel.shutdown_async_with(&mut main_lane, PATIENCE).await;
+    assert!(workers.complete && pipeline.complete, "{workers:?} {pipeline:?}");
+    assert_eq!(items(&handle.reader().load()).iter().filter(|item| **item == 1).count(), 1000);
+    assert!(others.now() > 0, "this thread was not blocked");
+    let (again, ended) = panel.shutdown_async_with(&mut main_lane, PATIENCE).await;
+    assert_eq!((again, ended.complete), (workers, true));
+    other.abort();
 }
