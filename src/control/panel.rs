@@ -22,7 +22,7 @@ use crate::control::status::{GroupStatus, Health, PanelReport, RunsAs, WorkerSta
 use crate::control::tree::{NodeId, Tree};
 use crate::control::wait::{either, later};
 use crate::control::worker::{AsyncWorker, Worker, WorkerError};
-use crate::core::{DROP_DEADLINE, contain};
+use crate::core::{DROP_DEADLINE, contain, let_go};
 use crate::main_lane::MainLane;
 use crate::main_lane::budget::Budget;
 use crate::main_lane::outcome::{Left, Turn};
@@ -128,22 +128,26 @@ impl<P: Send + Sync + 'static> PanelBuilder<P> {
                 }
             };
             let reader: WakingReader<S> = handle.waking_reader(woken).map_err(ControlError::Lane)?;
+            let mut held = follower.borrow().clone();
             let look = move || {
-                // The host's code. The policy stays as it is when that panics, and the next snapshot is another chance.
-                let policy = match contain(|| project(&reader.load())) {
-                    Ok(policy) => policy,
+                // The host's code: also how two are compared, and the drop of one. The policy stays as it is when that panics, and the next
+                // snapshot is another chance.
+                let differs = contain(|| {
+                    let policy = project(&reader.load());
+                    if *held == policy { None } else { Some(Arc::new(policy)) }
+                });
+                match differs {
+                    Ok(None) => {}
+                    Ok(Some(policy)) => {
+                        let older = (std::mem::replace(&mut held, policy.clone()), follower.send_replace(policy));
+                        // Without the lock, under which readers look.
+                        let_go(older);
+                    }
                     Err(message) => {
                         let worker = "the policy".into();
-                        return handle.core().report(Diagnostic::WorkerPanicked { worker, message });
+                        handle.core().report(Diagnostic::WorkerPanicked { worker, message });
                     }
-                };
-                follower.send_if_modified(|held| {
-                    let is_new = **held != policy;
-                    if is_new {
-                        *held = Arc::new(policy);
-                    }
-                    is_new
-                });
+                }
             };
             // What was published before the hook was there.
             shared.policy_due.set();

@@ -27,7 +27,7 @@ impl<P> PolicyReader<P> {
     pub fn load(&mut self) -> &P {
         // An error says that the panel is gone; what it said last may still be news.
         if self.newest.has_changed().unwrap_or(true) {
-            self.held = self.newest.borrow_and_update().clone();
+            self.take_newest();
         }
         &self.held
     }
@@ -37,8 +37,14 @@ impl<P> PolicyReader<P> {
         if self.newest.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
-        self.held = self.newest.borrow_and_update().clone();
+        self.take_newest();
         &self.held
+    }
+
+    fn take_newest(&mut self) {
+        let newest = self.newest.borrow_and_update().clone();
+        // The older one is dropped without the lock.
+        self.held = newest;
     }
 }
 

@@ -1,7 +1,7 @@
 use std::sync::{Barrier, Mutex, mpsc};
 
 use mainlane::control::maintenance::{Job, Maintenance, Outcome};
-use mainlane::control::{Backoff, CancellationToken, RuntimeChoice};
+use mainlane::control::{Backoff, CancellationToken, PolicyReader, RuntimeChoice};
 
 use super::*;
 use crate::domain::until;
@@ -178,4 +178,46 @@ fn whoever_panics_when_it_is_let_go_ends_alone() {
     until("the wait", || waiting.is_cancelled());
     let report = panel.shutdown(PATIENCE);
     assert!(report.complete, "{report:?}");
+}
+
+#[test]
+fn a_policy_is_compared_and_dropped_without_the_lock_that_readers_need() {
+    /// Reads the policy when it is dropped, and panics when it is compared with one of its like.
+    struct Nosy(usize, Arc<Mutex<Option<PolicyReader<Nosy>>>>);
+    impl PartialEq for Nosy {
+        fn eq(&self, other: &Self) -> bool {
+            assert!(self.0 != 1 || other.0 != 2, "not comparable");
+            self.0 == other.0
+        }
+    }
+    impl Drop for Nosy {
+        fn drop(&mut self) {
+            let reader = self.1.lock().unwrap().clone();
+            reader.map(|mut reader| reader.load().0);
+        }
+    }
+    let builder = Pipeline::builder(Ledger::default());
+    let mut lane = builder.lane("host").open().unwrap();
+    let (main_lane, handle) = builder.build().unwrap();
+    let _running = main_lane.spawn(Drive::new()).unwrap();
+    let place = Arc::<Mutex<Option<PolicyReader<Nosy>>>>::default();
+    let its = place.clone();
+    let project = move |state: &Ledger| Nosy(items(state).len(), its.clone());
+    let mut panel = ControlPanel::builder().policy(&handle, project).start().unwrap();
+    let mut reader = panel.policy();
+    lane.push(Note::Item(1)).unwrap();
+    until("the first change", || reader.load().0 == 1);
+    lane.push(Note::Item(2)).unwrap();
+    until("the panic", || handle.counters().faults.worker_panics == 1);
+    assert_eq!(reader.load().0, 1, "it stays as it was");
+    // Nobody holds the older one but the panel.
+    drop(reader);
+    *place.lock().unwrap() = Some(panel.policy());
+    for items in 3..=5 {
+        lane.push(Note::Item(3)).unwrap();
+        until("the next change", || panel.policy().load().0 == items);
+    }
+    let taken = place.lock().unwrap().take();
+    drop(taken);
+    does_end("the shutdown", move || assert!(panel.shutdown(PATIENCE).complete));
 }
