@@ -2,6 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
+#[cfg(feature = "control")]
+use std::sync::Weak;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -19,9 +21,11 @@ use crate::wake::Bell;
 /// How long a drop waits for what it has to stop.
 pub(crate) const DROP_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Called when nothing more is to be accepted. From any thread; must not block.
+/// Told when nothing more is to be accepted. From any thread; must not block.
 #[cfg(feature = "control")]
-pub(crate) type Closer = Box<dyn Fn(&Core) + Send + Sync>;
+pub(crate) trait Closer: Send + Sync {
+    fn closed(&self, core: &Core);
+}
 
 pub(crate) struct Core {
     pub(crate) clock: Clock,
@@ -33,9 +37,9 @@ pub(crate) struct Core {
     pub(crate) book: Mutex<LaneBook>,
     pub(crate) counts: PipelineCounts,
     pub(crate) threads: Mutex<Vec<IngestThread>>,
-    /// Told when nothing more is to be accepted.
+    /// Told when nothing more is to be accepted, as long as they are there.
     #[cfg(feature = "control")]
-    closers: Mutex<Vec<Closer>>,
+    closers: Mutex<Vec<Weak<dyn Closer>>>,
     lanes_opened: AtomicU64,
     operations: AtomicU64,
     closing: Latch,
@@ -123,10 +127,13 @@ impl Core {
         self.tell_closers();
     }
 
-    /// Has `closer` called when nothing more is to be accepted: at once, if that is so already.
+    /// Has `closer` told when nothing more is to be accepted: at once, if that is so already.
     #[cfg(feature = "control")]
-    pub(crate) fn on_close(&self, closer: Closer) {
-        self.closers.lock().push(closer);
+    pub(crate) fn on_close(&self, closer: Weak<dyn Closer>) {
+        let mut closers = self.closers.lock();
+        closers.retain(|other| other.strong_count() > 0);
+        closers.push(closer);
+        drop(closers);
         if self.is_closing() {
             self.tell_closers();
         }
@@ -135,7 +142,7 @@ impl Core {
     #[cfg(feature = "control")]
     fn tell_closers(&self) {
         let closers = std::mem::take(&mut *self.closers.lock());
-        closers.iter().for_each(|closer| closer(self));
+        closers.iter().filter_map(Weak::upgrade).for_each(|closer| closer.closed(self));
     }
 
     #[cfg(not(feature = "control"))]
@@ -260,5 +267,44 @@ pub(crate) fn panic_message(payload: Box<dyn std::any::Any + Send>) -> String {
                 "a panic without a message".to_owned()
             }
         },
+    }
+}
+
+#[cfg(all(test, feature = "control"))]
+mod tests {
+    use crossbeam_utils::sync::Parker;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Told(Latch);
+
+    impl Closer for Told {
+        fn closed(&self, _: &Core) {
+            self.0.set();
+        }
+    }
+
+    #[test]
+    fn whoever_is_gone_is_not_remembered_to_be_told_of_the_end() {
+        let core = Core::new(Parker::new().unparker().clone(), Reporter::new().0);
+        let told: Vec<Arc<dyn Closer>> = (0..3).map(|_| Arc::new(Told::default()) as Arc<dyn Closer>).collect();
+        let there = Arc::new(Told::default());
+        let waits: Arc<dyn Closer> = there.clone();
+        core.on_close(Arc::downgrade(&waits));
+        told.iter().for_each(|one| core.on_close(Arc::downgrade(one)));
+        assert_eq!(core.closers.lock().len(), 4);
+        drop(told);
+        for _ in 0..1000 {
+            let passing: Arc<dyn Closer> = Arc::new(Told::default());
+            core.on_close(Arc::downgrade(&passing));
+            assert_eq!(core.closers.lock().len(), 2);
+        }
+        core.close();
+        assert!(there.0.take());
+        let late = Arc::new(Told::default());
+        let its: Arc<dyn Closer> = late.clone();
+        core.on_close(Arc::downgrade(&its));
+        assert!(late.0.take() && !there.0.take(), "each is told once");
     }
 }

@@ -1,27 +1,27 @@
-//! What the panel's thread, the workers and the host share, and the thread itself.
+//! What the panel's thread, the workers and the host share.
 //!
 //! Whoever has something to say (a run has ended, the host asks for a stop) takes the lock, tells the [tree](super::tree), and
-//! wakes the thread. The thread alone carries out what the tree decides, without the lock: it starts, cancels, joins. The host's own
+//! wakes the [thread](keep), which alone carries out what the tree decides, without the lock: it starts, cancels, joins. The host's own
 //! code (factories, hooks, drops) never runs under the lock.
 
+pub(crate) mod keep; // the thread
+
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use crossbeam_utils::sync::{Parker, Unparker};
+use crossbeam_utils::sync::Unparker;
 use event_listener::{Event as Notifications, Listener, listener};
 use parking_lot::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
-use crate::control::maintenance::{Closing, Maintenance};
-use crate::control::run::{Carrier, Launch, Launched, RunEnd, Ticket};
+use crate::control::maintenance::Maintenance;
+use crate::control::run::{Carrier, Launch, RunEnd};
 use crate::control::runtime::{Engine, RuntimeChoice};
 use crate::control::status::{Failure, GroupStatus, Health, PanelReport, RunsAs, WorkerState, WorkerStatus};
 use crate::control::tree::{Action, Ended, NodeId, Note, Over, ROOT, Stage, Tree};
-use crate::control::wait::{Nudge, later};
-use crate::core::{Core, DROP_DEADLINE, contain, let_go};
+use crate::control::wait::Nudge;
+use crate::core::{Closer, Core, DROP_DEADLINE, contain};
 use crate::event::LaneId;
 use crate::lane::waiting::LetGo;
 use crate::latch::Latch;
@@ -94,25 +94,6 @@ impl Entry {
         Self { name, runs_as, lane, core, launch, nudge, run: None, errors: 0, panics: 0, last_failure: None }
     }
 }
-
-/// Called when there were more failures than the panel takes.
-pub(crate) type Escalation = Box<dyn FnMut(&[WorkerStatus]) + Send>;
-
-/// What the thread looks after besides the workers.
-pub(crate) struct Duties {
-    /// Hands a changed policy on. `None` when there is no policy, or nothing to follow.
-    pub(crate) policy: Option<Box<dyn FnMut() + Send>>,
-    /// Cancelled when the host wants everything stopped.
-    pub(crate) stop: Option<CancellationToken>,
-    /// How long everything has to stop then.
-    pub(crate) stop_within: Duration,
-    pub(crate) escalation: Option<Escalation>,
-}
-
-/// The policy is looked at no more often than this.
-const POLICY_EVERY: Duration = Duration::from_millis(2);
-/// How long the threads of a runtime of our own have to end at least, also when the deadline has passed.
-const RELEASE: Duration = Duration::from_millis(100);
 
 impl Shared {
     pub(crate) fn new(tree: Tree, choice: RuntimeChoice, unparker: Unparker) -> Self {
@@ -198,22 +179,8 @@ impl Shared {
         desk.pipelines.retain(|other| other.strong_count() > 0);
         desk.pipelines.push(Arc::downgrade(core));
         drop(desk);
-        let panel = Arc::downgrade(self);
-        core.on_close(Box::new(move |core| {
-            if let Some(panel) = panel.upgrade() {
-                panel.pipeline_closed(core);
-            }
-        }));
-    }
-
-    /// A pipeline accepts nothing more: its workers have nothing left to do.
-    fn pipeline_closed(&self, core: &Core) {
-        self.change(|desk| {
-            let its = |entry: &Entry| std::ptr::eq(Arc::as_ptr(&entry.core), core);
-            let workers: Vec<_> = desk.workers.iter().filter(|(_, entry)| its(entry)).map(|(id, _)| *id).collect();
-            let now = Instant::now();
-            workers.into_iter().rev().for_each(|id| desk.tree.stop(id, now));
-        });
+        let panel: Arc<dyn Closer> = self.clone();
+        core.on_close(Arc::downgrade(&panel));
     }
 
     /// The panel's thread, of this name, is waited for no longer. For all who wait.
@@ -225,6 +192,18 @@ impl Shared {
         self.change(|desk| {
             desk.closing = true;
             desk.tree.shut_down(deadline, Instant::now());
+        });
+    }
+}
+
+impl Closer for Shared {
+    /// A pipeline accepts nothing more: its workers have nothing left to do.
+    fn closed(&self, core: &Core) {
+        self.change(|desk| {
+            let its = |entry: &Entry| std::ptr::eq(Arc::as_ptr(&entry.core), core);
+            let workers: Vec<_> = desk.workers.iter().filter(|(_, entry)| its(entry)).map(|(id, _)| *id).collect();
+            let now = Instant::now();
+            workers.into_iter().rev().for_each(|id| desk.tree.stop(id, now));
         });
     }
 }
@@ -422,193 +401,6 @@ fn state_of(stage: Stage, now: Instant) -> WorkerState {
         Stage::Over(Over::Failed) => WorkerState::Failed,
         Stage::Over(Over::Stopped) => WorkerState::Stopped,
     }
-}
-
-/// The panel's thread, until everything was shut down.
-pub(crate) fn keep(shared: &Arc<Shared>, parker: &Parker, mut duties: Duties) {
-    let waker = Waker::from(Arc::new(Unparking(parker.unparker().clone())));
-    let mut stopping = duties.stop.take().map(|token| Box::pin(token.cancelled_owned()));
-    let mut policy_looked = None;
-    let mut tasks = Vec::new();
-    loop {
-        if let Some(stop) = &mut stopping
-            && is_ready(stop.as_mut(), &waker)
-        {
-            stopping = None;
-            shared.shut_down(later(Instant::now(), duties.stop_within));
-        }
-        let policy_due = follow_policy(shared, &mut duties, &mut policy_looked);
-        let now = Instant::now();
-        let Decisions { actions, ended, is_news, escalates } = shared.look().decisions(now);
-        for run in ended {
-            match run {
-                // A panic in the worker was contained and reported on the thread itself.
-                Carrier::Thread(thread) => let_go(thread.join()),
-                Carrier::Task(task) => tasks.push(task),
-            }
-        }
-        // Those that have said that they end, and have not quite.
-        tasks.retain_mut(|task| match Pin::new(task).poll(&mut Context::from_waker(&waker)) {
-            Poll::Pending => true,
-            Poll::Ready(ended) => {
-                let_go(ended);
-                false
-            }
-        });
-        if escalates && let Some(hook) = &mut duties.escalation {
-            let workers = shared.look().workers(now);
-            let _ = contain(|| hook(&workers));
-        }
-        if !actions.is_empty() {
-            actions.into_iter().for_each(|action| carry_out(shared, action));
-            shared.tell();
-            continue;
-        }
-        if is_news {
-            shared.tell();
-        }
-        let desk = shared.look();
-        if desk.tree.is_finished(now)
-            && desk.ended.is_empty()
-            && (tasks.is_empty() || desk.tree.time_left(now).is_zero())
-        {
-            break;
-        }
-        let due = desk.tree.next_change().into_iter().chain(policy_due).min();
-        drop(desk);
-        match due {
-            Some(due) => parker.park_deadline(due),
-            None => parker.park(),
-        }
-    }
-    // The host's, like all that may still hold this thread up: before the end is told, for whoever hears of that joins it.
-    let _ = contain(move || drop(duties));
-    finish(shared);
-}
-
-/// Hands a changed policy on; says when to look again, if there is something to look at that came too soon after the last.
-fn follow_policy(shared: &Shared, duties: &mut Duties, looked: &mut Option<Instant>) -> Option<Instant> {
-    let follow = duties.policy.as_mut()?;
-    let now = Instant::now();
-    if let Some(due) = looked.map(|looked| looked + POLICY_EVERY)
-        && now < due
-    {
-        return Some(due);
-    }
-    *looked = None;
-    if shared.policy_due.take() {
-        *looked = Some(now);
-        // The projection is the host's code.
-        let _ = contain(follow);
-    }
-    *looked
-}
-
-/// Everything is over: what is left is the runtime, and the report.
-fn finish(shared: &Shared) {
-    let (mut engine, launchers) = shared.change(|desk| {
-        let launchers: Vec<_> = desk.workers.values_mut().filter_map(|entry| entry.launch.take()).collect();
-        (std::mem::take(&mut desk.engine), launchers)
-    });
-    // With them go the lanes, whose drop closes them, and the factories.
-    launchers.into_iter().for_each(|launch| drop(contain(move || drop(launch))));
-    let queues = shared.change(|desk| std::mem::take(&mut desk.queues));
-    let until = Instant::now() + RELEASE.max(shared.look().tree.time_left(Instant::now()));
-    // All of them, before any is waited for: each has the same time.
-    queues.iter().for_each(|queue| queue.begin_close(Closing::Cancel, until));
-    let maintenance: Vec<_> = queues.iter().map(|queue| queue.close(Closing::Cancel, until)).collect();
-    drop(queues);
-    engine.release(RELEASE.max(shared.look().tree.time_left(Instant::now())));
-    shared.change(|desk| {
-        let mut report = desk.final_report(Instant::now());
-        report.complete &= maintenance.iter().all(|queue| queue.complete);
-        report.maintenance = maintenance;
-        // Unless somebody has been told another, who did not wait any longer.
-        desk.report.get_or_insert(report);
-        desk.is_over = true;
-    });
-}
-
-fn carry_out(shared: &Arc<Shared>, action: Action) {
-    match action {
-        Action::Launch { worker, run } => launch(shared, worker, run),
-        Action::Cancel { worker } => {
-            let told = shared.look().workers.get(&worker).and_then(|entry| {
-                entry.run.as_ref().map(|running| (running.cancellation.clone(), entry.nudge.clone()))
-            });
-            if let Some((cancellation, nudge)) = told {
-                // Wakes tasks, and runs whatever the host has hung on the token: without the lock.
-                let _ = contain(|| cancellation.cancel());
-                let _ = contain(|| nudge.wake());
-            }
-        }
-        Action::GiveUp { worker } => {
-            let running =
-                shared.look().workers.get_mut(&worker).and_then(|entry| {
-                    entry.run.as_mut().map(|running| (running.given_up.clone(), running.let_go.take()))
-                });
-            if let Some((given_up, let_go)) = running {
-                // Both wake tasks, with whatever wakers these wait under.
-                let _ = contain(|| let_go.iter().for_each(LetGo::let_go));
-                let _ = contain(|| given_up.cancel());
-            }
-        }
-        Action::Forget { worker } => {
-            let forgotten = shared.change(|desk| (desk.workers.remove(&worker), desk.groups.remove(&worker)));
-            let _ = contain(move || drop(forgotten));
-        }
-    }
-}
-
-/// Begins a run.
-fn launch(shared: &Arc<Shared>, worker: NodeId, run: u64) {
-    let (cancellation, given_up) = (CancellationToken::new(), CancellationToken::new());
-    let prepared = {
-        let mut desk = shared.look();
-        let runtime = desk.engine.handle();
-        let Some(entry) = desk.workers.get_mut(&worker) else { return };
-        let (cancellation, given_up) = (cancellation.clone(), given_up.clone());
-        entry.run = Some(RunningNow { run, cancellation, given_up, let_go: None, carrier: None });
-        if run > 1 {
-            entry.core.report(Diagnostic::WorkerRestarted { worker: entry.name.clone(), run });
-        }
-        entry.launch.take().map(|launch| (launch, entry.name.clone(), runtime))
-    };
-    let Some((mut launch, name, runtime)) = prepared else { return };
-    let ticket = Ticket { shared: shared.clone(), worker, run, cancellation, given_up };
-    let launched = launch.launch(ticket, &name, runtime);
-    let mut desk = shared.look();
-    let Desk { workers, ended, .. } = &mut *desk;
-    let Some(entry) = workers.get_mut(&worker) else { return };
-    entry.launch = Some(launch);
-    match launched {
-        Ok(Launched { carrier, let_go }) => match entry.run.as_mut().filter(|running| running.run == run) {
-            Some(running) => (running.carrier, running.let_go) = (Some(carrier), Some(let_go)),
-            // It has ended already.
-            None => ended.push(carrier),
-        },
-        Err(failure) => {
-            // Unless the run's own end has been told, by whoever dropped it.
-            if entry.run.as_ref().is_some_and(|running| running.run == run) {
-                desk.ended(worker, run, RunEnd::Failed(failure), &shared.choice);
-            } else {
-                entry.last_failure = Some(failure);
-            }
-        }
-    }
-}
-
-/// Wakes the panel's thread.
-struct Unparking(Unparker);
-
-impl Wake for Unparking {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-fn is_ready(future: Pin<&mut impl Future<Output = ()>>, waker: &Waker) -> bool {
-    future.poll(&mut Context::from_waker(waker)) == Poll::Ready(())
 }
 
 /// How long a shutdown has that nobody set a deadline for.

@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::context::Load;
-use crate::control::desk::{self, Duties, Escalation, Shared};
+use crate::control::desk::keep::{Duties, Escalation, keep};
+use crate::control::desk::{self, Shared};
 use crate::control::error::ControlError;
 use crate::control::maintenance::{Maintenance, MaintenanceBuilder, MaintenanceHandle};
 use crate::control::policy::PolicyReader;
@@ -177,7 +178,7 @@ impl<P: Send + Sync + 'static> PanelBuilder<P> {
         let its = shared.clone();
         let thread = std::thread::Builder::new()
             .name(name.replace('\0', " "))
-            .spawn(move || desk::keep(&its, &parker, duties))
+            .spawn(move || keep(&its, &parker, duties))
             .map_err(|error| ControlError::Thread { reason: error.to_string() })?;
         Ok(ControlPanel { name, shared, thread: Some(thread), policy })
     }
