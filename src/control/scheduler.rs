@@ -9,7 +9,8 @@
 //!
 //! # What it promises
 //! - **Budget.** Each run has a cost in units. Within any stretch of time as long as the budget's window, wherever it begins, no more is spent
-//!   than the budget has; at once no more than its burst. Essential entries are no exception. When the policy changes, what was spent before
+//!   than the budget has; at once no more than its burst. A run is paid for as it begins, an event of a likely entry when it is chosen: what then waits
+//!   for room in the lane may arrive closer together. Essential entries are no exception. When the policy changes, what was spent before
 //!   counts on, as far back as the window went by then.
 //! - **Order.** Periodic entries before likely ones; among periodic ones who is due longest; among likely ones who was asked longest ago. Whoever
 //!   is first and has not enough budget saves up, and is not overtaken. So once it is due, a periodic entry waits for at most one run

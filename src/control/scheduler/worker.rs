@@ -207,6 +207,8 @@ impl<S: Reducer, P: Send + Sync + 'static> Worker<S, P> for Scheduler<S, P> {
             Step::Run(beat) => every[beat].1(&snapshot, events),
             Step::Ask { likely: guess, most } => {
                 let given = likely[guess].2(&snapshot, most, events).then_some(events.len());
+                // B1 is about when they are pushed, and to choose may have taken long.
+                let now = stats.now();
                 events.truncate(stats.with(|ledger| core.asked(now, guess, version, given, ledger)));
             }
             Step::Rest(_) => {}

@@ -56,6 +56,35 @@ fn events_arrive_from_both_kinds_of_entries() {
 }
 
 #[test]
+fn what_takes_long_to_choose_is_spent_when_it_is_chosen() {
+    const WINDOW: Duration = Duration::from_millis(20);
+    let (_running, handle) = pipeline();
+    let mut panel = ControlPanel::builder().start().unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let make = move || {
+        let tell = tell.clone();
+        let slow = move |_: &Ledger| {
+            let began = Instant::now();
+            while began.elapsed() < 2 * WINDOW {
+                std::hint::spin_loop();
+            }
+            tell.send((began, Instant::now())).ok()?;
+            Some([Note::Item(1)])
+        };
+        let scheduler = Scheduler::new(|_: &()| ScheduleBudget::per(WINDOW, 1)).likely("slow", 1, slow);
+        Ok(scheduler.look_every(MILLISECOND))
+    };
+    panel.worker(&handle, "scheduler", make).start().unwrap();
+    let (_, mut chosen) = told.recv_timeout(PATIENCE).unwrap();
+    for _ in 0..3 {
+        let (began, ended) = told.recv_timeout(PATIENCE).unwrap();
+        assert!(began - chosen >= WINDOW, "two within one window");
+        chosen = ended;
+    }
+    assert!(panel.shutdown(PATIENCE).complete);
+}
+
+#[test]
 fn on_a_full_lane_it_backs_off_and_on_a_clear_one_it_goes_on() {
     // Nobody takes a turn.
     let (mut main_lane, handle) = Pipeline::builder(Ledger::default()).build().unwrap();
