@@ -119,8 +119,9 @@ impl Files {
     fn read(&mut self, file: &Path, take: &mut dyn FnMut(&str)) {
         self.buffer.clear();
         let read = File::open(file).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut self.buffer));
-        if let (Ok(_), Ok(text)) = (read, str::from_utf8(&self.buffer)) {
-            take(text);
+        if read.is_ok() {
+            // The name of a process is cut at 15 bytes, be it within a character.
+            take(&String::from_utf8_lossy(&self.buffer));
         }
     }
 }

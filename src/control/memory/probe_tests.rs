@@ -44,6 +44,13 @@ fn bytes(mib: u64) -> String {
 }
 
 #[test]
+fn a_name_that_is_cut_within_a_character_hides_nothing() {
+    let machine = Machine::new(&[]);
+    machine.write("proc/self/status", b"Name:\tsechzehn-bytes\xc3\nVmRSS:\t    2048 kB\n");
+    assert_eq!(machine.probe().read().process, Some(2 * MIB));
+}
+
+#[test]
 fn a_process_and_its_machine_are_read() {
     let stall = "some avg10=1.50 avg60=0.00 avg300=0.00 total=9\n";
     let machine = Machine::new(&[
