@@ -12,6 +12,8 @@ use super::spare::Spares;
 const PERIOD: Duration = Duration::from_secs(1);
 /// How much more often at any other level.
 const HURRY: u32 = 8;
+/// How long it rests at least, whatever was said: a look takes tens of microseconds.
+const REST_MIN: Duration = Duration::from_millis(1);
 
 /// Reads, judges and demotes, once per [`look`](Monitor::look). Knows nothing of the state: whoever calls it does.
 #[derive(Debug)]
@@ -46,7 +48,7 @@ impl Monitor {
         Self { probe, spares: Spares::default(), levels, demotions: Demotions::new(), period: PERIOD }
     }
 
-    /// How often to look while there is enough memory. An eighth of it at any other level.
+    /// How often to look while there is enough memory. An eighth of it at any other level. A millisecond at least.
     pub fn period(mut self, period: Duration) -> Self {
         self.period = period;
         self
@@ -96,6 +98,7 @@ impl Monitor {
             MemoryLevel::Normal => self.period,
             MemoryLevel::Elevated | MemoryLevel::High | MemoryLevel::Critical => self.period / HURRY,
         };
+        let after = after.max(REST_MIN);
         Ok(Look { reading, observation, allowed, demoted, after })
     }
 }
@@ -171,6 +174,15 @@ mod tests {
         assert_eq!((0..20).map(|_| host.look().demoted).sum::<usize>(), 0);
         host.turn();
         assert!(host.look().demoted > 0);
+    }
+
+    #[test]
+    fn it_never_looks_without_a_rest() {
+        for held in [0, 1000] {
+            let mut host = Host::new(1000, vec![held]);
+            host.monitor.period = Duration::ZERO;
+            assert!(host.look().after > Duration::ZERO);
+        }
     }
 
     #[test]
