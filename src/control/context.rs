@@ -25,6 +25,29 @@ pub(crate) struct Port<S: Reducer, P> {
     pub(crate) congestion: Gauge,
 }
 
+impl<S: Reducer, P> Port<S, P> {
+    /// Resolves when there is a newer snapshot than the one that was looked at last; never when there will be none.
+    fn state_changed(&self) -> impl Future<Output = ()> + Send + use<S, P> {
+        let mut reader = self.reader.after(self.newest.held_version());
+        async move {
+            if reader.changed().await.is_none() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Resolves when there is another policy than the one that was looked at last.
+    fn policy_changed(&self) -> impl Future<Output = ()> + Send + use<S, P>
+    where
+        P: Send + Sync,
+    {
+        let mut policy = self.policy.clone();
+        async move {
+            policy.changed().await;
+        }
+    }
+}
+
 /// How many critical events a worker's lane may hold, by the load that is expected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Load {
@@ -148,6 +171,21 @@ impl<S: Reducer, P> WorkerContext<S, P> {
     pub fn wait_until(&mut self, moment: Option<Instant>) -> Woken {
         self.0.nudge.wait_until(moment, &self.0.cancellation)
     }
+
+    /// Waits until there is a newer snapshot than the one that [`state`](WorkerContext::state) returned last, until `moment` at most, or until the
+    /// worker is cancelled or nudged; says which. It may be one that the worker's own events have brought about.
+    pub fn wait_for_state(&mut self, moment: Option<Instant>) -> Woken {
+        self.0.nudge.wait_for(self.0.state_changed(), moment, &self.0.cancellation)
+    }
+
+    /// As [`wait_for_state`](WorkerContext::wait_for_state), for another policy than the one that [`policy`](WorkerContext::policy) returned
+    /// last.
+    pub fn wait_for_policy(&mut self, moment: Option<Instant>) -> Woken
+    where
+        P: Send + Sync,
+    {
+        self.0.nudge.wait_for(self.0.policy_changed(), moment, &self.0.cancellation)
+    }
 }
 
 impl<S: Reducer, P> TaskContext<S, P> {
@@ -159,6 +197,20 @@ impl<S: Reducer, P> TaskContext<S, P> {
     /// Resolves when the worker is to stop.
     pub fn cancelled(&self) -> impl Future<Output = ()> + Send + use<S, P> {
         self.0.cancellation.clone().cancelled_owned()
+    }
+
+    /// Resolves when there is a newer snapshot than the one that [`state`](TaskContext::state) returned last before this call. Never when the
+    /// pipeline has ended: await [`cancelled`](TaskContext::cancelled) beside it.
+    pub fn state_changed(&self) -> impl Future<Output = ()> + Send + use<S, P> {
+        self.0.state_changed()
+    }
+
+    /// Resolves when there is another policy than the one that [`policy`](TaskContext::policy) returned last before this call.
+    pub fn policy_changed(&self) -> impl Future<Output = ()> + Send + use<S, P>
+    where
+        P: Send + Sync,
+    {
+        self.0.policy_changed()
     }
 
     /// Resolves when the worker is [nudged](crate::control::ControlPanel::nudge), or was since the last time.

@@ -2,9 +2,11 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
+use crossbeam_utils::sync::{Parker, Unparker};
 use event_listener::{Event as Notifications, Listener, listener};
 use tokio_util::sync::CancellationToken;
 
@@ -30,8 +32,36 @@ pub enum Woken {
     InTime,
     /// Somebody nudged the worker.
     Nudged,
+    /// What it waited for has changed.
+    Changed,
     /// The worker is to stop.
     Cancelled,
+}
+
+/// Has a thread that is parked look at what it waits for.
+pub(crate) struct Unparking(pub(crate) Unparker);
+
+impl Wake for Unparking {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Blocks this thread until that is ready, until `moment` at most.
+fn block_until<T>(moment: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
+    let parker = Parker::new();
+    let waker = Waker::from(Arc::new(Unparking(parker.unparker().clone())));
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(done) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return Some(done);
+        }
+        match moment {
+            None => parker.park(),
+            Some(moment) if Instant::now() >= moment => return None,
+            Some(moment) => parker.park_deadline(moment),
+        }
+    }
 }
 
 /// Wakes one worker, on whatever it runs. A nudge while it does not wait is kept until it does; several are one.
@@ -71,6 +101,27 @@ impl Nudge {
                 }
             }
         }
+    }
+
+    /// As [`wait_until`](Nudge::wait_until), and no longer than until something has `changed`.
+    pub(crate) fn wait_for(
+        &self,
+        changed: impl Future<Output = ()>,
+        moment: Option<Instant>,
+        cancellation: &CancellationToken,
+    ) -> Woken {
+        let (mut cancelled, mut nudged) = (pin!(cancellation.cancelled()), pin!(self.nudged()));
+        let mut changed = pin!(changed);
+        let first = poll_fn(|task| {
+            if cancelled.as_mut().poll(task).is_ready() {
+                Poll::Ready(Woken::Cancelled)
+            } else if nudged.as_mut().poll(task).is_ready() {
+                Poll::Ready(Woken::Nudged)
+            } else {
+                changed.as_mut().poll(task).map(|()| Woken::Changed)
+            }
+        });
+        block_until(moment, first).unwrap_or(Woken::InTime)
     }
 
     pub(crate) async fn nudged(&self) {

@@ -119,6 +119,12 @@ impl<S> Reader<S> {
         }
     }
 
+    /// The same reader, as one that was told of everything up to this version.
+    #[cfg(feature = "control")]
+    pub(crate) fn after(&self, seen: Version) -> Self {
+        Self { seen, ..self.clone() }
+    }
+
     fn unseen(&mut self) -> Option<Arc<Snapshot<S>>> {
         if self.published.shelf.version() <= self.seen {
             return None;
@@ -144,6 +150,12 @@ pub struct CachedReader<S> {
 }
 
 impl<S> CachedReader<S> {
+    /// The version that [`load`](CachedReader::load) returned last.
+    #[cfg(feature = "control")]
+    pub(crate) fn held_version(&self) -> Version {
+        self.held.version
+    }
+
     /// The newest snapshot.
     #[inline]
     pub fn load(&mut self) -> &Snapshot<S> {

@@ -2,10 +2,10 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crossbeam_utils::sync::{Parker, Unparker};
+use crossbeam_utils::sync::Parker;
 use tokio_util::sync::CancellationToken;
 
 use super::{Decisions, Desk, RunningNow, Shared};
@@ -13,7 +13,7 @@ use crate::control::maintenance::Closing;
 use crate::control::run::{Carrier, Launched, RunEnd, Ticket};
 use crate::control::status::WorkerStatus;
 use crate::control::tree::{Action, NodeId};
-use crate::control::wait::later;
+use crate::control::wait::{Unparking, later};
 use crate::core::{contain, let_go};
 use crate::lane::waiting::LetGo;
 use crate::observe::diagnostic::Diagnostic;
@@ -208,15 +208,6 @@ fn launch(shared: &Arc<Shared>, worker: NodeId, run: u64) {
                 entry.last_failure = Some(failure);
             }
         }
-    }
-}
-
-/// Wakes the panel's thread.
-struct Unparking(Unparker);
-
-impl Wake for Unparking {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
     }
 }
 

@@ -11,7 +11,8 @@ mod pushing; // a worker's lane
 mod scheduling; // periodic and likely work within a budget
 mod shutting; // stopping, in order, in time, or not
 #[cfg(unix)]
-mod signals;
+mod signals; // signals to a host that asked for them
+mod waiting; // for a snapshot, for a policy
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
