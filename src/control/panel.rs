@@ -350,7 +350,7 @@ impl<P: Send + Sync + 'static> ControlPanel<P> {
         self.ask(name, |desk, id, now| desk.tree.start(id, now))
     }
 
-    /// Stops a worker or a group, until it is started again. Returns at once.
+    /// Stops a worker or a group, until it is started again. Returns at once. One that has ended by itself stays as it is: done, or failed.
     ///
     /// # Errors
     /// When there is none of this name.

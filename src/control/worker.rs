@@ -19,6 +19,8 @@ pub type WorkerError = Box<dyn std::error::Error + Send + Sync>;
 ///   the panel does. The waits that the context and [`Next`] offer end at once. After that `stop` may still push its last words.
 /// - **Failures.** An error or a panic in any step is contained, told apart, and ends the run; what was accepted by then is applied, and
 ///   the worker is made anew by its [restart](crate::control::Restarts) policy.
+/// - **After it.** Destructors of its thread's own values (`thread_local!`) run when the run has ended, and the panel's thread joins it: one that
+///   blocks holds up the whole panel.
 pub trait Worker<S: Reducer, P = ()>: Send + 'static {
     /// Makes ready. Nothing was pushed yet in this run.
     ///
