@@ -129,12 +129,17 @@ impl<P: Send + Sync + 'static> PanelBuilder<P> {
                 }
             };
             let reader: WakingReader<S> = handle.waking_reader(woken).map_err(ControlError::Lane)?;
-            let mut held = follower.borrow().clone();
+            let (mut held, mut looked) = (follower.borrow().clone(), None);
             let look = move || {
+                let snapshot = reader.load();
+                if looked.replace(snapshot.version()) == Some(snapshot.version()) {
+                    // Told of twice: as it was set up, and by the hook.
+                    return;
+                }
                 // The host's code: also how two are compared, and the drop of one. The policy stays as it is when that panics, and the next
                 // snapshot is another chance.
                 let differs = contain(|| {
-                    let policy = project(&reader.load());
+                    let policy = project(&snapshot);
                     if *held == policy { None } else { Some(Arc::new(policy)) }
                 });
                 match differs {
