@@ -185,6 +185,8 @@ impl<S: Reducer> MainLane<S> {
         if state.is_some() || !to_record {
             self.turns = turn;
             self.hub.core.counts.turns.add(1);
+            // Also when the state is the same: readers see the newest turn in the end.
+            self.publishing.changed();
         }
         if state.is_none() && !to_record {
             // Nothing comes or goes.
@@ -197,7 +199,6 @@ impl<S: Reducer> MainLane<S> {
         }
         if let Some(state) = state {
             let_go(std::mem::replace(&mut self.applying.state, state));
-            self.publishing.changed();
             if to_record && let Some(journal) = keeping.journal() {
                 journal.change(turn, &change);
                 journal.submit();

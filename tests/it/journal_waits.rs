@@ -603,6 +603,9 @@ fn a_change_that_comes_to_nothing_has_a_turn_when_the_journal_has_it_first() {
         let answer = asked.poll().expect("it was answered").expect("it goes on");
         assert!(matches!(answer, Err(RewindError::Panicked { .. })), "{durability:?}: {answer:?}");
         let first = if durability == Durability::BeforeApply { 2 } else { 1 };
+        if durability == Durability::BeforeApply {
+            assert_eq!(handle.reader().load().turn(), first, "readers see the turn too");
+        }
         for turn in first..first + 3 {
             assert_eq!(main_lane.turn(Budget::UNLIMITED).unwrap().number, turn, "{durability:?}");
             handle.journal().unwrap().wait(turn, Instant::now() + PATIENCE).unwrap();
