@@ -194,7 +194,8 @@ impl<S: Reducer> Builder<S> {
     /// timeline that it was recovered with: setting one here begins it anew.
     pub fn timeline(mut self, timeline: Timeline) -> Self {
         if let Some(ends) = &mut self.ends {
-            ends.history = Some(History::new(timeline, ends.past.turn, &ends.state));
+            let history = History::new(timeline, ends.past.turn, &ends.state);
+            ends.history = Some(history.after(ends.past.operations.seen()));
         }
         self
     }

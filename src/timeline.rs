@@ -30,6 +30,10 @@ pub use ask::{Rewind, RewindError, RewindKind, TimelineError};
 /// that was refused, or set aside, is no part of the past; an operation whose start was begins with what was applied.
 /// Effects are not run again. An event of an operation that comes after the operation was undone stands.
 ///
+/// A timeline that begins later than the pipeline's past, after a recovery or because it is a new one, knows which operations
+/// were open or had ended by then. Whatever comes of those is not all of them, so they are beyond its window; also those of
+/// which there was nothing but a start that was refused.
+///
 /// # Cost
 /// Memory: the events of the window and a checkpoint's worth more (a batch that is larger than that stays until a window's
 /// worth came after it), and one copy of the state per checkpoint; persistent maps share what has not changed between

@@ -66,7 +66,7 @@ where
         };
         let operations = Operations::from_image(&image).map_err(damaged)?;
         // Without one of the host's a short one, to roll back to when the reducer panics.
-        let history = History::new(timeline.unwrap_or(Timeline::window(1)), turn, &state);
+        let history = History::new(timeline.unwrap_or(Timeline::window(1)), turn, &state).after(operations.seen());
         let mut needs: VecDeque<_> = store.changes(turn + 1)?.into();
         let mut oldest = u64::MAX;
         for (_, reaches) in needs.iter_mut().rev() {

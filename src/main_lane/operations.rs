@@ -1,6 +1,6 @@
 //! Follows operations from their start to their end, and refuses what comes after it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use crate::event::{Operation, OperationId, Phase};
 
@@ -45,6 +45,25 @@ struct Open {
 
 /// Tells what is known by a number from what was known by it before.
 type Age = u64;
+
+/// Which operations there were when this was taken.
+#[derive(Default)]
+pub(crate) struct Seen {
+    open: HashSet<OperationId>,
+    /// First and last number of each range.
+    sealed: BTreeMap<u64, u64>,
+}
+
+impl Seen {
+    /// Whether the operation was seen.
+    pub(crate) fn contains(&self, id: OperationId) -> bool {
+        self.open.contains(&id) || self.had_ended(id)
+    }
+
+    pub(crate) fn had_ended(&self, id: OperationId) -> bool {
+        self.sealed.range(..=id.0).next_back().is_some_and(|(_, last)| id.0 <= *last)
+    }
+}
 
 impl Operations {
     pub(crate) fn new() -> Self {
@@ -100,6 +119,12 @@ impl Operations {
         {
             find(Finding::Forgotten(forgotten));
         }
+    }
+
+    /// What there is now, for whoever sees only what comes.
+    pub(crate) fn seen(&self) -> Seen {
+        let sealed = self.sealed.ranges.iter().map(|(first, range)| (*first, range.last)).collect();
+        Seen { open: self.open.keys().copied().collect(), sealed }
     }
 
     fn open(&mut self, id: OperationId, sequence: u64, find: &mut impl FnMut(Finding)) {

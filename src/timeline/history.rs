@@ -17,6 +17,7 @@ use std::ops::Range;
 use crate::core::{contain, drop_each, let_go};
 use crate::event::{self, Event, OperationId};
 use crate::main_lane::entry::{Entry, Fate};
+use crate::main_lane::operations::Seen;
 use crate::main_lane::reduce::Reducer;
 use crate::timeline::Timeline;
 use crate::timeline::again::{Again, Stumbled, copy};
@@ -93,6 +94,12 @@ impl<S: Reducer> History<S> {
             hold_from: None,
             spare: None,
         }
+    }
+
+    /// There were these operations before: whatever comes of them, there is more of them than is kept.
+    pub(crate) fn after(mut self, before: Seen) -> Self {
+        self.operations.begin_after(before);
+        self
     }
 
     /// Takes in what turn `turn` applied; `state` is the state after it. Leaves `batch` empty.

@@ -481,3 +481,22 @@ fn a_past_may_begin_at_any_turn() {
     assert_eq!(change, Change { kind: RewindKind::Undo, operation: OperationId(1), reaches: 42 });
     assert_eq!(history.rewind(&change, 43).unwrap().0, Log(vec![1]));
 }
+
+#[test]
+fn what_came_after_the_timeline_began_is_not_all_of_what_there_was_before() {
+    let mut tracker = crate::main_lane::operations::Operations::new();
+    for (id, phase) in [(1, Phase::Started), (1, Phase::Terminal), (2, Phase::Started)] {
+        let operation = Operation { id: OperationId(id), sequence: 0, phase };
+        tracker.admit(operation, 1, |_| ());
+        tracker.applied(operation, |_| ());
+    }
+    let mut bench = Bench::new(100, 4);
+    bench.history = History::new(Timeline::window(100), 0, &Log::default()).after(tracker.seen());
+    bench.turn(&[single(1, 1, 3), start(2, 1, 1), end(3, 1, 1)]);
+    assert_eq!(bench.undo(1), Ok(3), "the first ended before all that is kept");
+    let beyond = |id| Err(RewindError::BeyondWindow { operation: OperationId(id), oldest: 1 });
+    assert_eq!(bench.undo(1), beyond(1));
+    assert_eq!(bench.redo(1), Ok(3), "nor did it end since");
+    bench.turn(&[start(4, 1, 2), end(5, 1, 2)]);
+    assert_eq!(bench.undo(1), beyond(2), "this one ended now");
+}

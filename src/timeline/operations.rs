@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::event::{self, OperationId, Phase};
+use crate::main_lane::operations::Seen;
 use crate::origin::Origin;
 
 /// How many operations without an event in the window are remembered, so that it can be said of them that they are beyond
@@ -20,6 +21,8 @@ pub(super) struct Operations {
     left_max: usize,
     /// Operations whose start was passed over before anything else of them was kept, those of late.
     passed_over: VecDeque<OperationId>,
+    /// Those of which there was something before the timeline began.
+    before: Seen,
 }
 
 #[derive(Clone, Debug)]
@@ -42,7 +45,18 @@ pub(super) struct Operation {
 
 impl Operations {
     pub(super) fn bounded(left_max: usize) -> Self {
-        Self { known: HashMap::default(), left: VecDeque::new(), left_max, passed_over: VecDeque::new() }
+        Self {
+            known: HashMap::default(),
+            left: VecDeque::new(),
+            left_max,
+            passed_over: VecDeque::new(),
+            before: Seen::default(),
+        }
+    }
+
+    /// There were these before anything that is kept.
+    pub(super) fn begin_after(&mut self, before: Seen) {
+        self.before = before;
     }
 
     /// Takes note of an event of an operation, which stands for `parts` pushes.
@@ -54,19 +68,23 @@ impl Operations {
         turn: u64,
         origin: impl FnOnce() -> Origin,
     ) {
-        let passed_over = &mut self.passed_over;
-        let operation = self.known.entry(event.id).or_insert_with(|| Operation {
-            owner: origin(),
-            first: place,
-            reaches: turn,
+        let (passed_over, before) = (&mut self.passed_over, &self.before);
+        let operation = self.known.entry(event.id).or_insert_with(|| {
             // Numbered from zero: a coalesced event has the number of the last push that it stands for.
-            whole: is_among(passed_over, event.id)
+            let begins = is_among(passed_over, event.id)
                 || event.phase == Phase::Started
-                || event.sequence < u64::from(parts.max(1)),
-            newest: place,
-            ended: None,
-            undone: None,
-            changed: None,
+                || event.sequence < u64::from(parts.max(1));
+            Operation {
+                owner: origin(),
+                first: place,
+                reaches: turn,
+                whole: begins && !before.contains(event.id),
+                newest: place,
+                // Before all that are kept.
+                ended: before.had_ended(event.id).then_some((0, 0)),
+                undone: None,
+                changed: None,
+            }
         });
         operation.newest = place;
         if event.phase == Phase::Terminal && operation.ended.is_none() {

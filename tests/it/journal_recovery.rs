@@ -471,3 +471,52 @@ fn an_undo_of_what_began_in_vain_is_undone_again_from_a_checkpoint_behind_that_b
         assert_eq!(main_lane.state(), &Wary(vec![7, 101]));
     }
 }
+
+#[test]
+fn an_operation_of_which_there_was_something_before_the_timeline_is_not_undone_in_part() {
+    for ended in [false, true] {
+        for anew in [false, true] {
+            let disk = Disk::default();
+            let policy = CheckpointPolicy { events: 1, ..CheckpointPolicy::default() };
+            let open = |disk: &Disk, window| {
+                let journal = journal(disk).checkpoints(policy).retention(Retention::All);
+                journal.timeline(Timeline::window(window).checkpoint_every(1)).recover(Book::default()).unwrap()
+            };
+            let [start, end] = whole(1);
+            let first = if ended { vec![start.clone(), end.clone()] } else { vec![start.clone()] };
+            for events in [first, (0..5).map(Entry::Add).collect()] {
+                let (builder, _) = open(&disk, 1);
+                let mut lane = builder.lane("a").origin(ANNA).open().unwrap();
+                let (mut main_lane, _) = builder.build().unwrap();
+                lane.push_batch(events).unwrap();
+                settle(&mut main_lane);
+                assert!(main_lane.shutdown(PATIENCE).complete, "with a checkpoint");
+            }
+            let (builder, recovery) = open(&disk, 1);
+            assert_eq!(recovery.checkpoint, 1);
+            let builder = if anew { builder.timeline(Timeline::window(100)) } else { builder };
+            let mut lane = builder.lane("a").origin(ANNA).open().unwrap();
+            let (mut main_lane, handle) = builder.build().unwrap();
+            lane.push_batch(whole(3)).unwrap();
+            settle(&mut main_lane);
+            lane.push_batch([start, end]).unwrap();
+            settle(&mut main_lane);
+            let asked = handle.undo_operation(OperationId(1));
+            settle(&mut main_lane);
+            let answer = asked.poll().expect("it is answered").unwrap();
+            assert!(matches!(answer, Err(RewindError::BeyondWindow { .. })), "{ended}, {anew}: {answer:?}");
+            if ended && anew {
+                // Its second end is not when it ended.
+                let asked = handle.undo(ANNA);
+                settle(&mut main_lane);
+                let answer = asked.poll().expect("it is answered").unwrap();
+                assert_eq!(answer.map(|rewind| rewind.operation), Ok(OperationId(3)));
+            }
+            assert!(main_lane.shutdown(PATIENCE).complete);
+            drop(handle);
+            // Another window shows all of it, and comes to the same state.
+            let (builder, recovery) = open(&disk, 100);
+            assert_eq!((recovery.checkpoint, builder.state()), (0, main_lane.state()));
+        }
+    }
+}
