@@ -28,8 +28,8 @@ pub(super) struct Made {
 
 /// What was different after an older turn.
 pub(super) struct Then {
-    /// Since when each operation that was changed later had been undone, if it was.
-    operations: HashMap<OperationId, Option<u64>, foldhash::fast::RandomState>,
+    /// The first event of each operation that was changed later, and since when it had been undone, if it was.
+    operations: HashMap<OperationId, (Place, Option<u64>), foldhash::fast::RandomState>,
     /// The first event of any of them.
     pub(super) first: Option<Place>,
 }
@@ -67,7 +67,7 @@ impl Changes {
         let at = self.made.partition_point(|made| made.turn <= turn);
         for made in self.made.range(at..) {
             // The first change after the turn says how it was; later ones of the same operation follow from it.
-            then.operations.entry(made.operation).or_insert(made.undone_since);
+            then.operations.entry(made.operation).or_insert((made.first, made.undone_since));
             then.first = Some(then.first.map_or(made.first, |first| first.min(made.first)));
         }
         then
@@ -79,9 +79,10 @@ impl Then {
         self.operations.is_empty()
     }
 
-    /// Whether an event of `operation` that came in turn `turn` was undone then; `None` if it was as it is now.
-    pub(super) fn was_undone(&self, operation: OperationId, turn: u64) -> Option<bool> {
+    /// Whether the event of `operation` at `at`, which came in turn `turn`, was undone then; `None` if it was as it is now.
+    pub(super) fn was_undone(&self, operation: OperationId, at: Place, turn: u64) -> Option<bool> {
+        let (_, undone_since) = self.operations.get(&operation).filter(|(first, _)| *first <= at)?;
         // What came after the undo was not part of it.
-        self.operations.get(&operation).map(|undone_since| undone_since.is_some_and(|since| turn < since))
+        Some(undone_since.is_some_and(|since| turn < since))
     }
 }

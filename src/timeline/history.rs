@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::core::{contain, drop_each, let_go};
-use crate::event::{self, Event, OperationId};
+use crate::event::{self, Event, OperationId, Phase};
 use crate::main_lane::entry::{Entry, Fate};
 use crate::main_lane::operations::Seen;
 use crate::main_lane::reduce::Reducer;
@@ -191,10 +191,11 @@ impl<S: Reducer> History<S> {
     pub(crate) fn rewind(&mut self, change: &Change, turn: u64) -> Result<(S, Rewind), RewindError> {
         debug_assert!(turn > self.newest, "turn {turn} after turn {}", self.newest);
         let Change { kind, operation, reaches } = *change;
+        self.begin_anew(operation, reaches);
         let &Operation { first, undone: undone_since, .. } = self.find(kind, operation, Some(reaches))?;
         let from = self.checkpoint_before(first, u64::MAX);
         let Remade { checkpoints, present, applied } = self
-            .remake(from, kind, operation)
+            .remake(from, first, kind, operation)
             .map_err(|Stumbled { kind, message }| RewindError::Panicked { operation, kind, message })?;
         let replaced: Vec<S> = self
             .checkpoints
@@ -227,13 +228,13 @@ impl<S: Reducer> History<S> {
         // H2: up to the first event of an operation that was changed later, checkpoints are what they were.
         let checkpoint = &self.checkpoints[self.checkpoint_before(then.first.unwrap_or(Place::MAX), turn)];
         let until = self.start + self.entries.partition_point(|kept| kept.turn <= turn) as u64;
-        let was_undone = |kept: &Kept<S>| match kept.entry.event.operation() {
-            Some(part) if !then.is_as_now() => then.was_undone(part.id, kept.turn).unwrap_or(kept.undone),
+        let was_undone = |(at, kept): &(Place, &Kept<S>)| match kept.entry.event.operation() {
+            Some(part) if !then.is_as_now() => then.was_undone(part.id, *at, kept.turn).unwrap_or(kept.undone),
             Some(_) | None => kept.undone,
         };
-        let kept = self.kept(checkpoint.place..until).filter(|kept| !was_undone(kept));
+        let kept = self.placed(checkpoint.place..until).filter(|placed| !was_undone(placed));
         let remade = Again::from(&checkpoint.state)
-            .and_then(|again| again.through(|again| again.apply(kept.map(|kept| &kept.entry))));
+            .and_then(|again| again.through(|again| again.apply(kept.map(|(_, kept)| &kept.entry))));
         remade.map(|again| again.state).map_err(Stumbled::in_a_look)
     }
 
@@ -290,21 +291,44 @@ impl<S: Reducer> History<S> {
         Ok(operation)
     }
 
-    /// Applies everything from a checkpoint on as it would be after the change.
-    fn remake(&self, from: usize, kind: RewindKind, operation: OperationId) -> Result<Remade<S>, Stumbled> {
-        let stands = |kept: &&Kept<S>| match kept.entry.event.operation() {
-            Some(part) if part.id == operation => kind == RewindKind::Redo,
+    /// A change that was planned by whoever had forgotten what there was of the operation before turn `reaches`: what is
+    /// changed begins there. That is found in a journal, by a replay that forgets later than the main lane did.
+    fn begin_anew(&mut self, id: OperationId, reaches: u64) {
+        if self.operations.get(id).is_none_or(|operation| operation.reaches >= reaches) {
+            return;
+        }
+        let from = self.entries.partition_point(|kept| kept.turn < reaches);
+        let part = |(at, kept): (Place, &Kept<S>)| {
+            let part = kept.entry.event.operation().filter(|part| part.id == id)?;
+            Some((kept.turn, at, part.phase))
+        };
+        let parts = || self.placed(self.start + from as u64..self.end()).filter_map(part);
+        let Some((turn, first, _)) = parts().next() else { return };
+        let ended = parts().find(|(.., phase)| *phase == Phase::Terminal).map(|(turn, at, _)| (turn, at));
+        self.operations.begin_anew(id, first, turn, ended);
+    }
+
+    /// Applies everything from a checkpoint on as it would be after the change of what there is of `operation` from `first` on.
+    fn remake(
+        &self,
+        from: usize,
+        first: Place,
+        kind: RewindKind,
+        operation: OperationId,
+    ) -> Result<Remade<S>, Stumbled> {
+        let stands = |(at, kept): &(Place, &Kept<S>)| match kept.entry.event.operation() {
+            Some(part) if part.id == operation && *at >= first => kind == RewindKind::Redo,
             Some(_) | None => !kept.undone,
         };
         let mut checkpoints = Vec::with_capacity(self.checkpoints.len() - from - 1);
         let remake = |again: &mut Again<S>| {
             let mut place = self.checkpoints[from].place;
             for checkpoint in self.checkpoints.range(from + 1..) {
-                again.apply(self.kept(place..checkpoint.place).filter(stands).map(|kept| &kept.entry))?;
+                again.apply(self.placed(place..checkpoint.place).filter(stands).map(|(_, kept)| &kept.entry))?;
                 checkpoints.push(copy(&again.state)?);
                 place = checkpoint.place;
             }
-            again.apply(self.kept(place..self.end()).filter(stands).map(|kept| &kept.entry))
+            again.apply(self.placed(place..self.end()).filter(stands).map(|(_, kept)| &kept.entry))
         };
         match Again::from(&self.checkpoints[from].state).and_then(|again| again.through(remake)) {
             Ok(Again { state: present, applied, .. }) => Ok(Remade { checkpoints, present, applied }),
@@ -407,6 +431,10 @@ impl<S: Reducer> History<S> {
 
     fn kept(&self, places: Range<Place>) -> impl Iterator<Item = &Kept<S>> {
         self.entries.range((places.start - self.start) as usize..(places.end - self.start) as usize)
+    }
+
+    fn placed(&self, places: Range<Place>) -> impl Iterator<Item = (Place, &Kept<S>)> {
+        (places.start..).zip(self.kept(places))
     }
 
     fn standing(&self, places: Range<Place>) -> impl Iterator<Item = &Entry<S::Event>> {

@@ -500,3 +500,32 @@ fn what_came_after_the_timeline_began_is_not_all_of_what_there_was_before() {
     bench.turn(&[start(4, 1, 2), end(5, 1, 2)]);
     assert_eq!(bench.undo(1), beyond(2), "this one ended now");
 }
+
+#[test]
+fn a_change_by_whoever_had_forgotten_the_beginning_is_made_again_as_it_was_then() {
+    for undone_before in [false, true] {
+        let mut bench = Bench::new(100, 2);
+        bench.turn(&[start(1, 1, 1), end(2, 1, 1)]);
+        if undone_before {
+            bench.undo(1).unwrap();
+        }
+        bench.turn(&[plain(3)]);
+        let before = bench.state.0.clone();
+        let reaches = bench.turn(&[start(4, 1, 1), plain(5), end(6, 1, 1)]);
+        let present = bench.state.0.clone();
+        let left = [&before[..], &[5]].concat();
+        for (kind, expected) in [(RewindKind::Undo, &left), (RewindKind::Redo, &present), (RewindKind::Undo, &left)] {
+            bench.turn += 1;
+            let change = Change { kind, operation: OperationId(1), reaches };
+            let (state, rewind) = bench.history.rewind(&change, bench.turn).unwrap();
+            assert_eq!((&state.0, rewind.reaches, rewind.events), (expected, reaches, 2));
+            assert_eq!(bench.history.newest_state().as_ref(), Ok(&state));
+            bench.state = state;
+            assert_eq!(bench.history.state_at(reaches).unwrap().0, present, "as it was");
+            assert_eq!(bench.history.state_at(reaches - 1).unwrap().0, before);
+        }
+        bench.turn(&[plain(7)]);
+        assert_eq!(bench.redo(1), Ok(1));
+        assert_eq!(bench.state.0, [&present[..], &[7]].concat());
+    }
+}

@@ -150,6 +150,14 @@ impl Operations {
         }
     }
 
+    /// It begins with its event at `first`, of turn `reaches`: what there was of it before was forgotten when it was changed.
+    pub(super) fn begin_anew(&mut self, id: OperationId, first: Place, reaches: u64, ended: Option<(u64, Place)>) {
+        if let Some(operation) = self.known.get_mut(&id) {
+            (operation.first, operation.reaches, operation.ended) = (first, reaches, ended);
+            (operation.whole, operation.undone) = (true, None);
+        }
+    }
+
     /// In no order: what is found among them must not depend on it.
     fn of(&self, owner: Origin) -> impl Iterator<Item = (&OperationId, &Operation)> {
         self.known.iter().filter(move |(_, operation)| operation.owner == owner)
