@@ -19,4 +19,5 @@ mod kills; // the end of the process, at any moment
 mod power; // the loss of power, and rot
 mod errors; // a store that fails at its n-th append
 mod limits; // a real disk that is full, or gone
+mod past; // operations, undo and readers, in random mixtures
 mod controls; // that all of this would notice
