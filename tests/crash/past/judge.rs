@@ -397,7 +397,8 @@ impl View<'_> {
                 is(turn < *oldest, "it is not older than that")?;
                 let is_lost = |op: &Op| op.changed > Some(turn) && !self.is_certain(op);
                 let is_lost = self.twin.ops.values().any(is_lost);
-                let certain = turn >= base && self.twin.count_after(turn) <= events && !is_lost;
+                // The window may begin behind turns that applied nothing.
+                let certain = turn >= base && self.twin.count_after(turn) < events && !is_lost;
                 is(!certain, "it is in the window")
             }
             Ok(hash) => {
