@@ -199,6 +199,7 @@ impl<S: Reducer> MainLane<S> {
         }
         if let Some(state) = state {
             let_go(std::mem::replace(&mut self.applying.state, state));
+            let_go(keeping.before.take());
             if to_record && let Some(journal) = keeping.journal() {
                 journal.change(turn, &change);
                 journal.submit();
@@ -419,7 +420,7 @@ impl<S: Reducer> MainLane<S> {
         let Some(keeping) = &mut self.keeping else { return Ok(0) };
         let events = keeping.batch.len();
         if events == 0 {
-            let_go(keeping.before.take());
+            // A copy for the check stays for the next turn: where it takes all of a budget, nothing would ever be applied.
             return Ok(0);
         }
         let staged = keeping.staged.take().is_some();

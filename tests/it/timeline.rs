@@ -354,6 +354,49 @@ fn effects_are_run_before_the_past_is_changed() {
     assert_eq!((seen.lock().unwrap().as_slice(), page(&handle).len()), (&[1, 1][..], 0));
 }
 
+/// A state that takes long to copy.
+#[derive(Debug, Default, Hash)]
+struct Large(Vec<u32>);
+
+impl Clone for Large {
+    fn clone(&self) -> Self {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_micros(300) {
+            std::hint::spin_loop();
+        }
+        Large(self.0.clone())
+    }
+}
+
+impl Reducer for Large {
+    type Event = Edit;
+    type Effect = ();
+
+    fn apply(&mut self, envelope: &Envelope<'_, Edit>, _: &mut Effects<()>) {
+        if let Edit::Write { line, .. } | Edit::Shout { line } = envelope.event {
+            self.0.push(*line);
+        }
+    }
+}
+
+#[test]
+fn a_check_that_takes_longer_than_the_budget_keeps_nothing_from_being_applied() {
+    let builder = Pipeline::builder(Large::default()).timeline(Timeline::window(50)).check_determinism();
+    let mut lane = builder.lane("anna").origin(ANNA).open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    lane.push_batch(whole(1, 1, 'a')).unwrap();
+    drain(&mut main_lane);
+    lane.push(Edit::Shout { line: 3 }).unwrap();
+    main_lane.turn(Budget::events(0)).unwrap();
+    let asked = handle.undo(ANNA);
+    let budget = Budget::time(Duration::from_micros(100));
+    for _ in 0..1000 {
+        main_lane.turn(budget).unwrap();
+    }
+    assert!(asked.poll().expect("it is answered").unwrap().is_ok());
+    assert_eq!((&main_lane.state().0[..], settled(&handle).faults.nondeterministic), (&[3][..], 0));
+}
+
 /// What the check says of a batch of these events.
 fn suspects(events: Vec<Edit>) -> Vec<Option<&'static str>> {
     let builder = Pipeline::builder(Page::default()).check_determinism();
