@@ -9,7 +9,7 @@ use mainlane::journal::{
 };
 use mainlane::{
     Budget, Class, Effects, Envelope, Event, Left, MainLane, Operation, OperationId, Origin, Phase, Reducer,
-    RewindError, Timeline, TurnError,
+    RewindError, Timeline, TimelineError, TurnError,
 };
 use serde::{Deserialize, Serialize};
 
@@ -518,5 +518,44 @@ fn an_operation_of_which_there_was_something_before_the_timeline_is_not_undone_i
             let (builder, recovery) = open(&disk, 100);
             assert_eq!((recovery.checkpoint, builder.state()), (0, main_lane.state()));
         }
+    }
+}
+
+#[test]
+fn a_past_that_was_recovered_is_left_behind_again() {
+    // Also behind a checkpoint of a turn that changed an older one.
+    for turns in [1, 2] {
+        let disk = Disk::default();
+        let open = |disk: &Disk| {
+            let journal = journal(disk).timeline(Timeline::window(4).checkpoint_every(2));
+            journal.recover(Book::default()).unwrap()
+        };
+        let (builder, _) = open(&disk);
+        let mut lane = builder.lane("a").origin(ANNA).open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        lane.push_batch(whole(1)).unwrap();
+        settle(&mut main_lane);
+        if turns == 2 {
+            let asked = handle.undo(ANNA);
+            settle(&mut main_lane);
+            asked.poll().expect("it is answered").unwrap().expect("it can be done");
+        }
+        assert!(main_lane.shutdown(PATIENCE).complete, "with a checkpoint");
+        drop((lane, handle));
+        disk.edit(|rows| rows.checkpoints.retain(|checkpoint| checkpoint.turn == turns));
+        let (builder, recovery) = open(&disk);
+        assert_eq!((recovery.checkpoint, recovery.turn), (turns, turns));
+        let mut lane = builder.lane("a").open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        for value in 0..20 {
+            lane.push(Entry::Add(value)).unwrap();
+            settle(&mut main_lane);
+        }
+        handle.journal().unwrap().wait(turns + 20, Instant::now() + PATIENCE).unwrap();
+        let [old, new] = [turns + 10, turns + 16].map(|turn| handle.state_at(turn));
+        settle(&mut main_lane);
+        let looked = old.poll().expect("it is answered").unwrap();
+        assert!(matches!(looked, Err(TimelineError::BeyondWindow { .. })), "{looked:?}");
+        assert!(new.poll().expect("it is answered").unwrap().is_ok());
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct Answered {
     /// It was answered after one of these turns.
     pub(super) from: u64,
     pub(super) to: u64,
+    /// What was durable right after.
+    pub(super) durable: u64,
     pub(super) said: Said,
 }
 
@@ -86,28 +88,23 @@ impl Told {
     /// When something was said that is not so.
     pub(super) fn judge(&self, rows: &Rows) -> Result<Twin, String> {
         let mut twin = Twin::new();
-        let mut open: Vec<_> = self.answered.iter().map(|answered| (answered, None)).collect();
+        let mut open: Vec<_> = self.answered.iter().map(|answered| (answered, Vec::new())).collect();
         for record in std::iter::once(None).chain(rows.all.iter().map(Some)) {
             if let Some(record) = record {
                 twin.take(record)?;
             }
             let turn = twin.turn();
             if turn >= self.began {
-                for (answered, wrong) in &mut open {
-                    if answered.from <= turn && turn <= answered.to {
-                        *wrong = Some(self.is_right(&twin, answered).err());
-                    }
-                }
-                open.retain(|(_, wrong)| *wrong != Some(None));
+                // It has to be right after one of those turns.
+                open.retain_mut(|(answered, wrong)| {
+                    let is_near = answered.from <= turn && turn <= answered.to;
+                    !is_near || self.is_right(&twin, answered).inspect_err(|why| wrong.push(why.clone())).is_err()
+                });
             }
         }
         let newest = twin.turn();
-        for (answered, wrong) in open {
-            match (wrong, answered.to <= newest) {
-                (Some(Some(wrong)), true) => return Err(format!("{answered:?}: {wrong}")),
-                (None, true) => return Err(format!("{answered:?} is of no turn")),
-                _ => {}
-            }
+        if let Some((answered, wrong)) = open.iter().find(|(answered, _)| answered.to <= newest) {
+            return Err(format!("{answered:?}: {wrong:?}"));
         }
         self.marks(&twin, rows)?;
         self.states(&twin)?;
@@ -242,6 +239,9 @@ impl Told {
             };
         };
         self.are_in(twin, pushed, twin.turn())?;
+        if let (Question::Look(turn), Said::Looked(Ok(_))) = (question, said) {
+            is(turn <= answered.durable || self.durability == Durability::Async, "it was not durable")?;
+        }
         let view = View { twin, window };
         match (question, said) {
             (Question::Look(turn), Said::Looked(looked)) => view.looked(turn, looked),
@@ -403,6 +403,8 @@ impl View<'_> {
             }
             Ok(hash) => {
                 is(turn <= now && turn >= base, "nobody can know that")?;
+                let kept_max = events + self.window.every + self.twin.largest;
+                is(self.twin.count_after(turn) < kept_max, "more is kept than there is to be")?;
                 is(self.twin.states[turn as usize].hash() == *hash, "it was another state")
             }
             Err(_) => Err("that is no reason".into()),

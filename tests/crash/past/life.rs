@@ -214,7 +214,8 @@ impl Life {
             4 => (Question::UndoOperation(which), Pending::Rewind(self.handle.undo_operation(which))),
             5 => (Question::RedoOperation(which), Pending::Rewind(self.handle.redo_operation(which))),
             _ => {
-                let turn = (self.turn + 2).saturating_sub(random.below(12));
+                let back = if random.one_in(3) { self.turn + 3 } else { 12 };
+                let turn = (self.turn + 2).saturating_sub(random.below(back));
                 (Question::Look(turn), Pending::Look(self.handle.state_at(turn)))
             }
         };
@@ -280,7 +281,8 @@ impl Life {
                     }
                     // The state is made when it is asked for, and shown when it may be.
                     let from = if matches!(said, Said::Looked(_)) { self.told.began } else { before };
-                    self.told.answered.push(Answered { question, pushed, from, to, said });
+                    let durable = self.disk.durable();
+                    self.told.answered.push(Answered { question, pushed, from, to, durable, said });
                 }
                 Err(pending) => self.open.push((question, pushed, before, pending)),
             }
