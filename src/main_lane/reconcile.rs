@@ -11,6 +11,9 @@ use crate::observe::diagnostic::Diagnostic;
 /// before they are published; when the turn's time is up, the rest is run at the beginning of the next. It only sequences and routes: what takes long belongs on a thread or task of the host's,
 /// whose outcome comes back as an event through a lane.
 ///
+/// With a journal that keeps both back until a turn is durable ([`Durability::BeforePublish`](crate::Durability)), effects are run
+/// right after its snapshot was published, and with the main lane's own state, which may be ahead of that.
+///
 /// A panic is contained, counted and reported; the effects after it are run.
 pub trait Reconciler<S: Reducer>: Send + 'static {
     /// Runs one effect. `state` is the state after the turn's events.
