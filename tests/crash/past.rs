@@ -277,15 +277,10 @@ fn run(seed: u64, numbers: std::ops::Range<u64>) -> Tally {
         }
     });
     let mut before = None;
-    loop {
-        match wait.recv_timeout(2 * PATIENCE) {
-            Err(crossbeam_channel::RecvTimeoutError::Timeout) => {
-                let number = at.load(Ordering::SeqCst);
-                assert!(before != Some(number), "seed {seed}, scenario {number} of {end} hangs");
-                before = Some(number);
-            }
-            _ => break,
-        }
+    while let Err(crossbeam_channel::RecvTimeoutError::Timeout) = wait.recv_timeout(2 * PATIENCE) {
+        let number = at.load(Ordering::SeqCst);
+        assert!(before != Some(number), "seed {seed}, scenario {number} of {end} hangs");
+        before = Some(number);
     }
     if let Err(panic) = thread.join() {
         eprintln!("seed {seed}, scenario {} of {end}", at.load(Ordering::SeqCst));

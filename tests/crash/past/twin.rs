@@ -234,8 +234,11 @@ fn write(state: &mut Log, told: &Told) {
     state.seen = mix(state.seen, told.place);
 }
 
+/// The turn, and the place in it.
+type Place = (u64, u32);
+
 /// What of `poisoned` is not written down as set aside, and what is that should not be.
-pub(super) fn unmarked(poisoned: &[(u64, u32)], marks: &[Quarantined]) -> (Vec<(u64, u32)>, Vec<(u64, u32)>) {
+pub(super) fn unmarked(poisoned: &[Place], marks: &[Quarantined]) -> (Vec<Place>, Vec<Place>) {
     let marks: BTreeSet<_> = marks.iter().map(|mark| (mark.turn, mark.index)).collect();
     let poisoned: BTreeSet<_> = poisoned.iter().copied().collect();
     (poisoned.difference(&marks).copied().collect(), marks.difference(&poisoned).copied().collect())
