@@ -53,6 +53,9 @@ pub(crate) struct Sleeper {
     pub(crate) tasks: Notifications,
     pub(crate) hook: OnceLock<Box<dyn Fn() + Send + Sync>>,
     pub(crate) hook_panics: AtomicU64,
+    /// Queues it with the crew that drives it.
+    #[cfg(feature = "register")]
+    pub(crate) crew: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// An ingestion thread, as those who stop it see it.
@@ -85,6 +88,8 @@ impl Core {
             tasks: Notifications::new(),
             hook: OnceLock::new(),
             hook_panics: AtomicU64::new(0),
+            #[cfg(feature = "register")]
+            crew: OnceLock::new(),
         });
         let woken = sleeper.clone();
         Self {
@@ -177,7 +182,13 @@ impl Core {
         self.main_thread.store(0, Relaxed);
     }
 
-    /// True on the thread that drives the main lane: it must not wait for itself.
+    /// The main lane is driven by those who have this mark, see [`share_mark`].
+    #[cfg(feature = "register")]
+    pub(crate) fn drive_by(&self, mark: u64) {
+        self.main_thread.store(mark, Relaxed);
+    }
+
+    /// True on the thread that drives the main lane, and on all of a crew that does: it must not wait for itself.
     pub(crate) fn is_driven_here(&self) -> bool {
         self.main_thread.load(Relaxed) == thread_mark()
     }
@@ -214,6 +225,10 @@ impl Core {
 
 impl Sleeper {
     pub(crate) fn wake(&self) {
+        #[cfg(feature = "register")]
+        if let Some(crew) = self.crew.get() {
+            crew();
+        }
         self.unparker.unpark();
         self.tasks.notify(usize::MAX);
         if let Some(hook) = self.hook.get()
@@ -225,10 +240,24 @@ impl Sleeper {
     }
 }
 
-/// A number that no other living thread has.
+thread_local! {
+    /// What this thread's mark is, if it has one together with others.
+    static MARK: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// A number that no other living thread has, but those that share it.
 fn thread_mark() -> u64 {
-    thread_local!(static MARK: u8 = const { 0 });
-    MARK.with(|mark| std::ptr::from_ref(mark) as u64)
+    MARK.with(|mark| match mark.get() {
+        0 => std::ptr::from_ref(mark) as u64,
+        shared => shared,
+    })
+}
+
+/// From here on this thread counts as one with all that have this mark. It is the address of something that they share, and so
+/// no thread's own.
+#[cfg(feature = "register")]
+pub(crate) fn share_mark(mark: u64) {
+    MARK.set(mark);
 }
 
 /// Runs the host's code; a panic in it comes back as what it said.

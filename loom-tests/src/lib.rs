@@ -31,6 +31,10 @@ mod latch_file;
 #[path = "../../src/mailbox.rs"]
 #[allow(dead_code, reason = "the whole file is compiled, the models use a part of it")]
 mod mailbox;
+#[path = "../../src/register/crew/post.rs"]
+mod post_file;
+#[path = "../../src/register/crew/ready.rs"]
+mod ready_file;
 #[path = "../../src/wake.rs"]
 mod wake_files;
 
@@ -135,6 +139,7 @@ pub mod explore;
 pub mod gate;
 pub mod latch;
 pub mod operations;
+pub mod ready;
 pub mod signal;
 pub mod snapshot;
 pub mod table;

@@ -456,3 +456,59 @@ mod durable {
         fails("said too early", All, None, || written_before_said(Saying::BeforeWriting));
     }
 }
+
+mod ready {
+    use super::*;
+    use loom_tests::ready::*;
+
+    #[test]
+    fn nothing_is_left_lying_by_one_who_drives() {
+        holds("one producer, one driver", All, || nothing_is_left_lying(1, 1, Sleeping::ArmsThenRests));
+        holds("two producers, one driver", Preemptions(3), || nothing_is_left_lying(2, 1, Sleeping::ArmsThenRests));
+    }
+
+    #[test]
+    fn nothing_is_left_lying_by_two_who_drive() {
+        holds("one producer, two drivers", Preemptions(3), || nothing_is_left_lying(1, 2, Sleeping::ArmsThenRests));
+    }
+
+    #[test]
+    fn control_ways_to_oversleep() {
+        for sleeping in [Sleeping::WithoutArming, Sleeping::RestsThenArms, Sleeping::Forgetful] {
+            fails(&format!("{sleeping:?}"), All, None, move || nothing_is_left_lying(1, 1, sleeping));
+        }
+    }
+
+    #[test]
+    fn control_without_a_barrier() {
+        for weak in [Weak::Light, Weak::Heavy] {
+            fails("a crew without a barrier", All, Some(weak), || nothing_is_left_lying(1, 1, Sleeping::ArmsThenRests));
+        }
+    }
+
+    #[test]
+    fn who_wakes_a_project_is_heard_by_its_driver() {
+        holds("one waker", All, || who_wakes_hands_over(1));
+        holds("two wakers", All, || who_wakes_hands_over(2));
+    }
+
+    #[test]
+    fn a_project_that_is_given_up_has_one_heir() {
+        holds("one heir", All, || one_heir(GivingUp::AtOnce));
+    }
+
+    #[test]
+    fn control_looking_before_giving_up() {
+        fails("two heirs or none", All, None, || one_heir(GivingUp::LooksFirst));
+    }
+
+    #[test]
+    fn a_turn_is_ended_or_called_stuck() {
+        holds("one verdict", All, || one_verdict(Verdict::AtOnce));
+    }
+
+    #[test]
+    fn control_a_verdict_without_a_step() {
+        fails("a verdict by a look", All, None, || one_verdict(Verdict::LooksOnly));
+    }
+}

@@ -38,6 +38,28 @@ impl Budget {
     pub const fn and_events(self, events: usize) -> Self {
         Budget { events, ..self }
     }
+
+    /// What is allowed by both.
+    #[cfg(feature = "register")]
+    pub(crate) fn at_most(self, other: Budget) -> Self {
+        let time = match (self.time, other.time) {
+            (Some(time), Some(other)) => Some(time.min(other)),
+            (time, other) => time.or(other),
+        };
+        Budget { events: self.events.min(other.events), time }
+    }
+
+    /// What is left after this.
+    #[cfg(feature = "register")]
+    pub(crate) fn less(self, events: usize, time: Duration) -> Self {
+        Budget { events: self.events.saturating_sub(events), time: self.time.map(|left| left.saturating_sub(time)) }
+    }
+
+    /// True when nothing is allowed.
+    #[cfg(feature = "register")]
+    pub(crate) fn is_nothing(self) -> bool {
+        self.events == 0 || self.time == Some(Duration::ZERO)
+    }
 }
 
 /// A budget being spent.
@@ -153,6 +175,18 @@ mod tests {
         assert_eq!(Budget::time(Duration::from_secs(1)), budget(usize::MAX, second));
         assert_eq!(Budget::millis(1000).and_events(3), budget(3, second));
         assert_eq!(Budget::events(3), budget(3, None));
+    }
+
+    #[cfg(feature = "register")]
+    #[test]
+    fn of_two_budgets_the_smaller_of_each_is_left_and_what_was_used_is_taken_off() {
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        let both = Budget::time(second).and_events(9).at_most(Budget::time(minute).and_events(3));
+        assert_eq!(both, Budget::time(second).and_events(3));
+        assert_eq!(Budget::events(2).at_most(Budget::time(second)), Budget::time(second).and_events(2));
+        assert_eq!(both.less(1, second / 4), Budget::time(second * 3 / 4).and_events(2));
+        assert!(both.less(4, Duration::ZERO).is_nothing() && both.less(0, minute).is_nothing());
+        assert!(!both.is_nothing() && !Budget::UNLIMITED.less(1, minute).is_nothing());
     }
 
     #[test]

@@ -302,6 +302,8 @@ pub struct Faults {
     pub workers_stuck: u64,
     /// Groups of supervised workers that had more failures than they take.
     pub worker_escalations: u64,
+    /// Turns that held a thread of a crew for longer than it allows.
+    pub stuck_turns: u64,
 }
 
 /// Counts that do not belong to a lane. Written on cold paths by whoever it concerns.

@@ -226,6 +226,14 @@ pub enum Diagnostic {
         /// Whose failure was one too many.
         worker: Arc<str>,
     },
+    /// A turn holds a thread of a crew for longer than it allows: the reducer, or the reconciler, does not return. Nothing is
+    /// applied meanwhile; the crew goes on without that thread.
+    ProjectStuck {
+        /// The project's name.
+        project: Arc<str>,
+        /// The thread's.
+        thread: Arc<str>,
+    },
     /// Effects were produced and there is no reconciler, or a shutdown had no time for them.
     EffectsUnhandled {
         /// How many since the last report.
@@ -269,6 +277,7 @@ struct SharedFaults {
     worker_restarts: AtomicU64,
     workers_stuck: AtomicU64,
     worker_escalations: AtomicU64,
+    stuck_turns: AtomicU64,
 }
 
 impl Reporter {
@@ -351,6 +360,7 @@ impl Reporter {
             Diagnostic::WorkerRestarted { .. } => Some(&faults.worker_restarts),
             Diagnostic::WorkerStuck { .. } => Some(&faults.workers_stuck),
             Diagnostic::WorkersEscalated { .. } => Some(&faults.worker_escalations),
+            Diagnostic::ProjectStuck { .. } => Some(&faults.stuck_turns),
             // These are counted where they happen.
             Diagnostic::LaneOpened { .. }
             | Diagnostic::LaneClosed { .. }
@@ -391,6 +401,7 @@ impl Reporter {
             worker_restarts: faults.worker_restarts.load(Relaxed),
             workers_stuck: faults.workers_stuck.load(Relaxed),
             worker_escalations: faults.worker_escalations.load(Relaxed),
+            stuck_turns: faults.stuck_turns.load(Relaxed),
         }
     }
 }
@@ -470,6 +481,7 @@ mod tests {
             Diagnostic::WorkerRestarted { worker: worker.clone(), run: 2 },
             Diagnostic::WorkerStuck { worker: worker.clone() },
             Diagnostic::WorkersEscalated { group: "the panel".into(), worker },
+            Diagnostic::ProjectStuck { project: "shop".into(), thread: "crew 1".into() },
             shed(1),
         ];
         let (reporter, diagnostics) = Reporter::new();
@@ -500,11 +512,12 @@ mod tests {
             worker_restarts: 21,
             workers_stuck: 22,
             worker_escalations: 23,
+            stuck_turns: 24,
         };
         assert_eq!((reporter.faults(), reporter.dropped()), (counted, 0));
         assert_eq!(diagnostics.next_waiting().as_ref(), Some(&faults[0]));
         assert_eq!(diagnostics.wait(Duration::ZERO).as_ref(), Some(&faults[1]));
-        assert_eq!(diagnostics.drain().count(), (1..=24).sum::<usize>() - 2);
+        assert_eq!(diagnostics.drain().count(), (1..=25).sum::<usize>() - 2);
         assert_eq!((diagnostics.next_waiting(), diagnostics.wait(Duration::ZERO)), (None, None));
     }
 

@@ -6,6 +6,8 @@ mod closing;
 #[cfg(feature = "control")]
 mod control;
 mod cost;
+#[cfg(feature = "register")]
+mod crew;
 mod domain;
 mod faults;
 mod flight;

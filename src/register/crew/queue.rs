@@ -1,0 +1,346 @@
+//! Projects that are ready, first come first served; those to be woken by the clock; and the threads that wait for either.
+//!
+//! All of it is behind one lock, which is held for some ten nanoseconds at a time: once when a project is queued, once when it is taken.
+
+use std::cmp::{Ordering as Order, Reverse};
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Condvar;
+
+use crate::core::contain;
+use crate::register::crew::post::{Post, Seen};
+use crate::register::crew::seat::Seat;
+use crate::sync::{AtomicU64, Mutex, Ordering::Relaxed};
+
+/// Called when there is something to do, and the host was told that there was nothing.
+pub(crate) type ReadyHook = Box<dyn Fn() + Send + Sync>;
+
+/// What is ready, and who waits for it.
+pub(crate) struct Queue {
+    waiting: Mutex<Waiting>,
+    /// Threads wait here for something to do.
+    work: Condvar,
+    /// The watch waits here.
+    watch: Condvar,
+    /// How many are ready. Only a hint: whether to look.
+    length: AtomicU64,
+    hook: Option<ReadyHook>,
+    hook_panics: AtomicU64,
+}
+
+#[derive(Default)]
+struct Waiting {
+    ready: VecDeque<Arc<Seat>>,
+    timers: BinaryHeap<Reverse<Timer>>,
+    hands: Hands,
+    /// Threads that wait.
+    parked: usize,
+    /// The earliest moment at which one of those wakes by itself.
+    watched: Option<Instant>,
+    /// The watch sleeps until somebody has something to do.
+    watch_sleeps: bool,
+    /// The host was told that there is nothing to do.
+    host_sleeps: bool,
+    closed: bool,
+}
+
+/// How many threads there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Hands {
+    /// How many there should be that are not stuck.
+    pub(crate) wanted: usize,
+    /// How many of those there are.
+    pub(crate) active: usize,
+    /// How many are stuck.
+    pub(crate) stuck: usize,
+    /// How many more than wanted there may be in all.
+    pub(crate) spares: usize,
+}
+
+impl Hands {
+    /// True when there are too few, and one more may be started.
+    pub(crate) fn wants_more(self) -> bool {
+        self.active < self.wanted && self.active + self.stuck < self.wanted + self.spares
+    }
+}
+
+/// When to wake whom.
+struct Timer {
+    due: Instant,
+    seat: Arc<Seat>,
+}
+
+impl PartialEq for Timer {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Order::Equal
+    }
+}
+
+impl Eq for Timer {}
+
+impl PartialOrd for Timer {
+    fn partial_cmp(&self, other: &Self) -> Option<Order> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Timer {
+    fn cmp(&self, other: &Self) -> Order {
+        (self.due, self.seat.id).cmp(&(other.due, other.seat.id))
+    }
+}
+
+/// What there is for a host that drives a crew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outlook {
+    More,
+    Nothing,
+    Until(Instant),
+}
+
+/// What the watch does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watching {
+    Look,
+    Over,
+}
+
+impl Queue {
+    pub(crate) fn new(wanted: usize, spares: usize, hook: Option<ReadyHook>) -> Self {
+        let hands = Hands { wanted, active: 0, stuck: 0, spares };
+        let waiting = Waiting { hands, host_sleeps: true, ..Waiting::default() };
+        Self {
+            waiting: Mutex::new(waiting),
+            work: Condvar::new(),
+            watch: Condvar::new(),
+            length: AtomicU64::new(0),
+            hook,
+            hook_panics: AtomicU64::new(0),
+        }
+    }
+
+    /// Makes room, so that nobody who wakes a project has to.
+    pub(crate) fn reserve(&self, projects: usize) {
+        let ready = &mut self.waiting.lock().ready;
+        ready.reserve(projects.saturating_sub(ready.len()));
+    }
+
+    /// Queues one that Y1 says is to be queued.
+    pub(crate) fn push(&self, seat: Arc<Seat>) {
+        let mut waiting = self.waiting.lock();
+        if waiting.closed {
+            return;
+        }
+        waiting.ready.push_back(seat);
+        self.length.store(waiting.ready.len() as u64, Relaxed);
+        let (wakes, calls) = (waiting.parked > 0, std::mem::take(&mut waiting.host_sleeps));
+        drop(waiting);
+        if wakes {
+            self.work.notify_one();
+        }
+        if calls
+            && let Some(hook) = &self.hook
+            && contain(hook).is_err()
+        {
+            // It ran on the thread of whoever pushed: that one must not unwind.
+            self.hook_panics.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// True when others wait for a thread.
+    #[inline]
+    pub(crate) fn has_more(&self) -> bool {
+        self.length.load(Relaxed) > 0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.length.load(Relaxed) as usize
+    }
+
+    pub(crate) fn hook_panics(&self) -> u64 {
+        self.hook_panics.load(Relaxed)
+    }
+
+    /// Wakes `seat` at `due`, if no timer of its wakes it before.
+    pub(crate) fn wake_at(&self, due: Instant, seat: Arc<Seat>) {
+        let mut waiting = self.waiting.lock();
+        if !waiting.closed {
+            waiting.timers.push(Reverse(Timer { due, seat }));
+        }
+    }
+
+    /// Forgets the timers of one that was shut down.
+    pub(crate) fn forget(&self, id: u64) {
+        self.waiting.lock().timers.retain(|Reverse(timer)| timer.seat.id != id);
+    }
+
+    /// The next that is ready; waits for it. `None` when this thread is to end: all is over, or there are too many.
+    pub(crate) fn take(&self) -> Option<Arc<Seat>> {
+        let mut waiting = self.waiting.lock();
+        loop {
+            if waiting.closed {
+                waiting.hands.active -= 1;
+                return None;
+            }
+            if waiting.hands.active > waiting.hands.wanted {
+                waiting.hands.active -= 1;
+                // What it was woken for is another's now.
+                let wakes = waiting.parked > 0;
+                drop(waiting);
+                if wakes {
+                    self.work.notify_one();
+                }
+                return None;
+            }
+            if let Some(seat) = self.pop(&mut waiting) {
+                let wakes_watch = std::mem::take(&mut waiting.watch_sleeps);
+                // Somebody else keeps the time while this one is away.
+                let keeps_time = waiting.parked > 0 && waiting.unwatched().is_some();
+                drop(waiting);
+                if wakes_watch {
+                    self.watch.notify_one();
+                }
+                if keeps_time {
+                    self.work.notify_one();
+                }
+                return Some(seat);
+            }
+            // One of those who wait wakes for the next timer.
+            let due = waiting.unwatched();
+            waiting.parked += 1;
+            match due {
+                Some(due) => {
+                    waiting.watched = Some(due);
+                    self.work.wait_until(&mut waiting, due);
+                    waiting.watched = waiting.watched.filter(|watched| *watched != due);
+                }
+                None => self.work.wait(&mut waiting),
+            }
+            waiting.parked -= 1;
+        }
+    }
+
+    /// The next that is ready, if one is.
+    pub(crate) fn try_take(&self) -> Option<Arc<Seat>> {
+        self.pop(&mut self.waiting.lock())
+    }
+
+    fn pop(&self, waiting: &mut Waiting) -> Option<Arc<Seat>> {
+        if !waiting.timers.is_empty() {
+            waiting.ring_timers(Instant::now());
+        }
+        let seat = waiting.ready.pop_front();
+        self.length.store(waiting.ready.len() as u64, Relaxed);
+        seat
+    }
+
+    /// How many are ready now, those that are due included.
+    pub(crate) fn ready_now(&self) -> usize {
+        let mut waiting = self.waiting.lock();
+        waiting.ring_timers(Instant::now());
+        waiting.ready.len()
+    }
+
+    /// What is left for a host. When that is nothing, the hook is called for the next that comes.
+    pub(crate) fn outlook(&self) -> Outlook {
+        let mut waiting = self.waiting.lock();
+        waiting.ring_timers(Instant::now());
+        if !waiting.ready.is_empty() {
+            return Outlook::More;
+        }
+        waiting.host_sleeps = true;
+        waiting.timers.peek().map_or(Outlook::Nothing, |Reverse(timer)| Outlook::Until(timer.due))
+    }
+
+    /// A thread begins. False when it is not needed.
+    pub(crate) fn join(&self) -> bool {
+        let mut waiting = self.waiting.lock();
+        let joins = !waiting.closed && waiting.hands.wants_more();
+        waiting.hands.active += usize::from(joins);
+        joins
+    }
+
+    /// The system refused a thread that had joined already.
+    pub(crate) fn leave(&self) {
+        self.waiting.lock().hands.active -= 1;
+    }
+
+    /// Calls a thread's turn stuck. False if it is over.
+    pub(crate) fn call_stuck(&self, post: &Post, seen: Seen, seat: Option<&Seat>) -> bool {
+        // Under the lock, so that what follows from it is there before the thread returns to this lock.
+        let hands = &mut self.waiting.lock().hands;
+        if !post.call_stuck(seen) {
+            return false;
+        }
+        (hands.active, hands.stuck) = (hands.active - 1, hands.stuck + 1);
+        if let Some(seat) = seat {
+            seat.counts.stuck.store(true, Relaxed);
+        }
+        true
+    }
+
+    /// A thread whose turn was called stuck has ended it.
+    pub(crate) fn returned(&self, seat: &Seat) {
+        let hands = &mut self.waiting.lock().hands;
+        (hands.active, hands.stuck) = (hands.active + 1, hands.stuck - 1);
+        seat.counts.stuck.store(false, Relaxed);
+    }
+
+    pub(crate) fn hands(&self) -> Hands {
+        self.waiting.lock().hands
+    }
+
+    /// The watch waits until it is time to look again: for as long as nobody does anything.
+    pub(crate) fn wait_to_watch(&self, period: Duration) -> Watching {
+        let mut waiting = self.waiting.lock();
+        loop {
+            if waiting.closed {
+                return Watching::Over;
+            }
+            let rest =
+                waiting.parked == waiting.hands.active && waiting.ready.is_empty() && !waiting.hands.wants_more();
+            if rest {
+                waiting.watch_sleeps = true;
+                self.watch.wait(&mut waiting);
+                continue;
+            }
+            waiting.watch_sleeps = false;
+            self.watch.wait_for(&mut waiting, period);
+            return if waiting.closed { Watching::Over } else { Watching::Look };
+        }
+    }
+
+    /// Nothing is queued any more, and all threads end.
+    pub(crate) fn close(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.closed = true;
+        let (ready, timers) = (std::mem::take(&mut waiting.ready), std::mem::take(&mut waiting.timers));
+        self.length.store(0, Relaxed);
+        drop(waiting);
+        drop((ready, timers));
+        self.work.notify_all();
+        self.watch.notify_all();
+    }
+}
+
+impl Waiting {
+    /// The moment of the next timer, if none of those who wait wakes by then.
+    fn unwatched(&self) -> Option<Instant> {
+        let due = self.timers.peek().map(|Reverse(timer)| timer.due)?;
+        self.watched.is_none_or(|watched| due < watched).then_some(due)
+    }
+
+    /// Queues those whose time has come.
+    fn ring_timers(&mut self, now: Instant) {
+        while let Some(Reverse(timer)) = self.timers.peek()
+            && timer.due <= now
+        {
+            let Some(Reverse(Timer { seat, .. })) = self.timers.pop() else { unreachable!("it was there") };
+            if seat.ready.wake() {
+                self.ready.push_back(seat);
+            }
+        }
+    }
+}
