@@ -32,8 +32,10 @@ mod latch_file;
 #[allow(dead_code, reason = "the whole file is compiled, the models use a part of it")]
 mod mailbox;
 #[path = "../../src/register/crew/post.rs"]
+#[allow(dead_code, reason = "the whole file is compiled, the models use a part of it")]
 mod post_file;
 #[path = "../../src/register/crew/ready.rs"]
+#[allow(dead_code, reason = "the whole file is compiled, the models use a part of it")]
 mod ready_file;
 #[path = "../../src/wake.rs"]
 mod wake_files;
