@@ -182,7 +182,7 @@ impl Core {
         self.main_thread.store(0, Relaxed);
     }
 
-    /// The main lane is driven by those who have this mark, see [`share_mark`].
+    /// The main lane is driven by those who have this mark, see [`SharedMark`].
     #[cfg(feature = "register")]
     pub(crate) fn drive_by(&self, mark: u64) {
         self.main_thread.store(mark, Relaxed);
@@ -253,11 +253,25 @@ fn thread_mark() -> u64 {
     })
 }
 
-/// From here on this thread counts as one with all that have this mark. It is the address of something that they share, and so
-/// no thread's own.
+/// While this lives, its thread counts as one with all that have the same mark: the address of something that they share, and so no
+/// thread's own.
 #[cfg(feature = "register")]
-pub(crate) fn share_mark(mark: u64) {
-    MARK.set(mark);
+pub(crate) struct SharedMark {
+    before: u64,
+}
+
+#[cfg(feature = "register")]
+impl SharedMark {
+    pub(crate) fn new(mark: u64) -> Self {
+        Self { before: MARK.replace(mark) }
+    }
+}
+
+#[cfg(feature = "register")]
+impl Drop for SharedMark {
+    fn drop(&mut self) {
+        MARK.set(self.before);
+    }
 }
 
 /// Runs the host's code; a panic in it comes back as what it said.

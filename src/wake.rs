@@ -40,9 +40,14 @@ impl Bell {
 
     /// The sleeper's first step. After it the sleeper must look once more, and sleep only if there is nothing.
     pub(crate) fn arm(&self) {
-        self.0.armed.store(true, Relaxed);
+        self.begin_to_arm();
         // B1: the look that follows is ordered behind this store.
         self.0.store_load.heavy();
+    }
+
+    /// A part of [`arm`](Bell::arm), for one who arms many bells: the barrier is still to come, one for all.
+    pub(crate) fn begin_to_arm(&self) {
+        self.0.armed.store(true, Relaxed);
     }
 
     /// The sleeper is up, whoever woke it.

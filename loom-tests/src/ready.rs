@@ -92,7 +92,9 @@ impl Project {
             bell.disarm();
             self.take();
             if sleeping == Sleeping::ArmsThenRests || sleeping == Sleeping::Forgetful {
-                bell.arm();
+                // As for many at once.
+                bell.begin_to_arm();
+                StoreLoad::detect().heavy();
             }
             let more = self.published.load(Acquire) != self.taken();
             let rest = match self.ready.rest(more) {

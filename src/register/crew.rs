@@ -17,14 +17,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::core::{DROP_DEADLINE, let_go};
+use crate::core::{DROP_DEADLINE, SharedMark, let_go};
 use crate::main_lane::MainLane;
 use crate::main_lane::budget::Budget;
 use crate::main_lane::reduce::Reducer;
 use crate::pipeline::Handle;
 use crate::register::crew::drive::Driver;
 pub use crate::register::crew::hosted::Hosted;
-use crate::register::crew::queue::{Outlook, Queue, ReadyHook};
+use crate::register::crew::queue::{Outlook, Queue, ReadyHook, TOGETHER};
 use crate::register::crew::ready::Doing;
 use crate::register::crew::seat::{End, GRACE, Lane, Seat};
 use crate::register::crew::status::{CrewCounters, CrewReport, ProjectState, ProjectStatus};
@@ -331,8 +331,12 @@ impl Crew {
     ///
     /// On a crew with threads this helps them.
     pub fn turn(&self, budget: Budget) -> CrewTurn {
+        // As the threads do. Without any, this one is known by its own.
+        let _mark = self.is_threaded().then(|| SharedMark::new(self.shared.mark()));
         let (queue, mut left, mut last) = (&self.shared.queue, budget, Instant::now());
-        let (mut projects, mut events) = (0, 0);
+        let (mut projects, mut events, mut dry) = (0usize, 0, Vec::new());
+        let (shared, linger) = (&self.shared, Duration::ZERO);
+        let mut driver = Driver { shared, post: None, thread: 0, budget, linger, stays: false, turn: 0 };
         // One turn each: what goes on and on does not keep the host here.
         for _ in 0..queue.ready_now() {
             if left.is_nothing() {
@@ -340,15 +344,18 @@ impl Crew {
             }
             let Some(seat) = queue.try_take() else { break };
             let budget = self.shared.manner.budget.at_most(left);
-            let linger = Duration::ZERO;
-            let shared = &self.shared;
-            let mut driver = Driver { shared, post: None, thread: 0, budget, linger, stays: false, turn: 0 };
+            driver.budget = budget;
             let Some(taken) = driver.drive(seat) else { continue };
             let now = Instant::now();
             left = left.less(taken, now - last);
             last = now;
             projects += 1;
             events += taken;
+        }
+        // As many as can have run dry here, and no more: threads may add to them all the time.
+        for _ in 0..projects.div_ceil(TOGETHER) {
+            queue.take_dry(&mut dry);
+            driver.let_sleep(&mut dry);
         }
         let left = match queue.outlook() {
             Outlook::More => CrewLeft::More,

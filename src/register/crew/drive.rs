@@ -12,7 +12,7 @@ use crate::register::crew::post::Post;
 use crate::register::crew::queue::Queue;
 use crate::register::crew::ready::Rest;
 use crate::register::crew::seat::{Driven, Driving, End, Ended, Held, Seat, Turned};
-use crate::sync::Ordering::Relaxed;
+use crate::sync::{Ordering::Relaxed, StoreLoad};
 
 /// A thread with nothing else to do looks so often before it lets others have the core.
 const LOOKS: u32 = 8;
@@ -36,10 +36,14 @@ pub(crate) struct Driver<'a> {
     pub(crate) turn: u32,
 }
 
-/// What became of a project.
-struct Stretch {
-    events: usize,
-    more: bool,
+/// What became of a project that was driven for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    More,
+    /// It has had nothing to do since.
+    Dry(Instant),
+    /// It sleeps, or is driven no more.
+    Done,
 }
 
 impl Driver<'_> {
@@ -50,71 +54,100 @@ impl Driver<'_> {
             return None;
         }
         seat.counts.thread.store(self.thread, Relaxed);
-        let Stretch { events, more } = {
+        let (events, then) = {
             let _driving = Driving::new(&seat);
             let mut held = seat.held.lock();
             self.stretch(&seat, &mut held)
         };
         seat.counts.thread.store(0, Relaxed);
-        match seat.ready.rest(more) {
-            Rest::Asleep => {}
-            Rest::Queue => self.shared.queue.push(seat),
-            Rest::Over { heir: true } => {
-                self.watched(&seat, || seat.put_away_as_heir());
-                self.shared.forget(&seat);
-            }
-            Rest::Over { heir: false } => {}
-        }
+        self.rest(seat, then);
         Some(events)
     }
 
-    /// Turns until it is another's turn, or there is nothing more to do.
-    fn stretch(&mut self, seat: &Arc<Seat>, held: &mut Held) -> Stretch {
-        let Some(lane) = &mut held.lane else { return Stretch { events: 0, more: false } };
-        if std::mem::take(&mut held.armed) {
-            lane.disarm();
+    /// Lets go of a project.
+    fn rest(&mut self, seat: Arc<Seat>, then: Then) {
+        match (seat.ready.rest(then != Then::Done), then) {
+            (Rest::Asleep, _) => {}
+            (Rest::Queue, Then::Dry(since)) => self.shared.queue.push_dry(since, seat),
+            (Rest::Queue, _) => self.shared.queue.push(seat),
+            (Rest::Over { heir: true }, _) => {
+                self.watched(&seat, || seat.put_away_as_heir());
+                self.shared.forget(&seat);
+            }
+            (Rest::Over { heir: false }, _) => {}
         }
-        let (mut stretch, mut begin, mut looks) = (Stretch { events: 0, more: false }, Instant::now(), 0);
+    }
+
+    /// Lets projects sleep that have run dry, all behind one barrier. Those that have something after all are queued again.
+    pub(crate) fn let_sleep(&mut self, dry: &mut Vec<Arc<Seat>>) {
+        dry.retain(|seat| seat.ready.begin());
+        // W1: armed before the last look.
+        dry.iter().for_each(|seat| seat.core.bell.begin_to_arm());
+        let barrier = contain(|| barrier(dry.iter().map(|seat| seat.core.store_load)));
+        for seat in dry.drain(..) {
+            let then = match &barrier {
+                Ok(()) => self.last_look(&seat),
+                Err(message) => {
+                    seat.ended(End::Failed(Fault::Snapshot { message: message.clone() }));
+                    Then::Done
+                }
+            };
+            self.rest(seat, then);
+        }
+    }
+
+    fn last_look(&self, seat: &Arc<Seat>) -> Then {
+        let held = &mut *seat.held.lock();
+        let Some(lane) = &held.lane else { return Then::Done };
+        if lane.is_waiting() {
+            seat.core.bell.disarm();
+            return Then::More;
+        }
+        held.armed = true;
+        if let Some(due) = lane.due() {
+            wake_at(&self.shared.queue, seat, &mut held.timer, due);
+        }
+        Then::Done
+    }
+
+    /// Turns until it is another's turn, or there is nothing more to do.
+    fn stretch(&mut self, seat: &Arc<Seat>, held: &mut Held) -> (usize, Then) {
+        let Some(lane) = &mut held.lane else { return (0, Then::Done) };
+        if std::mem::take(&mut held.armed) {
+            seat.core.bell.disarm();
+        }
+        let (mut events, mut begin, mut looks) = (0, Instant::now(), 0);
         loop {
             let (turned, was_stuck) = self.turn(seat, lane);
             let now = Instant::now();
             seat.counts.count(turned.events, now - begin);
-            stretch.events += turned.events;
+            events += turned.events;
             let left = match turned.ended {
                 Ended::No { left } => left,
                 Ended::Normally => {
                     seat.ended(End::Closed);
-                    return stretch;
+                    return (events, Then::Done);
                 }
                 Ended::Failed(fault) => {
                     seat.ended(End::Failed(fault));
-                    return stretch;
+                    return (events, Then::Done);
                 }
             };
             let is_busy = turned.events > 0 || left == Left::More;
             if is_busy {
                 held.busy = now;
             }
-            if left != Left::More && now - held.busy >= self.linger {
-                match contain(|| lane.arm()) {
-                    Ok(more) => (stretch.more, held.armed) = (more, !more),
-                    Err(message) => seat.ended(End::Failed(Fault::Snapshot { message })),
-                }
-                if let Left::PublishAt(due) = left
-                    && held.armed
-                {
-                    wake_at(&self.shared.queue, seat, &mut held.timer, due, now);
-                }
-                return stretch;
-            }
-            if !self.stays || was_stuck || self.shared.queue.has_more() || !seat.ready.goes_on() {
-                stretch.more = true;
-                return stretch;
+            let lingers = left == Left::More || now - held.busy < self.linger;
+            if !lingers || !self.stays || was_stuck || self.shared.queue.has_more() || !seat.ready.goes_on() {
+                return (events, if left == Left::More { Then::More } else { Then::Dry(held.busy) });
             }
             if !is_busy {
                 looks = pause(looks);
             }
-            begin = if is_busy { now } else { Instant::now() };
+            begin = match is_busy {
+                true => now,
+                false => Instant::now(),
+            };
         }
     }
 
@@ -145,10 +178,20 @@ impl Driver<'_> {
 }
 
 /// Has it woken at `due`, if nothing does that already.
-fn wake_at(queue: &Queue, seat: &Arc<Seat>, timer: &mut Option<Instant>, due: Instant, now: Instant) {
-    if timer.is_none_or(|set| set <= now || due < set) {
+fn wake_at(queue: &Queue, seat: &Arc<Seat>, timer: &mut Option<Instant>, due: Instant) {
+    if timer.is_none_or(|set| set <= Instant::now() || due < set) {
         *timer = Some(due);
         queue.wake_at(due, seat.clone());
+    }
+}
+
+/// Orders what was armed before what is looked at next: once for all pipelines that do it in the same way.
+fn barrier(ways: impl Iterator<Item = StoreLoad> + Clone) {
+    for way in [StoreLoad::Asymmetric, StoreLoad::Full] {
+        if ways.clone().any(|its| its == way) {
+            // B1
+            way.heavy();
+        }
     }
 }
 

@@ -1,6 +1,11 @@
-//! Projects that are ready, first come first served; those to be woken by the clock; and the threads that wait for either.
+//! Projects that are ready, first come first served; those that have run dry; those to be woken by the clock; and the threads that
+//! wait for any of them.
 //!
 //! All of it is behind one lock, which is held for some ten nanoseconds at a time: once when a project is queued, once when it is taken.
+//!
+//! To let a project sleep takes a barrier on all cores (B1), and one does for many. So those that have run dry stand in a row of
+//! their own: while there is nothing else they are looked at in turn, and when the first has been dry for long enough, or the row is long,
+//! all of them are let sleep together. That runs nothing of the host's, so nobody in it waits for another's reducer.
 
 use std::cmp::{Ordering as Order, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
@@ -16,6 +21,17 @@ use crate::sync::{AtomicU64, Mutex, Ordering::Relaxed};
 
 /// Called when there is something to do, and the host was told that there was nothing.
 pub(crate) type ReadyHook = Box<dyn Fn() + Send + Sync>;
+
+/// How many are let sleep together at most.
+pub(crate) const TOGETHER: usize = 64;
+
+/// What there is to do for a thread.
+pub(crate) enum Work {
+    /// To drive one.
+    Drive(Arc<Seat>),
+    /// To let those sleep that were handed over.
+    LetSleep,
+}
 
 /// What is ready, and who waits for it.
 pub(crate) struct Queue {
@@ -33,6 +49,8 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct Waiting {
     ready: VecDeque<Arc<Seat>>,
+    /// Since when they have had nothing to do.
+    dry: VecDeque<(Instant, Arc<Seat>)>,
     timers: BinaryHeap<Reverse<Timer>>,
     hands: Hands,
     /// Threads that wait.
@@ -123,8 +141,9 @@ impl Queue {
 
     /// Makes room, so that nobody who wakes a project has to.
     pub(crate) fn reserve(&self, projects: usize) {
-        let ready = &mut self.waiting.lock().ready;
+        let Waiting { ready, dry, .. } = &mut *self.waiting.lock();
         ready.reserve(projects.saturating_sub(ready.len()));
+        dry.reserve(projects.saturating_sub(dry.len()));
     }
 
     /// Queues one that Y1 says is to be queued.
@@ -134,7 +153,7 @@ impl Queue {
             return;
         }
         waiting.ready.push_back(seat);
-        self.length.store(waiting.ready.len() as u64, Relaxed);
+        self.note(&waiting);
         let (wakes, calls) = (waiting.parked > 0, std::mem::take(&mut waiting.host_sleeps));
         drop(waiting);
         if wakes {
@@ -147,6 +166,21 @@ impl Queue {
             // It ran on the thread of whoever pushed: that one must not unwind.
             self.hook_panics.fetch_add(1, Relaxed);
         }
+    }
+
+    /// As [`push`](Queue::push), for one that has had nothing to do since.
+    pub(crate) fn push_dry(&self, since: Instant, seat: Arc<Seat>) {
+        let mut waiting = self.waiting.lock();
+        if waiting.closed {
+            return;
+        }
+        waiting.dry.push_back((since, seat));
+        // Nobody is woken: the caller looks here next.
+        self.note(&waiting);
+    }
+
+    fn note(&self, waiting: &Waiting) {
+        self.length.store((waiting.ready.len() + waiting.dry.len()) as u64, Relaxed);
     }
 
     /// True when others wait for a thread.
@@ -176,8 +210,9 @@ impl Queue {
         self.waiting.lock().timers.retain(|Reverse(timer)| timer.seat.id != id);
     }
 
-    /// The next that is ready; waits for it. `None` when this thread is to end: all is over, or there are too many.
-    pub(crate) fn take(&self) -> Option<Arc<Seat>> {
+    /// What to do next; waits for it. `None` when this thread is to end: all is over, or there are too many. Those that are to be
+    /// let sleep, as they have been dry for `linger`, are handed over in `dry`.
+    pub(crate) fn take(&self, linger: Duration, dry: &mut Vec<Arc<Seat>>) -> Option<Work> {
         let mut waiting = self.waiting.lock();
         loop {
             if waiting.closed {
@@ -194,18 +229,22 @@ impl Queue {
                 }
                 return None;
             }
-            if let Some(seat) = self.pop(&mut waiting) {
+            let next = match waiting.lets_sleep(linger) {
+                true => Some(self.drain_dry(&mut waiting, dry)),
+                false => self.pop(&mut waiting).map(Work::Drive),
+            };
+            if let Some(work) = next {
                 let wakes_watch = std::mem::take(&mut waiting.watch_sleeps);
-                // Somebody else keeps the time while this one is away.
-                let keeps_time = waiting.parked > 0 && waiting.unwatched().is_some();
+                // Somebody else keeps the time while this one is away, and looks at those that have run dry.
+                let minds = waiting.parked > 0 && (waiting.unwatched().is_some() || !waiting.dry.is_empty());
                 drop(waiting);
                 if wakes_watch {
                     self.watch.notify_one();
                 }
-                if keeps_time {
+                if minds {
                     self.work.notify_one();
                 }
-                return Some(seat);
+                return Some(work);
             }
             // One of those who wait wakes for the next timer.
             let due = waiting.unwatched();
@@ -224,16 +263,35 @@ impl Queue {
 
     /// The next that is ready, if one is.
     pub(crate) fn try_take(&self) -> Option<Arc<Seat>> {
-        self.pop(&mut self.waiting.lock())
+        let mut waiting = self.waiting.lock();
+        let seat = waiting.ready.pop_front();
+        self.note(&waiting);
+        seat
     }
 
     fn pop(&self, waiting: &mut Waiting) -> Option<Arc<Seat>> {
         if !waiting.timers.is_empty() {
             waiting.ring_timers(Instant::now());
         }
-        let seat = waiting.ready.pop_front();
-        self.length.store(waiting.ready.len() as u64, Relaxed);
+        let seat = match waiting.ready.pop_front() {
+            Some(seat) => Some(seat),
+            // One more look, for want of something better.
+            None => waiting.dry.pop_front().map(|(_, seat)| seat),
+        };
+        self.note(waiting);
         seat
+    }
+
+    /// Those that have run dry.
+    pub(crate) fn take_dry(&self, dry: &mut Vec<Arc<Seat>>) {
+        self.drain_dry(&mut self.waiting.lock(), dry);
+    }
+
+    fn drain_dry(&self, waiting: &mut Waiting, dry: &mut Vec<Arc<Seat>>) -> Work {
+        let count = waiting.dry.len().min(TOGETHER);
+        dry.extend(waiting.dry.drain(..count).map(|(_, seat)| seat));
+        self.note(waiting);
+        Work::LetSleep
     }
 
     /// How many are ready now, those that are due included.
@@ -299,8 +357,10 @@ impl Queue {
             if waiting.closed {
                 return Watching::Over;
             }
-            let rest =
-                waiting.parked == waiting.hands.active && waiting.ready.is_empty() && !waiting.hands.wants_more();
+            let rest = waiting.parked == waiting.hands.active
+                && waiting.ready.is_empty()
+                && waiting.dry.is_empty()
+                && !waiting.hands.wants_more();
             if rest {
                 waiting.watch_sleeps = true;
                 self.watch.wait(&mut waiting);
@@ -316,10 +376,11 @@ impl Queue {
     pub(crate) fn close(&self) {
         let mut waiting = self.waiting.lock();
         waiting.closed = true;
-        let (ready, timers) = (std::mem::take(&mut waiting.ready), std::mem::take(&mut waiting.timers));
+        let (ready, dry) = (std::mem::take(&mut waiting.ready), std::mem::take(&mut waiting.dry));
+        let timers = std::mem::take(&mut waiting.timers);
         self.length.store(0, Relaxed);
         drop(waiting);
-        drop((ready, timers));
+        drop((ready, dry, timers));
         self.work.notify_all();
         self.watch.notify_all();
     }
@@ -330,6 +391,12 @@ impl Waiting {
     fn unwatched(&self) -> Option<Instant> {
         let due = self.timers.peek().map(|Reverse(timer)| timer.due)?;
         self.watched.is_none_or(|watched| due < watched).then_some(due)
+    }
+
+    /// True when those that have run dry are to be let sleep: the first has been for long enough, or there are many.
+    fn lets_sleep(&self, linger: Duration) -> bool {
+        let is_time = |(since, _): &(Instant, _)| self.dry.len() >= TOGETHER || since.elapsed() >= linger;
+        self.dry.front().is_some_and(is_time)
     }
 
     /// Queues those whose time has come.

@@ -21,9 +21,10 @@ pub(crate) const GRACE: Duration = Duration::from_millis(500);
 /// What a crew needs of a main lane.
 pub(crate) trait Driven: Send {
     fn turn(&mut self, budget: Budget) -> Turned;
-    /// Asks to be woken. True when there is something to do already.
-    fn arm(&mut self) -> bool;
-    fn disarm(&self);
+    /// True when a turn would find something to do.
+    fn is_waiting(&self) -> bool;
+    /// When a publication is due that no event will bring about.
+    fn due(&self) -> Option<Instant>;
     fn shutdown_by(&mut self, deadline: Instant) -> ShutdownReport;
 }
 
@@ -65,12 +66,12 @@ impl<S: Reducer> Driven for Lane<S> {
         Turned { events: 0, ended: Ended::Failed(fault) }
     }
 
-    fn arm(&mut self) -> bool {
-        self.main_lane.arm_input()
+    fn is_waiting(&self) -> bool {
+        self.main_lane.is_input_waiting()
     }
 
-    fn disarm(&self) {
-        self.main_lane.core().bell.disarm();
+    fn due(&self) -> Option<Instant> {
+        self.main_lane.publication_due()
     }
 
     fn shutdown_by(&mut self, deadline: Instant) -> ShutdownReport {

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use crate::core::share_mark;
+use crate::core::SharedMark;
 use crate::main_lane::budget::Budget;
 use crate::observe::diagnostic::Diagnostic;
 use crate::register::crew::Shared;
 use crate::register::crew::drive::Driver;
 use crate::register::crew::post::{Post, Seen};
-use crate::register::crew::queue::Watching;
+use crate::register::crew::queue::{TOGETHER, Watching, Work};
 use crate::sync::{AtomicU64, Mutex, Ordering::Relaxed};
 
 /// How threads drive.
@@ -162,11 +162,15 @@ fn join_by(name: &str, join: JoinHandle<()>, done: &Receiver<()>, deadline: Inst
 /// What a thread of the crew does.
 fn work(shared: &Arc<Shared>, post: &Post, thread: u64, _alive: Sender<()>) {
     // Nobody of a crew waits for a main lane of that crew: it may be the one who would have to drive it.
-    share_mark(shared.mark());
+    let _mark = SharedMark::new(shared.mark());
     let Manner { budget, linger, .. } = shared.manner;
     let mut driver = Driver { shared, post: Some(post), thread, budget, linger, stays: true, turn: 0 };
-    while let Some(seat) = shared.queue.take() {
-        driver.drive(seat);
+    let mut dry = Vec::with_capacity(TOGETHER);
+    while let Some(work) = shared.queue.take(linger, &mut dry) {
+        match work {
+            Work::Drive(seat) => _ = driver.drive(seat),
+            Work::LetSleep => driver.let_sleep(&mut dry),
+        }
     }
 }
 
