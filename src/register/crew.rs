@@ -33,7 +33,7 @@ use crate::sync::{Mutex, Ordering::Relaxed};
 
 /// How long a project that has run dry is looked at before it is let sleep, unless said otherwise: about what it costs to let it
 /// sleep and to wake it.
-pub const LINGER: Duration = Duration::from_micros(50);
+pub const LINGER: Duration = Duration::from_micros(20);
 /// After how long a turn is called stuck, unless said otherwise.
 pub const STUCK_AFTER: Duration = Duration::from_millis(250);
 /// How many threads are started in the place of stuck ones at most, unless said otherwise.

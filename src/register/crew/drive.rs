@@ -138,7 +138,7 @@ impl Driver<'_> {
                 held.busy = now;
             }
             let lingers = left == Left::More || now - held.busy < self.linger;
-            if !lingers || !self.stays || was_stuck || self.shared.queue.has_more() || !seat.ready.goes_on() {
+            if !lingers || !self.stays || was_stuck || self.shared.queue.has_more(now) || !seat.ready.goes_on() {
                 return (events, if left == Left::More { Then::More } else { Then::Dry(held.busy) });
             }
             if !is_busy {

@@ -22,6 +22,10 @@ use crate::sync::{AtomicU64, Mutex, Ordering::Relaxed};
 /// Called when there is something to do, and the host was told that there was nothing.
 pub(crate) type ReadyHook = Box<dyn Fn() + Send + Sync>;
 
+/// How many times as long projects that have run dry stand in their row while others wait for a thread.
+const LONGER: u32 = 8;
+/// No timer.
+const NEVER: u64 = u64::MAX;
 /// How many are let sleep together at most.
 pub(crate) const TOGETHER: usize = 64;
 
@@ -40,8 +44,11 @@ pub(crate) struct Queue {
     work: Condvar,
     /// The watch waits here.
     watch: Condvar,
-    /// How many are ready. Only a hint: whether to look.
+    /// How many are ready or dry. Only a hint: whether to look.
     length: AtomicU64,
+    /// When the next timer is due, in nanoseconds since the beginning. Likewise.
+    due_ns: AtomicU64,
+    begin: Instant,
     hook: Option<ReadyHook>,
     hook_panics: AtomicU64,
 }
@@ -134,6 +141,8 @@ impl Queue {
             work: Condvar::new(),
             watch: Condvar::new(),
             length: AtomicU64::new(0),
+            due_ns: AtomicU64::new(NEVER),
+            begin: Instant::now(),
             hook,
             hook_panics: AtomicU64::new(0),
         }
@@ -183,10 +192,23 @@ impl Queue {
         self.length.store((waiting.ready.len() + waiting.dry.len()) as u64, Relaxed);
     }
 
-    /// True when others wait for a thread.
+    fn note_due(&self, waiting: &Waiting) {
+        let due = waiting.timers.peek().map(|Reverse(timer)| self.since_begin(timer.due));
+        self.due_ns.store(due.unwrap_or(NEVER), Relaxed);
+    }
+
+    fn since_begin(&self, moment: Instant) -> u64 {
+        // Longer than five hundred years is never.
+        moment.saturating_duration_since(self.begin).as_nanos().try_into().unwrap_or(NEVER)
+    }
+
+    /// True when others wait for a thread, or are to be woken.
     #[inline]
-    pub(crate) fn has_more(&self) -> bool {
-        self.length.load(Relaxed) > 0
+    pub(crate) fn has_more(&self, now: Instant) -> bool {
+        self.length.load(Relaxed) > 0 || {
+            let due = self.due_ns.load(Relaxed);
+            due != NEVER && due <= self.since_begin(now)
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -202,12 +224,15 @@ impl Queue {
         let mut waiting = self.waiting.lock();
         if !waiting.closed {
             waiting.timers.push(Reverse(Timer { due, seat }));
+            self.note_due(&waiting);
         }
     }
 
     /// Forgets the timers of one that was shut down.
     pub(crate) fn forget(&self, id: u64) {
-        self.waiting.lock().timers.retain(|Reverse(timer)| timer.seat.id != id);
+        let mut waiting = self.waiting.lock();
+        waiting.timers.retain(|Reverse(timer)| timer.seat.id != id);
+        self.note_due(&waiting);
     }
 
     /// What to do next; waits for it. `None` when this thread is to end: all is over, or there are too many. Those that are to be
@@ -270,9 +295,7 @@ impl Queue {
     }
 
     fn pop(&self, waiting: &mut Waiting) -> Option<Arc<Seat>> {
-        if !waiting.timers.is_empty() {
-            waiting.ring_timers(Instant::now());
-        }
+        self.ring_timers(waiting);
         let seat = match waiting.ready.pop_front() {
             Some(seat) => Some(seat),
             // One more look, for want of something better.
@@ -280,6 +303,13 @@ impl Queue {
         };
         self.note(waiting);
         seat
+    }
+
+    /// Queues those whose time has come.
+    fn ring_timers(&self, waiting: &mut Waiting) {
+        if !waiting.timers.is_empty() && waiting.ring_timers(Instant::now()) {
+            self.note_due(waiting);
+        }
     }
 
     /// Those that have run dry.
@@ -297,14 +327,14 @@ impl Queue {
     /// How many are ready now, those that are due included.
     pub(crate) fn ready_now(&self) -> usize {
         let mut waiting = self.waiting.lock();
-        waiting.ring_timers(Instant::now());
+        self.ring_timers(&mut waiting);
         waiting.ready.len()
     }
 
     /// What is left for a host. When that is nothing, the hook is called for the next that comes.
     pub(crate) fn outlook(&self) -> Outlook {
         let mut waiting = self.waiting.lock();
-        waiting.ring_timers(Instant::now());
+        self.ring_timers(&mut waiting);
         if !waiting.ready.is_empty() {
             return Outlook::More;
         }
@@ -379,6 +409,7 @@ impl Queue {
         let (ready, dry) = (std::mem::take(&mut waiting.ready), std::mem::take(&mut waiting.dry));
         let timers = std::mem::take(&mut waiting.timers);
         self.length.store(0, Relaxed);
+        self.note_due(&waiting);
         drop(waiting);
         drop((ready, dry, timers));
         self.work.notify_all();
@@ -393,14 +424,17 @@ impl Waiting {
         self.watched.is_none_or(|watched| due < watched).then_some(due)
     }
 
-    /// True when those that have run dry are to be let sleep: the first has been for long enough, or there are many.
+    /// True when those that have run dry are to be let sleep: the first has been for long enough, or there are many. While others
+    /// wait for a thread it takes longer, so that there are more.
     fn lets_sleep(&self, linger: Duration) -> bool {
+        let linger = if self.ready.is_empty() { linger } else { linger.saturating_mul(LONGER) };
         let is_time = |(since, _): &(Instant, _)| self.dry.len() >= TOGETHER || since.elapsed() >= linger;
         self.dry.front().is_some_and(is_time)
     }
 
-    /// Queues those whose time has come.
-    fn ring_timers(&mut self, now: Instant) {
+    /// Queues those whose time has come. True if there were any.
+    fn ring_timers(&mut self, now: Instant) -> bool {
+        let before = self.timers.len();
         while let Some(Reverse(timer)) = self.timers.peek()
             && timer.due <= now
         {
@@ -409,5 +443,6 @@ impl Waiting {
                 self.ready.push_back(seat);
             }
         }
+        self.timers.len() < before
     }
 }
