@@ -29,7 +29,7 @@
 //!
 //! # Features
 //! None is on by default. `signal` adds the [bus](signal) on which parts of a host tell each other what happened; `control` supervised
-//! workers and the runtime behind them; `journal` what is kept for good; `workspace` the reference domain, panes on pseudo-terminals and
+//! workers and the runtime behind them; `register` many projects on a few threads; `journal` what is kept for good; `workspace` the reference domain, panes on pseudo-terminals and
 //! watched folders; `cli` the program.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

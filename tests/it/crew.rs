@@ -230,6 +230,34 @@ fn a_flood_does_not_keep_the_others_from_being_served() {
 }
 
 #[test]
+fn a_flood_does_not_keep_the_clock_from_waking_the_others() {
+    let mut crew = Crew::builder().threads(1).start().unwrap();
+    let (mut flooding, flood) = hosted(&crew, "flood");
+    let builder = Pipeline::builder(Project::default()).publish(Publish::AtMostEvery(Duration::from_millis(5)));
+    let mut lane = builder.lane("orders").open().unwrap();
+    let timed = crew.host("timed", builder.build().unwrap().0).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let stops = stop.clone();
+    let flooding = std::thread::spawn(move || {
+        while !stops.load(SeqCst) {
+            flooding.push(Order::Add(1)).unwrap();
+        }
+    });
+    for n in 1..=20 {
+        lane.push_batch([Order::Add(1), Order::Add(1)]).unwrap();
+        lane.push(Order::Add(1)).unwrap();
+        let mut reader = timed.handle().reader();
+        while reader.load().count < 3 * n {
+            reader.wait_changed(Instant::now() + PATIENCE).expect("a publication that nobody made");
+        }
+    }
+    stop.store(true, SeqCst);
+    flooding.join().unwrap();
+    assert!(crew.shutdown(PATIENCE).complete);
+    settled(flood.handle());
+}
+
+#[test]
 fn a_project_sleeps_when_there_is_nothing_and_is_woken_by_each_push() {
     for linger in [Duration::ZERO, Duration::from_micros(20), Duration::from_millis(1)] {
         for threads in [1, 2] {
@@ -716,5 +744,142 @@ fn nobody_of_a_crew_waits_for_room_in_a_project_of_the_same_crew() {
             refuses.load(SeqCst)
         });
         assert!(refused.load(SeqCst) >= 8, "{} of ten were handed back", refused.load(SeqCst));
+    }
+}
+
+#[test]
+fn a_crew_may_be_dropped_within_a_turn_of_its_own() {
+    for threads in [0, 1, 2] {
+        let name = format!("drop-own-{threads}");
+        let crew = Crew::builder().name(&name).threads(threads).start().unwrap();
+        let jobs: Jobs = Arc::default();
+        let (mut lane, main_lane) = doing(jobs.clone());
+        let own = crew.host("own", main_lane).unwrap();
+        let (mut other_lane, other) = hosted(&crew, "other");
+        other_lane.push(Order::Add(5)).unwrap();
+        let (shared, report) = (Arc::new(Mutex::new(Some(crew))), Arc::new(Mutex::new(None)));
+        let (its, tells) = (shared.clone(), report.clone());
+        jobs.lock().unwrap().push(Box::new(move || {
+            // In the host's loop it is out already.
+            let crew = its.lock().unwrap().take();
+            *tells.lock().unwrap() = crew.map(|mut crew| crew.shutdown(PATIENCE));
+        }));
+        lane.push(Order::Add(1)).unwrap();
+        lane.push(Order::Do).unwrap();
+        if threads == 0 {
+            let crew = shared.lock().unwrap().take().unwrap();
+            crew.turn(Budget::UNLIMITED);
+            drop(crew);
+        }
+        until("both have ended", || own.is_finished() && other.is_finished());
+        assert_eq!((own.handle().reader().load().count, other.handle().reader().load().count), (1, 1));
+        settled(own.handle());
+        until("no thread is left", || threads_named(&name) == 0);
+        if threads > 0 {
+            until("it said so", || report.lock().unwrap().is_some());
+            let report = report.lock().unwrap().take().unwrap();
+            let ended: Vec<_> = report.projects.iter().map(|(name, ended)| (&**name, ended.complete)).collect();
+            assert_eq!(ended, [("other", true), ("own", false)]);
+            assert_eq!(report.stragglers.len(), 1, "the thread that says so");
+        }
+    }
+}
+
+#[test]
+fn a_hook_may_drive_the_crew_itself() {
+    let shared: Arc<Mutex<Option<Arc<Crew>>>> = Arc::default();
+    let its = shared.clone();
+    let hook = move || {
+        let crew = its.lock().unwrap().clone();
+        if let Some(crew) = crew {
+            crew.turn(Budget::UNLIMITED);
+        }
+    };
+    let crew = Arc::new(Crew::builder().threads(0).on_ready(hook).start().unwrap());
+    *shared.lock().unwrap() = Some(crew.clone());
+    let (mut lane, hosted) = hosted(&crew, "a");
+    crew.turn(Budget::UNLIMITED);
+    for n in 1..=100 {
+        lane.push(Order::Add(1)).unwrap();
+        assert_eq!(hosted.handle().reader().load().count, n, "applied by the push that woke it");
+    }
+    shared.lock().unwrap().take();
+}
+
+#[test]
+fn limits_at_the_end_of_the_clock_are_none() {
+    let never = Duration::MAX;
+    let mut crew = Crew::builder().threads(1).linger(never).stuck_after(never).start().unwrap();
+    let (mut lane, mut first) = hosted(&crew, "a");
+    let (mut other, _second) = hosted(&crew, "b");
+    for n in 1..=50 {
+        lane.push(Order::Add(n)).unwrap();
+        other.push(Order::Add(n)).unwrap();
+    }
+    until("it is applied", || first.handle().reader().load().count == 50);
+    assert!(first.shutdown(never).complete);
+    assert!(crew.shutdown(never).complete);
+}
+
+#[test]
+fn a_project_that_has_stopped_or_ended_before_it_is_hosted_is_told_as_such() {
+    let crew = Crew::builder().threads(1).start().unwrap();
+    let (mut lane, mut main_lane, _) = project();
+    lane.push(Order::Panic).unwrap();
+    main_lane.turn(Budget::UNLIMITED).unwrap_err();
+    let mut stopped = crew.host("stopped", main_lane).unwrap();
+    let (_, mut main_lane, _) = project();
+    let report = main_lane.shutdown(PATIENCE);
+    let mut ended = crew.host("ended", main_lane).unwrap();
+    until("both are known", || {
+        matches!(state_of(&crew, "stopped"), ProjectState::Failed(Fault::Reducer { .. }))
+            && state_of(&crew, "ended") == ProjectState::Ended
+    });
+    assert!(matches!(stopped.shutdown(PATIENCE).fault, Some(Fault::Reducer { .. })));
+    assert_eq!(ended.shutdown(PATIENCE), report);
+}
+
+#[cfg(feature = "journal")]
+#[test]
+fn a_project_that_waits_for_its_journal_holds_nobody_and_one_whose_disk_is_gone_is_alone_in_that() {
+    use crate::journal::{Entry, begin};
+    use crate::memory::Disk;
+    use mainlane::journal::{Durability, StoreError};
+
+    for threads in [1, 2] {
+        let mut crew = Crew::builder().threads(threads).start().unwrap();
+        let (mut quiet_lane, quiet) = hosted(&crew, "quiet");
+        let disks = [Disk::default(), Disk::default()];
+        let mut kept: Vec<_> = disks
+            .iter()
+            .enumerate()
+            .map(|(n, disk)| {
+                let builder = begin(disk, Durability::BeforePublish);
+                let lane = builder.lane("a").open().unwrap();
+                (lane, crew.host(format!("kept {n}"), builder.build().unwrap().0).unwrap())
+            })
+            .collect();
+        disks.iter().for_each(Disk::hold);
+        for (lane, _) in &mut kept {
+            lane.push(Entry::Add(1)).unwrap();
+        }
+        until("they sleep", || (0..2).all(|n| state_of(&crew, &format!("kept {n}")) == ProjectState::Idle));
+        quiet_lane.push(Order::Add(1)).unwrap();
+        until("the others go on", || quiet.handle().reader().load().count == 1);
+        assert!(kept.iter().all(|(_, kept)| kept.handle().reader().load().count == 0), "it is not durable");
+        disks[1].fail(StoreError::Failed { doing: "writing", reason: "the disk is gone".into() });
+        disks.iter().for_each(Disk::release);
+        until("it is durable", || kept[0].1.handle().reader().load().count > 0);
+        until("it has stopped", || matches!(state_of(&crew, "kept 1"), ProjectState::Failed(Fault::Journal { .. })));
+        // Opened again on what the disk has.
+        assert!(!kept.pop().unwrap().1.shutdown(PATIENCE).complete);
+        disks[1].mend();
+        let builder = begin(&disks[1], Durability::BeforePublish);
+        let mut lane = builder.lane("a").open().unwrap();
+        let again = crew.host("kept 1", builder.build().unwrap().0).unwrap();
+        let before = again.handle().reader().load().count;
+        lane.push(Entry::Add(1)).unwrap();
+        until("it goes on", || again.handle().reader().load().count > before);
+        assert!(crew.shutdown(PATIENCE).complete);
     }
 }
