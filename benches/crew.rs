@@ -34,6 +34,7 @@ const FOR: Duration = Duration::from_millis(400);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Meant to be pushed at this moment, in nanoseconds since the state was made.
+#[derive(Debug)]
 struct Ping(u64);
 
 impl Event for Ping {
@@ -171,8 +172,8 @@ impl Open {
 
     fn push(&mut self, project: usize, meant: u64) {
         match &mut self.ends {
-            Ends::Lanes(lanes) => lanes[project].push(Ping(meant)).ok().expect("it is open"),
-            Ends::Channels(channels) => channels[project].blocking_send(Ping(meant)).ok().expect("it is open"),
+            Ends::Lanes(lanes) => lanes[project].push(Ping(meant)).expect("it is open"),
+            Ends::Channels(channels) => channels[project].blocking_send(Ping(meant)).expect("it is open"),
         }
     }
 
