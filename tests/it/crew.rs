@@ -490,12 +490,12 @@ fn a_host_drives_in_its_own_loop_and_is_called_when_there_is_something() {
     let hook = move || {
         counts.fetch_add(1, SeqCst);
     };
-    let crew = Crew::builder().threads(0).on_ready(hook).start().unwrap();
+    let crew = Crew::builder().threads(0).budget(Budget::UNLIMITED).on_ready(hook).start().unwrap();
     let called = || calls.load(SeqCst);
     let (mut a, first) = hosted(&crew, "a");
     let (mut b, _second) = hosted(&crew, "b");
     assert_eq!(called(), 1, "once, for the first");
-    let nothing = crew.turn(Budget::millis(2));
+    let nothing = crew.turn(Budget::UNLIMITED);
     assert_eq!((nothing.projects, nothing.events, nothing.left), (2, 0, CrewLeft::Nothing));
     assert_eq!(called(), 1);
     for round in 2..50 {
@@ -512,7 +512,7 @@ fn a_host_drives_in_its_own_loop_and_is_called_when_there_is_something() {
 
 #[test]
 fn a_host_s_loop_is_told_until_when_it_may_sleep() {
-    let crew = Crew::builder().threads(0).start().unwrap();
+    let crew = Crew::builder().threads(0).budget(Budget::UNLIMITED).start().unwrap();
     let every = Duration::from_secs(1000);
     let builder = Pipeline::builder(Project::default()).publish(Publish::AtMostEvery(every));
     let mut lane = builder.lane("orders").open().unwrap();
@@ -532,7 +532,7 @@ fn a_host_s_loop_is_told_until_when_it_may_sleep() {
 
 #[test]
 fn a_hook_that_panics_is_counted_and_the_push_is_accepted() {
-    let crew = Crew::builder().threads(0).on_ready(|| panic!("a bad hook")).start().unwrap();
+    let crew = Crew::builder().threads(0).budget(Budget::UNLIMITED).on_ready(|| panic!("a bad hook")).start().unwrap();
     let (mut lane, _hosted) = hosted(&crew, "a");
     crew.turn(Budget::UNLIMITED);
     lane.push(Order::Add(1)).unwrap();
@@ -751,7 +751,7 @@ fn nobody_of_a_crew_waits_for_room_in_a_project_of_the_same_crew() {
 fn a_crew_may_be_dropped_within_a_turn_of_its_own() {
     for threads in [0, 1, 2] {
         let name = format!("drop-own-{threads}");
-        let crew = Crew::builder().name(&name).threads(threads).start().unwrap();
+        let crew = Crew::builder().name(&name).threads(threads).budget(Budget::UNLIMITED).start().unwrap();
         let jobs: Jobs = Arc::default();
         let (mut lane, main_lane) = doing(jobs.clone());
         let own = crew.host("own", main_lane).unwrap();
@@ -795,7 +795,7 @@ fn a_hook_may_drive_the_crew_itself() {
             crew.turn(Budget::UNLIMITED);
         }
     };
-    let crew = Arc::new(Crew::builder().threads(0).on_ready(hook).start().unwrap());
+    let crew = Arc::new(Crew::builder().threads(0).budget(Budget::UNLIMITED).on_ready(hook).start().unwrap());
     *shared.lock().unwrap() = Some(crew.clone());
     let (mut lane, hosted) = hosted(&crew, "a");
     crew.turn(Budget::UNLIMITED);
