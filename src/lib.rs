@@ -58,9 +58,9 @@ pub mod signal; // how parts of a host tell each other what happened
 pub mod control; // workers that are supervised, and the runtime they share
 #[cfg(feature = "signal")]
 mod backoff; // how long to rest between two tries
-#[cfg(feature = "register")]
-#[cfg_attr(docsrs, doc(cfg(feature = "register")))]
-pub mod register; // many projects: the crew that drives their main lanes
+#[cfg(any(feature = "register", feature = "workspace"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "register", feature = "workspace"))))]
+pub mod register; // many projects, who provides which service, whether what mirrors the outside is equal to it
 mod latch; // a flag that one thread sets and another finds
 mod reply; // an answer that another thread waits for
 mod wake; // how one thread sleeps until another has something for it

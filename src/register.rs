@@ -1,6 +1,38 @@
-//! Many projects in one host: the crew that drives their main lanes.
+//! The register: many projects in one host, who provides which service, and whether what mirrors the outside world is equal to it.
+//!
+//! | part | what it is |
+//! |------|------------|
+//! | [`Crew`], [`Hosted`] | many projects: their main lanes on a few threads, or in the host's loop |
+//! | [`Registries`], [`Registry`] | providers of typed interfaces, by key and name; found without a lock, changed at any time |
+//! | [`Declaration`], [`Mismatch`] | what a provider says of itself, and where that does not fit its interface |
+//! | [`Follower`] | hears of every provider that comes, is replaced, or leaves |
 
-mod crew; // many main lanes on a few threads, or in the host's loop
+#[cfg(feature = "register")]
+mod board;
+#[cfg(feature = "register")]
+mod capability;
+#[cfg(feature = "register")]
+mod crew;
+#[cfg(feature = "register")]
+mod follow;
+#[cfg(feature = "register")]
+mod provider;
+#[cfg(feature = "register")]
+mod registries;
+#[cfg(feature = "register")]
+mod registry;
 
+#[cfg(feature = "register")]
+pub use capability::{Capability, Declaration, Level, Mismatch, Need, Problem, Support};
+#[cfg(feature = "register")]
 pub use crew::status::{CrewCounters, CrewReport, ProjectState, ProjectStatus};
+#[cfg(feature = "register")]
 pub use crew::{Crew, CrewBuilder, CrewError, CrewLeft, CrewTurn, Hosted, LINGER, SPARES, STUCK_AFTER};
+#[cfg(feature = "register")]
+pub use follow::{ANNOUNCEMENTS, Announcement, Change, Follower, Heard, Listing, Row};
+#[cfg(feature = "register")]
+pub use provider::{Departed, Holder, Lease, Offer, Provider};
+#[cfg(feature = "register")]
+pub use registries::{Registries, RegistriesError};
+#[cfg(feature = "register")]
+pub use registry::{Interface, REFUSED_MAX, RegisterError, Registered, Registry, RegistryCounts, RegistryReader};

@@ -24,6 +24,8 @@
 #[path = "../../src/clock.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the whole file is compiled, the models use a part of it")]
 mod clock;
+#[path = "../../src/register/board.rs"]
+mod board_file;
 #[path = "../../src/journal/progress.rs"]
 mod durable_file;
 #[path = "../../src/latch.rs"]
@@ -135,6 +137,7 @@ mod snapshot_files {
 
 mod sync;
 
+pub mod board;
 pub mod cut;
 pub mod durable;
 pub mod explore;

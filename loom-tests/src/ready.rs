@@ -9,7 +9,7 @@
 //! ringer's swap, which found nothing, had left it, though that swap came before. A few
 //! seconds.
 //!
-//! Must make it fail: weakening either end of P15; waking, beginning or letting go in two steps (Y1, Y2); a driver that sleeps
+//! Must make it fail: weakening either end of P17; waking, beginning or letting go in two steps (Y1, Y2); a driver that sleeps
 //! without a look whether it was woken (Y3), that does not arm, or that lets go first and arms then; giving up by a look and a
 //! store (Y4); a verdict in two steps (Y5). The last five are control arms.
 
@@ -139,7 +139,7 @@ pub fn nothing_is_left_lying(drivers: usize, sleeping: Sleeping) {
     assert_eq!(project.taken(), 1, "it sleeps on what nobody will tell it of");
 }
 
-/// What was done before a project was woken is seen by who drives it next, whoever else woke it (P15).
+/// What was done before a project was woken is seen by who drives it next, whoever else woke it (P17).
 pub fn who_wakes_hands_over(wakers: usize) {
     let project = Arc::new(Project::new());
     let asked: Vec<_> = (0..wakers).map(|_| Arc::new(AtomicU64::new(0))).collect();

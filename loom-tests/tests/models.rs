@@ -387,6 +387,21 @@ mod signal {
     }
 }
 
+mod board {
+    use super::*;
+    use loom_tests::board::*;
+
+    #[test]
+    fn the_number_is_behind_the_cell() {
+        holds("number behind cell", All, number_behind_cell);
+    }
+
+    #[test]
+    fn control_cell_not_released() {
+        fails("board's cell not released", All, Some(Weak::Cell), number_behind_cell);
+    }
+}
+
 mod latch {
     use super::*;
     use loom_tests::latch::*;

@@ -156,6 +156,7 @@ impl Mutant {
             Some("gate") => "gate::",
             Some("table" | "coalesce") => "table::",
             Some("publisher" | "swap") => "snapshot::",
+            Some("board") => "board::",
             Some("latch") => "latch::",
             Some("operations") => "operations::",
             _ => "cut::",

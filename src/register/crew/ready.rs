@@ -23,7 +23,7 @@
 //! # Pairs
 //! | pair | release        | acquire        | hands over                                             |
 //! |------|----------------|----------------|--------------------------------------------------------|
-//! | P15  | `Ready::wake`  | `Ready::begin` | what was done before the project was woken, by whomever |
+//! | P17  | `Ready::wake`  | `Ready::begin` | what was done before the project was woken, by whomever |
 //!
 //! All changes are read-modify-writes, so that the release of one who woke it reaches `begin` through all that come after it, also
 //! of one who found it queued already. What a lane carries has pairs of its own; a pipeline that is asked to close has this one.
@@ -75,14 +75,14 @@ impl Ready {
     /// Wants it to be driven. True if the caller has to queue it.
     #[must_use]
     pub(crate) fn wake(&self) -> bool {
-        // P15: hands what was done before it to `begin`. Y1: of all who wake it, one finds it asleep.
+        // P17: hands what was done before it to `begin`. Y1: of all who wake it, one finds it asleep.
         self.0.fetch_or(WOKEN, Release) == 0
     }
 
     /// By whoever took it out of the queue. True if the caller drives it from here on, false if it is over.
     #[must_use]
     pub(crate) fn begin(&self) -> bool {
-        // P15: sees what was done before each `wake` up to here. Y2: in one step.
+        // P17: sees what was done before each `wake` up to here. Y2: in one step.
         self.0.compare_exchange(WOKEN, DRIVEN, Acquire, Relaxed).is_ok()
     }
 
