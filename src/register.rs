@@ -6,11 +6,13 @@
 //! | [`Registries`], [`Registry`] | providers of typed interfaces, by key and name; found without a lock, changed at any time |
 //! | [`Declaration`], [`Mismatch`] | what a provider says of itself, and where that does not fit its interface |
 //! | [`Follower`] | hears of every provider that comes, is replaced, or leaves |
+//! | [`Mirror`], [`Divergence`] | whether what mirrors something outside is equal to it |
 
 #[cfg(feature = "register")]
 mod board;
 #[cfg(feature = "register")]
 mod capability;
+mod divergence;
 #[cfg(feature = "register")]
 mod crew;
 #[cfg(feature = "register")]
@@ -24,6 +26,7 @@ mod registry;
 
 #[cfg(feature = "register")]
 pub use capability::{Capability, Declaration, Level, Mismatch, Need, Problem, Support};
+pub use divergence::{Comparison, Divergence, Mirror};
 #[cfg(feature = "register")]
 pub use crew::status::{CrewCounters, CrewReport, ProjectState, ProjectStatus};
 #[cfg(feature = "register")]

@@ -121,7 +121,7 @@ fn what_does_not_fit_is_refused_or_listed() {
     let error = registry.register(offer(1, "mute", 0).declare(mute())).unwrap_err();
     let expected = "speaker@mute for 1: `speak` is required, and not supported; it was refused";
     assert_eq!(error.to_string(), expected);
-    assert_eq!(words(&registry, 1), [], "it is not there");
+    assert!(words(&registry, 1).is_empty(), "it is not there");
     let seen = |registry: &Speakers| -> Vec<_> {
         let all = registry.mismatches().into_iter();
         all.map(|mismatch| (mismatch.provider, mismatch.capability, mismatch.refused)).collect()
@@ -142,7 +142,8 @@ fn what_does_not_fit_is_refused_or_listed() {
     registry.register(offer(1, "mute", 0)).unwrap();
     assert_eq!(seen(&registry), of_flat);
     registry.withdraw(&1, "flat").unwrap();
-    assert_eq!((seen(&registry), registry.counts().refused), (vec![], 4));
+    assert!(seen(&registry).is_empty());
+    assert_eq!(registry.counts().refused, 4);
     let kept = registry.replace(offer(1, "mute", 1).declare(mute()));
     assert!(matches!(kept, Err(RegisterError::Unsupported(mismatches)) if mismatches.len() == 1));
     assert_eq!(words(&registry, 1), [0], "what was to be replaced is there still");
@@ -302,7 +303,7 @@ fn a_provider_that_ends_may_use_the_registry() {
     let lease = reader.lease(&1, "m").unwrap();
     registry.withdraw(&1, "m").unwrap();
     reader.get(&1, "m");
-    assert_eq!(words(&registry, 9), []);
+    assert!(words(&registry, 9).is_empty());
     drop(lease);
     assert_eq!(words(&registry, 9).len(), 1);
 }

@@ -272,6 +272,7 @@ impl WorktreeEvent {
             | WorktreeEvent::Renamed { worktree, .. }
             | WorktreeEvent::Modified { worktree, .. }
             | WorktreeEvent::Diverged { worktree, .. }
+            | WorktreeEvent::Comparing { worktree, .. }
             | WorktreeEvent::Reconciled { worktree, .. }
             | WorktreeEvent::Audited { worktree, .. }
             | WorktreeEvent::Unreadable { worktree, .. }
@@ -289,6 +290,7 @@ impl WorktreeEvent {
             | WorktreeEvent::Removed { .. }
             | WorktreeEvent::Renamed { .. }
             | WorktreeEvent::Diverged { .. }
+            | WorktreeEvent::Comparing { .. }
             | WorktreeEvent::Reconciled { .. }
             | WorktreeEvent::Audited { .. }
             | WorktreeEvent::Unreadable { .. }
@@ -304,6 +306,7 @@ impl WorktreeEvent {
             WorktreeEvent::Renamed { .. } => "worktree.renamed",
             WorktreeEvent::Modified { .. } => "worktree.modified",
             WorktreeEvent::Diverged { .. } => "worktree.diverged",
+            WorktreeEvent::Comparing { .. } => "worktree.comparing",
             WorktreeEvent::Reconciled { .. } => "worktree.reconciled",
             WorktreeEvent::Audited { .. } => "worktree.audited",
             WorktreeEvent::Unreadable { .. } => "worktree.unreadable",
@@ -325,6 +328,7 @@ impl WorktreeEvent {
             | WorktreeEvent::Removed { .. }
             | WorktreeEvent::Renamed { .. }
             | WorktreeEvent::Diverged { .. }
+            | WorktreeEvent::Comparing { .. }
             | WorktreeEvent::Reconciled { .. }
             | WorktreeEvent::Audited { .. }
             | WorktreeEvent::Unreadable { .. }

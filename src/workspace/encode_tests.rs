@@ -9,9 +9,10 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::*;
+use crate::register::{Comparison, Mirror};
 use crate::workspace::testing::{PANE, WORKTREE, apply_all, every_sort};
 use crate::workspace::{
-    Divergence, EntryKind, Exit, Layout, LayoutEvent, Lines, Machine, Mirror, Model, Pane, PaneActivity, PaneEvent,
+    DivergenceCause, EntryKind, Exit, Layout, LayoutEvent, Lines, Machine, Model, Pane, PaneActivity, PaneEvent,
     PaneState, PlugInEvent, PlugInTally, Scrollback, ServiceEvent, SystemEvent, VersionStatus, Warmth, Workspace,
     WorkspaceEvent, WorkspaceFacets, Worktree, WorktreeCounts, WorktreeEvent,
 };
@@ -82,13 +83,17 @@ fn exit() -> impl Strategy<Value = Exit> {
     ]
 }
 
-fn divergence() -> impl Strategy<Value = Divergence> {
+fn divergence() -> impl Strategy<Value = DivergenceCause> {
     prop_oneof![
-        any::<u64>().prop_map(|dropped| Divergence::QueueFull { dropped }),
-        Just(Divergence::SystemOverflow),
-        text().prop_map(Divergence::WatcherFailed),
-        Just(Divergence::RootMissing),
-        any::<u64>().prop_map(|differences| Divergence::Audit { differences }),
+        any::<u64>().prop_map(|dropped| DivergenceCause::QueueFull { dropped }),
+        Just(DivergenceCause::SystemOverflow),
+        text().prop_map(DivergenceCause::WatcherFailed),
+        Just(DivergenceCause::RootMissing),
+        any::<u64>().prop_map(|differences| DivergenceCause::Audit { differences }),
+        Just(DivergenceCause::NotCompared),
+        any::<u64>().prop_map(|folders| DivergenceCause::Unreadable { folders }),
+        Just(DivergenceCause::Contradiction),
+        Just(DivergenceCause::Unwatched),
     ]
 }
 
@@ -132,10 +137,10 @@ fn worktree_event() -> impl Strategy<Value = WorktreeEvent> {
             changes
         }),
         (worktree(), divergence()).prop_map(|(worktree, reason)| WorktreeEvent::Diverged { worktree, reason }),
-        (worktree(), any::<u64>(), any::<u64>()).prop_map(|(worktree, created, removed)| WorktreeEvent::Reconciled {
-            worktree,
-            created,
-            removed
+        (worktree(), any::<u64>())
+            .prop_map(|(worktree, number)| WorktreeEvent::Comparing { worktree, comparison: Comparison(number) }),
+        (worktree(), any::<[u64; 4]>()).prop_map(|(worktree, [number, entries, created, removed])| {
+            WorktreeEvent::Reconciled { worktree, comparison: Comparison(number), entries, created, removed }
         }),
         (worktree(), any::<bool>(), any::<u64>()).prop_map(|(worktree, in_sync, entries)| WorktreeEvent::Audited {
             worktree,
@@ -226,13 +231,23 @@ fn any_pane() -> impl Strategy<Value = Pane> {
     )
 }
 
-fn mirror() -> impl Strategy<Value = Mirror> {
-    prop_oneof![
-        Just(Mirror::InSync),
-        divergence().prop_map(|reason| Mirror::Diverged { reason }),
-        divergence().prop_map(|reason| Mirror::Reconciling { reason }),
-        Just(Mirror::Unwatched),
-    ]
+/// As it becomes, by the steps that there are.
+fn mirror() -> impl Strategy<Value = Mirror<u64, DivergenceCause>> {
+    let step = (0..4_u8, any::<u64>(), divergence());
+    (any::<u64>(), divergence(), vec(step, 0..4)).prop_map(|(since, cause, steps)| {
+        let mut mirror = Mirror::new(since, cause);
+        for (step, number, cause) in steps {
+            match step {
+                0 => mirror.diverge(number, cause),
+                1 => mirror.begin_as(Comparison(number)),
+                _ => {
+                    let comparison = mirror.begin();
+                    mirror.equal(comparison);
+                }
+            }
+        }
+        mirror
+    })
 }
 
 fn any_worktree() -> impl Strategy<Value = Worktree> {
@@ -240,14 +255,15 @@ fn any_worktree() -> impl Strategy<Value = Worktree> {
     let counts =
         counts.prop_map(|[created, modified, removed, renamed]| WorktreeCounts { created, modified, removed, renamed });
     let last = (option::of(divergence()), any::<Option<bool>>());
-    (option::of(path()), counts, any::<[u64; 4]>(), mirror(), last, facets()).prop_map(
+    (option::of(path()), counts, any::<[u64; 5]>(), mirror(), last, facets()).prop_map(
         |(path, counts, numbers, mirror, (last_divergence, last_audit_in_sync), facets)| {
-            let [entries, divergences, unreadable, audits] = numbers;
+            let [entries, told, divergences, unreadable, audits] = numbers;
             Worktree {
                 path,
                 counts,
                 entries,
                 mirror,
+                told,
                 divergences,
                 last_divergence,
                 unreadable,
@@ -397,11 +413,11 @@ fn what_is_written_does_not_change_by_accident() {
         assert_eq!((*kind, hex.as_str()), expected);
     }
     apply_all(&mut state, &every_sort.into_iter().map(|(event, ..)| event).collect::<Vec<_>>());
-    assert_eq!(xxhash_rust::xxh3::xxh3_128(&written(&state)), 0xe6fe_08ae_4598_b801_517f_1778_6b6a_7351);
+    assert_eq!(xxhash_rust::xxh3::xxh3_128(&written(&state)), 0x25b6_01ef_52c2_4ea7_daad_0e18_882f_fd05);
 }
 
 /// By kind, in hexadecimal.
-const WRITTEN: [(&str, &str); 30] = [
+const WRITTEN: [(&str, &str); 31] = [
     ("service.version-control", "040003676974090000"),
     ("plug-in", "05046d6f6f64066d6f6f642f3100"),
     ("pane.started", "000007047465787400030401"),
@@ -422,10 +438,11 @@ const WRITTEN: [(&str, &str); 30] = [
     ("worktree.renamed", "0103090161016100"),
     ("worktree.modified", "010409016101"),
     ("worktree.diverged", "01050903"),
-    ("worktree.reconciled", "0106090000"),
-    ("worktree.audited", "0107090100"),
-    ("worktree.unreadable", "01080901610474657874"),
-    ("worktree.unwatched", "010909"),
+    ("worktree.comparing", "01060901"),
+    ("worktree.reconciled", "01070901000000"),
+    ("worktree.audited", "0108090100"),
+    ("worktree.unreadable", "01090901610474657874"),
+    ("worktree.unwatched", "010a09"),
     ("system.memory", "0200010203"),
     ("system.load", "0201000000000000f03f00000000000000400000000000000840"),
     ("system.processor", "02020000803f"),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::lines::Lines;
 use super::warmth::Warmth;
 use crate::origin::Name;
+use crate::register::Comparison;
 use crate::{Authority, Facets, Fill, Operation, Tags};
 
 /// The owner of the data model: panes, worktrees, readings, services, plug-ins.
@@ -261,13 +262,25 @@ pub enum WorktreeEvent {
         /// Which worktree.
         worktree: WorktreeId,
         /// Why.
-        reason: Divergence,
+        reason: DivergenceCause,
     },
-    /// What is known was compared with the disk and is equal to it again. Each difference came as an event before.
+    /// All that is known is being compared with the disk. Each difference comes as an event.
+    Comparing {
+        /// Which worktree.
+        worktree: WorktreeId,
+        /// Which comparison. They are numbered from one since the folder was opened.
+        comparison: Comparison,
+    },
+    /// What is known was compared with the disk, and the two are equal. Differences that earlier comparisons found came as events
+    /// before.
     Reconciled {
         /// Which worktree.
         worktree: WorktreeId,
-        /// How many entries turned out to be new.
+        /// The comparison that found them equal.
+        comparison: Comparison,
+        /// How many entries are known, and on the disk.
+        entries: u64,
+        /// How many entries turned out to be new since it was known to be equal before.
         created: u64,
         /// How many entries turned out to be gone.
         removed: u64,
@@ -276,7 +289,7 @@ pub enum WorktreeEvent {
     Audited {
         /// Which worktree.
         worktree: WorktreeId,
-        /// Whether what was known was equal to the disk. If not, `Diverged` and `Reconciled` came before.
+        /// Whether what was known was equal to the disk. If not, `Diverged` came before.
         in_sync: bool,
         /// How many entries are known now.
         entries: u64,
@@ -309,9 +322,9 @@ pub enum EntryKind {
 }
 
 /// Why a worktree may differ from the disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
-pub enum Divergence {
+pub enum DivergenceCause {
     /// Changes came faster than they were taken in, and the source's queue was full.
     QueueFull {
         /// How many changes were dropped.
@@ -328,16 +341,32 @@ pub enum Divergence {
         /// How many entries differed.
         differences: u64,
     },
+    /// Nobody has compared them yet since the folder was opened.
+    #[default]
+    NotCompared,
+    /// Folders cannot be read, so what lies below them is not known.
+    Unreadable {
+        /// How many.
+        folders: u64,
+    },
+    /// An event does not fit what was known.
+    Contradiction,
+    /// Nobody watches it any more.
+    Unwatched,
 }
 
-impl fmt::Display for Divergence {
+impl fmt::Display for DivergenceCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Divergence::QueueFull { dropped } => write!(f, "the queue was full, {dropped} changes dropped"),
-            Divergence::SystemOverflow => f.write_str("the operating system dropped changes"),
-            Divergence::WatcherFailed(reason) => write!(f, "the watcher failed: {reason}"),
-            Divergence::RootMissing => f.write_str("the folder is gone"),
-            Divergence::Audit { differences } => write!(f, "an audit found {differences} differences"),
+            DivergenceCause::QueueFull { dropped } => write!(f, "the queue was full, {dropped} changes dropped"),
+            DivergenceCause::SystemOverflow => f.write_str("the operating system dropped changes"),
+            DivergenceCause::WatcherFailed(reason) => write!(f, "the watcher failed: {reason}"),
+            DivergenceCause::RootMissing => f.write_str("the folder is gone"),
+            DivergenceCause::Audit { differences } => write!(f, "an audit found {differences} differences"),
+            DivergenceCause::NotCompared => f.write_str("not compared yet"),
+            DivergenceCause::Unreadable { folders } => write!(f, "{folders} folders cannot be read"),
+            DivergenceCause::Contradiction => f.write_str("an event does not fit"),
+            DivergenceCause::Unwatched => f.write_str("not watched"),
         }
     }
 }

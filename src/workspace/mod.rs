@@ -14,8 +14,10 @@
 //! # What is exact and what is not
 //! Byte counts, line counts and exit codes of panes are exact: they are added up when events coalesce. A worktree's
 //! counts are exact while the operating system keeps up. When it does not, the worktree says so
-//! ([`WorktreeEvent::Diverged`]), compares itself with the disk, reports every difference as an event of its own and
-//! only then calls itself [reconciled](WorktreeEvent::Reconciled). The disk is the truth; nothing is repaired silently.
+//! ([`WorktreeEvent::Diverged`]), compares itself with the disk, reports every difference as an event of its own, and calls
+//! itself [reconciled](WorktreeEvent::Reconciled) only when a comparison finds none; [`Worktree::mirror`] follows, by the rules of
+//! [`Mirror`](crate::register::Mirror). The disk is the truth; nothing is repaired silently, and nothing is taken to be equal that was
+//! not compared.
 //!
 //! Readings of the system are samples: the newest one is all that matters.
 //!
@@ -61,14 +63,14 @@ mod testing;
 pub use class::classify_in;
 pub use command::first_word_exists;
 pub use event::{
-    Divergence, EntryKind, Exit, LAYOUT, LayoutEvent, MODEL, PaneEvent, PaneId, PlugInEvent, Reading, ServiceEvent,
-    SystemEvent, VersionStatus, WorkspaceEvent, WorkspaceFacets, WorkspaceKey, WorktreeEvent, WorktreeId,
+    DivergenceCause, EntryKind, Exit, LAYOUT, LayoutEvent, MODEL, PaneEvent, PaneId, PlugInEvent, Reading,
+    ServiceEvent, SystemEvent, VersionStatus, WorkspaceEvent, WorkspaceFacets, WorkspaceKey, WorktreeEvent, WorktreeId,
 };
 pub use lines::{Lines, SCROLLBACK_BYTES, SCROLLBACK_LINES, Scrollback};
 pub use pane::{PtyBuilder, PtySource};
 pub use panes::Panes;
 pub use state::{
-    Layout, Machine, Mirror, Model, Pane, PaneActivity, PaneState, PlugInTally, Workspace, WorkspaceEffect, Worktree,
+    Layout, Machine, Model, Pane, PaneActivity, PaneState, PlugInTally, Workspace, WorkspaceEffect, Worktree,
     WorktreeCounts,
 };
 pub use system::SystemSource;
@@ -82,4 +84,4 @@ pub use worktree::WatchSource;
 /// What a journal of a workspace is called, and the version of its events and state; for
 /// [`Journal::schema`](crate::journal::Journal::schema).
 #[cfg(feature = "journal")]
-pub const SCHEMA: (&str, u32) = ("workspace", 2);
+pub const SCHEMA: (&str, u32) = ("workspace", 3);

@@ -11,12 +11,13 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 
 use super::event::{
-    Divergence, Exit, LAYOUT, LayoutEvent, MODEL, PaneEvent, PaneId, PlugInEvent, ServiceEvent, SystemEvent,
+    DivergenceCause, Exit, LAYOUT, LayoutEvent, MODEL, PaneEvent, PaneId, PlugInEvent, ServiceEvent, SystemEvent,
     VersionStatus, WorkspaceEvent, WorkspaceFacets, WorktreeEvent, WorktreeId,
 };
 use super::lines::Scrollback;
 use super::panes::Panes;
 use super::warmth::Warmth;
+use crate::register::Mirror;
 use crate::{Authority, Effects, Envelope, Origin, Reducer};
 
 /// The state of a workspace.
@@ -39,6 +40,8 @@ pub enum WorkspaceEffect {
     /// The events of a worktree contradict each other: have it compared with the disk, by
     /// [`WatchControl::audit`](super::WatchControl::audit).
     RescanWorktree(WorktreeId),
+    /// A worktree may differ from the disk. Why is in the state, if it does still.
+    Diverged(WorktreeId),
 }
 
 /// The data of a workspace; owned by [`MODEL`].
@@ -151,12 +154,14 @@ pub struct Worktree {
     pub counts: WorktreeCounts,
     /// How many entries are known.
     pub entries: u64,
-    /// Whether what is known is what is on the disk.
-    pub mirror: Mirror,
-    /// How often it diverged.
+    /// Whether what is known is what is on the disk, and if not, why, and since which of its events.
+    pub mirror: Mirror<u64, DivergenceCause>,
+    /// How many events told of it, changes to contents aside.
+    pub told: u64,
+    /// How often it diverged; that it was opened or is not watched any more does not count.
     pub divergences: u64,
-    /// The reason of the last divergence, kept after it was reconciled.
-    pub last_divergence: Option<Divergence>,
+    /// The cause of the last divergence, kept after it was reconciled.
+    pub last_divergence: Option<DivergenceCause>,
     /// How many of its folders cannot be read.
     pub unreadable: u64,
     /// How many audits have been answered.
@@ -179,27 +184,6 @@ pub struct WorktreeCounts {
     pub removed: u64,
     /// Entries with a new name.
     pub renamed: u64,
-}
-
-/// Whether what is known of a worktree is what is on the disk.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "journal", derive(serde::Serialize, serde::Deserialize))]
-pub enum Mirror {
-    /// As far as the operating system has told.
-    #[default]
-    InSync,
-    /// Not certain; a comparison with the disk is due.
-    Diverged {
-        /// Why.
-        reason: Divergence,
-    },
-    /// Being compared with the disk; the differences arrive as events.
-    Reconciling {
-        /// Why.
-        reason: Divergence,
-    },
-    /// What is known is what was there when it was watched last.
-    Unwatched,
 }
 
 /// The newest readings of the machine; zero until the first.
@@ -385,64 +369,71 @@ impl Pane {
 
 impl Worktree {
     fn apply(&mut self, event: &WorktreeEvent, effects: &mut Effects<WorkspaceEffect>) {
+        // Changes to contents coalesce: how many of them come before another event hangs on who was faster.
+        self.told += u64::from(!matches!(event, WorktreeEvent::Modified { .. }));
         match event {
             WorktreeEvent::Opened { path, entries, .. } => self.open(path, *entries),
             WorktreeEvent::Created { .. } => {
                 self.counts.created += 1;
                 self.entries += 1;
-                self.note_difference();
             }
             WorktreeEvent::Removed { worktree, .. } => {
                 self.counts.removed += 1;
                 self.forget(1, *worktree, effects);
-                self.note_difference();
             }
             WorktreeEvent::Renamed { worktree, replaced, .. } => {
                 self.counts.renamed += 1;
                 self.forget(*replaced, *worktree, effects);
             }
             WorktreeEvent::Modified { changes, .. } => self.counts.modified += changes,
-            WorktreeEvent::Diverged { reason, .. } => self.diverge(reason),
-            WorktreeEvent::Reconciled { .. } => self.mirror = Mirror::InSync,
+            WorktreeEvent::Diverged { worktree, reason } => self.diverge(*worktree, reason.clone(), effects),
+            WorktreeEvent::Comparing { comparison, .. } => self.mirror.begin_as(*comparison),
+            WorktreeEvent::Reconciled { worktree, comparison, entries, .. } => {
+                if self.entries == *entries {
+                    self.mirror.equal(*comparison);
+                } else {
+                    self.entries = *entries;
+                    self.contradict(*worktree, effects);
+                }
+            }
             WorktreeEvent::Audited { in_sync, .. } => {
                 self.audits += 1;
                 self.last_audit_in_sync = Some(*in_sync);
             }
             WorktreeEvent::Unreadable { .. } => self.unreadable += 1,
-            WorktreeEvent::Unwatched { .. } => self.mirror = Mirror::Unwatched,
+            WorktreeEvent::Unwatched { .. } => self.mirror.diverge(self.told, DivergenceCause::Unwatched),
         }
     }
 
     /// Whether the folder itself is gone.
     pub fn root_missing(&self) -> bool {
-        match &self.mirror {
-            Mirror::InSync | Mirror::Unwatched => false,
-            Mirror::Diverged { reason } | Mirror::Reconciling { reason } => *reason == Divergence::RootMissing,
-        }
+        self.mirror.what() == Some(&DivergenceCause::RootMissing)
     }
 
-    /// Keeps what was counted: a source that was restarted opens the same worktree again.
+    /// Keeps what was counted: a source that was restarted opens the same worktree again. Its comparisons are numbered anew.
     fn open(&mut self, path: &Arc<Path>, entries: u64) {
         self.path = Some(Arc::clone(path));
         self.entries = entries;
-        self.mirror = Mirror::InSync;
+        self.mirror = Mirror::new(self.told, DivergenceCause::NotCompared);
         self.last_audit_in_sync = None;
         self.facets.folder = Some(Arc::clone(path));
         self.facets.project = path.file_name().map(OsStr::to_string_lossy).map(Arc::from);
     }
 
-    fn diverge(&mut self, reason: &Divergence) {
-        self.divergences += 1;
-        self.last_divergence = Some(reason.clone());
-        self.mirror = Mirror::Diverged { reason: reason.clone() };
+    fn diverge(&mut self, worktree: WorktreeId, cause: DivergenceCause, effects: &mut Effects<WorkspaceEffect>) {
+        // A comparison that finds what was known to be amiss is no further divergence.
+        if self.mirror.what() != Some(&cause) {
+            self.divergences += 1;
+            effects.push(WorkspaceEffect::Diverged(worktree));
+        }
+        self.last_divergence = Some(cause.clone());
+        self.mirror.diverge(self.told, cause);
     }
 
-    /// After a divergence, the next entry that comes or goes says that the comparison is under way.
-    fn note_difference(&mut self) {
-        match &self.mirror {
-            Mirror::Diverged { reason } => self.mirror = Mirror::Reconciling { reason: reason.clone() },
-            Mirror::InSync | Mirror::Reconciling { .. } | Mirror::Unwatched => {}
-        }
+    /// An event does not fit what was known: only a comparison with the disk can say what is so.
+    fn contradict(&mut self, worktree: WorktreeId, effects: &mut Effects<WorkspaceEffect>) {
+        self.diverge(worktree, DivergenceCause::Contradiction, effects);
+        effects.push(WorkspaceEffect::RescanWorktree(worktree));
     }
 
     fn forget(&mut self, entries: u64, worktree: WorktreeId, effects: &mut Effects<WorkspaceEffect>) {
@@ -450,7 +441,7 @@ impl Worktree {
             Some(left) => self.entries = left,
             None => {
                 self.entries = 0;
-                effects.push(WorkspaceEffect::RescanWorktree(worktree));
+                self.contradict(worktree, effects);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Tests of the state of a workspace.
 
 use super::*;
+use crate::register::{Comparison, Divergence};
 use crate::workspace::testing::apply_all;
 use crate::workspace::{EntryKind, MODEL};
 use crate::{Event, Operation, OperationId, Phase};
@@ -76,27 +77,76 @@ fn a_snapshot_does_not_see_what_comes_after_it() {
     assert_eq!(state.model.panes[&PANE].bytes, 15);
 }
 
-#[test]
-fn a_worktree_diverges_reconciles_and_is_in_sync() {
-    let mut state = Workspace::default();
-    let reason = Divergence::SystemOverflow;
-    let diverged = WorkspaceEvent::Worktree(WorktreeEvent::Diverged { worktree: WORKTREE, reason: reason.clone() });
-    apply_all(&mut state, &[created("a"), diverged]);
-    assert_eq!(state.model.worktrees[&WORKTREE].mirror, Mirror::Diverged { reason: reason.clone() });
-    apply_all(&mut state, &[created("b")]);
-    assert_eq!(state.model.worktrees[&WORKTREE].mirror, Mirror::Reconciling { reason: reason.clone() });
-    let reconciled = WorktreeEvent::Reconciled { worktree: WORKTREE, created: 1, removed: 0 };
-    apply_all(&mut state, &[WorkspaceEvent::Worktree(reconciled)]);
-    let worktree = &state.model.worktrees[&WORKTREE];
-    assert_eq!((&worktree.mirror, worktree.entries, worktree.divergences), (&Mirror::InSync, 2, 1));
-    assert_eq!(worktree.last_divergence, Some(reason));
+fn opened(entries: u64) -> WorktreeEvent {
+    WorktreeEvent::Opened { worktree: WORKTREE, path: Path::new("/srv").into(), entries }
+}
+
+fn diverged(reason: DivergenceCause) -> WorktreeEvent {
+    WorktreeEvent::Diverged { worktree: WORKTREE, reason }
+}
+
+fn comparing(comparison: u64) -> WorktreeEvent {
+    WorktreeEvent::Comparing { worktree: WORKTREE, comparison: Comparison(comparison) }
+}
+
+fn reconciled(comparison: u64, entries: u64) -> WorktreeEvent {
+    let comparison = Comparison(comparison);
+    WorktreeEvent::Reconciled { worktree: WORKTREE, comparison, entries, created: 0, removed: 0 }
+}
+
+fn mirror_of(state: &Workspace) -> Divergence<u64, DivergenceCause> {
+    state.model.worktrees[&WORKTREE].mirror.divergence().clone()
 }
 
 #[test]
-fn more_removals_than_entries_ask_for_a_comparison_with_the_disk() {
+fn a_worktree_is_in_sync_when_it_was_compared_and_not_before() {
     let mut state = Workspace::default();
+    of_worktree(&mut state, &[opened(1)]);
+    let what = DivergenceCause::NotCompared;
+    assert_eq!(mirror_of(&state), Divergence::Diverged { since: 1, what: what.clone() });
+    of_worktree(&mut state, &[comparing(1)]);
+    assert_eq!(mirror_of(&state), Divergence::Reconciling { since: 1, what });
+    of_worktree(&mut state, &[reconciled(1, 1)]);
+    assert_eq!(mirror_of(&state), Divergence::InSync);
+
+    let what = DivergenceCause::SystemOverflow;
+    let effects = of_worktree(&mut state, &[diverged(what.clone()), comparing(2)]);
+    assert_eq!(effects.pending, [WorkspaceEffect::Diverged(WORKTREE)]);
+    apply_all(&mut state, &[created("b")]);
+    assert_eq!(mirror_of(&state), Divergence::Reconciling { since: 4, what: what.clone() });
+    of_worktree(&mut state, &[comparing(3), reconciled(2, 2)]);
+    assert_eq!(mirror_of(&state), Divergence::Reconciling { since: 4, what: what.clone() }, "another was begun since");
+    of_worktree(&mut state, &[reconciled(3, 2)]);
+    let worktree = &state.model.worktrees[&WORKTREE];
+    assert_eq!((worktree.mirror.is_in_sync(), worktree.entries, worktree.divergences), (true, 2, 1));
+    assert_eq!(worktree.last_divergence, Some(what));
+}
+
+#[test]
+fn a_divergence_while_it_is_compared_outlasts_the_comparison() {
+    let mut state = Workspace::default();
+    of_worktree(&mut state, &[opened(0), comparing(1), diverged(DivergenceCause::SystemOverflow), reconciled(1, 0)]);
+    assert_eq!(mirror_of(&state), Divergence::Diverged { since: 1, what: DivergenceCause::SystemOverflow });
+    let audited = WorktreeEvent::Audited { worktree: WORKTREE, in_sync: true, entries: 0 };
+    of_worktree(&mut state, &[audited]);
+    assert!(!state.model.worktrees[&WORKTREE].mirror.is_in_sync(), "nobody but a comparison says so");
+}
+
+#[test]
+fn more_removals_than_entries_are_a_divergence_that_only_the_disk_ends() {
+    let mut state = Workspace::default();
+    of_worktree(&mut state, &[opened(0), comparing(1), reconciled(1, 0)]);
     let effects = apply_all(&mut state, &[created("a"), removed("a"), removed("b")]);
-    assert_eq!(effects.pending, [WorkspaceEffect::RescanWorktree(WORKTREE)]);
+    let expected = [WorkspaceEffect::Diverged(WORKTREE), WorkspaceEffect::RescanWorktree(WORKTREE)];
+    assert_eq!(effects.pending, expected);
+    assert_eq!(mirror_of(&state), Divergence::Diverged { since: 6, what: DivergenceCause::Contradiction });
+    // The disk has one more than was counted: that is taken over, and compared again.
+    let effects = of_worktree(&mut state, &[comparing(2), reconciled(2, 1)]);
+    assert_eq!(effects.pending, [WorkspaceEffect::RescanWorktree(WORKTREE)], "no further divergence");
+    assert!(!state.model.worktrees[&WORKTREE].mirror.is_in_sync());
+    of_worktree(&mut state, &[comparing(3), reconciled(3, 1)]);
+    let worktree = &state.model.worktrees[&WORKTREE];
+    assert_eq!((worktree.mirror.is_in_sync(), worktree.entries, worktree.divergences), (true, 1, 1));
 }
 
 #[test]
@@ -176,37 +226,41 @@ fn a_worktree_counts_what_happens_to_its_entries() {
     assert_eq!(known.counts, WorktreeCounts { created: 2, modified: 5, removed: 3, renamed: 2 });
     assert_eq!((known.entries, known.unreadable, effects.pending), (5, 2, [].into()));
     assert_eq!((known.audits, known.last_audit_in_sync), (2, Some(false)));
-    assert_eq!((&known.mirror, known.path.as_ref()), (&Mirror::InSync, Some(&path)));
+    assert_eq!((known.mirror.what(), known.path.as_ref()), (Some(&DivergenceCause::NotCompared), Some(&path)));
+    assert_eq!(known.told, 12, "changes to contents are not among them");
 }
 
 #[test]
 fn only_a_worktree_whose_folder_is_gone_misses_its_root() {
-    let (mut state, worktree) = (Workspace::default(), WORKTREE);
+    let mut state = Workspace::default();
     let mut missing_after = |reason| {
-        of_worktree(&mut state, &[WorktreeEvent::Diverged { worktree, reason }]);
-        let missing = state.model.worktrees[&WORKTREE].root_missing();
-        apply_all(&mut state, &[removed("a")]);
-        (missing, state.model.worktrees[&WORKTREE].root_missing())
+        of_worktree(&mut state, &[diverged(reason)]);
+        state.model.worktrees[&WORKTREE].root_missing()
     };
-    assert_eq!(missing_after(Divergence::SystemOverflow), (false, false));
-    assert_eq!(missing_after(Divergence::RootMissing), (true, true));
-    of_worktree(&mut state, &[WorktreeEvent::Reconciled { worktree, created: 0, removed: 1 }]);
+    assert!(!missing_after(DivergenceCause::SystemOverflow));
+    assert!(missing_after(DivergenceCause::RootMissing));
+    of_worktree(&mut state, &[comparing(1)]);
+    assert!(state.model.worktrees[&WORKTREE].root_missing());
+    of_worktree(&mut state, &[reconciled(1, 0)]);
     let known = &state.model.worktrees[&WORKTREE];
     assert_eq!((known.root_missing(), known.divergences), (false, 2));
 }
 
 #[test]
-fn a_worktree_that_nobody_watches_is_not_in_sync_until_it_is_opened_again() {
+fn a_worktree_that_nobody_watches_is_not_in_sync_until_it_is_compared_again() {
     let (mut state, worktree) = (Workspace::default(), WORKTREE);
-    let opened = WorktreeEvent::Opened { worktree, path: Path::new("/srv").into(), entries: 3 };
     let audited = WorktreeEvent::Audited { worktree, in_sync: true, entries: 3 };
-    of_worktree(&mut state, &[opened.clone(), audited, WorktreeEvent::Unwatched { worktree }]);
+    of_worktree(&mut state, &[opened(3), comparing(1), reconciled(1, 3), audited]);
+    of_worktree(&mut state, &[WorktreeEvent::Unwatched { worktree }]);
     let known = state.model.worktrees[&WORKTREE].clone();
-    assert_eq!((&known.mirror, known.last_audit_in_sync), (&Mirror::Unwatched, Some(true)));
+    assert_eq!((known.mirror.what(), known.last_audit_in_sync), (Some(&DivergenceCause::Unwatched), Some(true)));
     assert_eq!((known.root_missing(), known.divergences), (false, 0));
-    of_worktree(&mut state, &[opened]);
+    // Its comparisons are numbered anew.
+    of_worktree(&mut state, &[opened(3), comparing(1)]);
+    assert!(!state.model.worktrees[&WORKTREE].mirror.is_in_sync());
+    of_worktree(&mut state, &[reconciled(1, 3)]);
     let known = &state.model.worktrees[&WORKTREE];
-    assert_eq!((&known.mirror, known.last_audit_in_sync, known.audits), (&Mirror::InSync, None, 1));
+    assert_eq!((known.mirror.is_in_sync(), known.last_audit_in_sync, known.audits), (true, None, 1));
 }
 
 #[test]

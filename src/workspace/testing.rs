@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::event::{
-    Divergence, EntryKind, Exit, LayoutEvent, PaneEvent, PaneId, PlugInEvent, Reading, ServiceEvent, SystemEvent,
+    DivergenceCause, EntryKind, Exit, LayoutEvent, PaneEvent, PaneId, PlugInEvent, Reading, ServiceEvent, SystemEvent,
     VersionStatus, WorkspaceEvent, WorkspaceKey, WorktreeEvent, WorktreeId,
 };
 use super::state::{Workspace, WorkspaceEffect};
 use super::warmth::Warmth;
 use crate::clock::Stamp;
 use crate::event::{LaneId, Sequence};
+use crate::register::Comparison;
 use crate::{Effects, Envelope, Event, Operation, OperationId, Outlet, Phase, Pipeline, Polled, Reducer, Source};
 
 /// How long a test waits for something that must happen, before it fails.
@@ -121,7 +122,7 @@ pub(super) fn every_sort() -> Vec<(WorkspaceEvent, &'static str, Option<Workspac
     let (pane, worktree, operation, changes) = (PANE, WORKTREE, RUN, 1);
     let (path, folder, text): (Arc<Path>, Arc<Path>, Arc<str>) =
         (Path::new("a").into(), Path::new("/srv").into(), "text".into());
-    let (created, removed, entries, kind) = (0, 0, 0, EntryKind::File);
+    let (created, removed, entries, kind, comparison) = (0, 0, 0, EntryKind::File, Comparison(1));
     let panes = [
         (PaneEvent::Started { pane, command: text.clone(), folder: None, operation }, "pane.started", None),
         (
@@ -154,8 +155,9 @@ pub(super) fn every_sort() -> Vec<(WorkspaceEvent, &'static str, Option<Workspac
             "worktree.modified",
             Some(WorkspaceKey::PathModified(worktree, path.clone())),
         ),
-        (WorktreeEvent::Diverged { worktree, reason: Divergence::RootMissing }, "worktree.diverged", None),
-        (WorktreeEvent::Reconciled { worktree, created, removed }, "worktree.reconciled", None),
+        (WorktreeEvent::Diverged { worktree, reason: DivergenceCause::RootMissing }, "worktree.diverged", None),
+        (WorktreeEvent::Comparing { worktree, comparison }, "worktree.comparing", None),
+        (WorktreeEvent::Reconciled { worktree, comparison, entries, created, removed }, "worktree.reconciled", None),
         (WorktreeEvent::Audited { worktree, in_sync: true, entries }, "worktree.audited", None),
         (WorktreeEvent::Unreadable { worktree, path, reason: text }, "worktree.unreadable", None),
         (WorktreeEvent::Unwatched { worktree }, "worktree.unwatched", None),

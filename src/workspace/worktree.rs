@@ -10,8 +10,12 @@
 //! - **A reconciliation** of everything, whenever the reports cannot be complete: the queue between the watcher's
 //!   thread and ours was full, the operating system dropped some, the watcher failed, the folder itself was gone for
 //!   a time, or an [audit](WatchControl::audit) found a difference. It is announced by
-//!   [`Diverged`](WorktreeEvent::Diverged), every difference is an event, and
-//!   [`Reconciled`](WorktreeEvent::Reconciled) ends it.
+//!   [`Diverged`](WorktreeEvent::Diverged). Each comparison begins with [`Comparing`](WorktreeEvent::Comparing), every
+//!   difference is an event, and as long as there was one another comparison follows;
+//!   [`Reconciled`](WorktreeEvent::Reconciled) says that one found none. The first one comes when the folder is opened.
+//!
+//! A folder that cannot be read hides what is below it, so as long as there is one the worktree has diverged: it is compared
+//! again when it can be read, or is gone.
 //!
 //! # Bounds
 //! The queue of reports (`queue_capacity`), the known entries (`entries_max`), old names that wait for their new ones.
@@ -25,7 +29,7 @@ use std::time::{Duration, Instant};
 
 mod reconcile;
 
-use super::event::{Divergence, EntryKind, WorkspaceEvent, WorktreeEvent, WorktreeId};
+use super::event::{DivergenceCause, EntryKind, WorkspaceEvent, WorktreeEvent, WorktreeId};
 use super::mirror::{EntryMirror, Fact, Fit};
 use super::scan::{exists_as, kind_on_disk, pop_with_all_below};
 use super::translate::{Change, Translator};
@@ -46,6 +50,11 @@ const ROOT_CHECK: Duration = Duration::from_millis(500);
 const REPORTS_PER_POLL: usize = 1024;
 /// How long one poll goes on looking at new folders.
 const LOOK: Duration = Duration::from_millis(50);
+/// How often folders that cannot be read are tried again.
+const UNREADABLE_CHECK: Duration = Duration::from_secs(10);
+/// How many comparisons follow each other at once. In a folder that changes all the time the next ones wait for a pause, or for
+/// longer and longer.
+const COMPARISONS: u32 = 2;
 /// How often an audit looks again before it calls a difference one: in a busy folder, a report may be on its way.
 const AUDIT_LOOKS: u32 = 3;
 
@@ -74,7 +83,10 @@ pub struct WatchSource {
     doubts_since: Instant,
     /// Folders that were reported as unreadable.
     unreadable: BTreeSet<Arc<Path>>,
+    next_unreadable_check: Instant,
     divergence: Option<OpenDivergence>,
+    /// How many comparisons of everything were begun.
+    comparisons: u64,
     control: WatchControl,
     audits_answered: u64,
     audit_looks: u32,
@@ -85,14 +97,28 @@ pub struct WatchSource {
     facts: Vec<Fact>,
 }
 
-/// A divergence that was announced and is not reconciled yet.
+/// A comparison with the disk is due.
 #[derive(Clone, Copy, Debug)]
 struct OpenDivergence {
+    /// Whether a divergence was announced that it is to end. If not, nobody has compared yet, or a folder can be read again.
+    announced: bool,
+    /// Since when it waits for a pause to be looked at.
     since: Instant,
     /// Whether the watcher has to be set up anew as well.
     rewatch: bool,
     /// Reports dropped since it was announced.
     dropped: u64,
+    /// How often it was looked at, and was not equal in the end.
+    looks: u32,
+    /// How many entries turned out to be new, and gone.
+    created: u64,
+    removed: u64,
+}
+
+impl OpenDivergence {
+    fn new(rewatch: bool) -> Self {
+        Self { announced: false, since: Instant::now(), rewatch, dropped: 0, looks: 0, created: 0, removed: 0 }
+    }
 }
 
 /// Whether the disk may be looked at: only when nothing that happened before is still to be told.
@@ -127,7 +153,9 @@ impl WatchBuilder {
             doubts: Vec::new(),
             doubts_since: now,
             unreadable: BTreeSet::new(),
+            next_unreadable_check: now + UNREADABLE_CHECK,
             divergence: None,
+            comparisons: 0,
             control: WatchControl::default(),
             audits_answered: 0,
             audit_looks: 0,
@@ -180,11 +208,15 @@ impl WatchSource {
         // What a watcher has to say at this early moment is told again by the first poll.
         if let Some(reason) = divergences.pop() {
             self.changes.push(match reason {
-                Divergence::RootMissing => Change::RootGone,
-                Divergence::QueueFull { .. }
-                | Divergence::SystemOverflow
-                | Divergence::WatcherFailed(_)
-                | Divergence::Audit { .. } => Change::Overflow,
+                DivergenceCause::RootMissing => Change::RootGone,
+                DivergenceCause::QueueFull { .. }
+                | DivergenceCause::SystemOverflow
+                | DivergenceCause::WatcherFailed(_)
+                | DivergenceCause::Audit { .. }
+                | DivergenceCause::NotCompared
+                | DivergenceCause::Unreadable { .. }
+                | DivergenceCause::Contradiction
+                | DivergenceCause::Unwatched => Change::Overflow,
             });
         }
     }
@@ -194,6 +226,7 @@ impl WatchSource {
             self.opened = true;
             let (worktree, path, entries) = (self.worktree, Arc::clone(&self.root), self.mirror.len() as u64);
             self.emit(WorktreeEvent::Opened { worktree, path, entries }, outlet);
+            self.compare_soon();
         }
     }
 
@@ -214,7 +247,7 @@ impl WatchSource {
     }
 
     /// Applies translated changes to the mirror, and collects the facts and the divergences they amount to.
-    fn apply_changes(&mut self, divergences: &mut Vec<Divergence>) {
+    fn apply_changes(&mut self, divergences: &mut Vec<DivergenceCause>) {
         for change in std::mem::take(&mut self.changes) {
             match change {
                 Change::Created { path, kind } => {
@@ -245,14 +278,16 @@ impl WatchSource {
                     self.find_folders_of(&path);
                     let fit = self.mirror.modified(&path, &mut self.facts);
                     // A file that is removed while it is open is reported for as long as it is written to.
-                    if fit == Fit::Misfit && self.root.join(&path).symlink_metadata().is_ok() {
+                    let is_there = fit == Fit::Misfit && self.root.join(&path).symlink_metadata().is_ok();
+                    // Perhaps it can be read from now on.
+                    if is_there || self.unreadable.contains(&path) {
                         self.settle_later(path);
                     }
                 }
                 Change::Unclear { path } => self.settle_later(path),
-                Change::Overflow => divergences.push(Divergence::SystemOverflow),
-                Change::Failed(reason) => divergences.push(Divergence::WatcherFailed(reason)),
-                Change::RootGone => divergences.push(Divergence::RootMissing),
+                Change::Overflow => divergences.push(DivergenceCause::SystemOverflow),
+                Change::Failed(reason) => divergences.push(DivergenceCause::WatcherFailed(reason)),
+                Change::RootGone => divergences.push(DivergenceCause::RootMissing),
             }
         }
     }
@@ -297,34 +332,38 @@ impl WatchSource {
 
     /// Announces a divergence, unless one is open already that will be reconciled by the same comparison; reports that
     /// are dropped meanwhile are announced with it. The loss of the folder is always announced.
-    fn diverge(&mut self, reason: Divergence, outlet: &mut Outlet<WorkspaceEvent>) {
+    fn diverge(&mut self, reason: DivergenceCause, outlet: &mut Outlet<WorkspaceEvent>) {
         let (root_missing, rewatch, dropped) = match &reason {
-            Divergence::QueueFull { dropped } => (false, false, *dropped),
-            Divergence::SystemOverflow | Divergence::WatcherFailed(_) | Divergence::Audit { .. } => (false, true, 0),
-            Divergence::RootMissing => (true, true, 0),
+            DivergenceCause::QueueFull { dropped } => (false, false, *dropped),
+            DivergenceCause::SystemOverflow
+            | DivergenceCause::WatcherFailed(_)
+            | DivergenceCause::Audit { .. }
+            | DivergenceCause::Contradiction
+            | DivergenceCause::Unwatched => (false, true, 0),
+            DivergenceCause::NotCompared | DivergenceCause::Unreadable { .. } => (false, false, 0),
+            DivergenceCause::RootMissing => (true, true, 0),
         };
         if root_missing {
             self.watching = None;
             self.translator.start_over();
             self.next_root_check = Instant::now() + ROOT_CHECK;
         }
-        match &mut self.divergence {
-            Some(open) if !root_missing => {
-                open.rewatch |= rewatch;
-                open.dropped += dropped;
-            }
-            Some(open) => {
-                open.rewatch = true;
-                self.announce(reason, outlet);
-            }
-            none => {
-                *none = Some(OpenDivergence { since: Instant::now(), rewatch, dropped: 0 });
-                self.announce(reason, outlet);
-            }
+        let open = self.divergence.get_or_insert_with(|| OpenDivergence::new(false));
+        open.rewatch |= rewatch;
+        if open.announced && !root_missing {
+            open.dropped += dropped;
+        } else {
+            open.announced = true;
+            self.announce(reason, outlet);
         }
     }
 
-    fn announce(&mut self, reason: Divergence, outlet: &mut Outlet<WorkspaceEvent>) {
+    /// Has everything compared with the disk, though nothing new speaks against it.
+    fn compare_soon(&mut self) {
+        self.divergence.get_or_insert_with(|| OpenDivergence::new(false));
+    }
+
+    fn announce(&mut self, reason: DivergenceCause, outlet: &mut Outlet<WorkspaceEvent>) {
         self.emit(WorktreeEvent::Diverged { worktree: self.worktree, reason }, outlet);
     }
 
@@ -334,13 +373,13 @@ impl WatchSource {
         let dropped = watching.dropped();
         let watched = watching.identity;
         if dropped > 0 {
-            self.diverge(Divergence::QueueFull { dropped }, outlet);
+            self.diverge(DivergenceCause::QueueFull { dropped }, outlet);
         }
         let now = Instant::now();
         if now >= self.next_root_check {
             self.next_root_check = now + ROOT_CHECK;
             if identity(&self.root).ok() != Some(watched) {
-                self.diverge(Divergence::RootMissing, outlet);
+                self.diverge(DivergenceCause::RootMissing, outlet);
             }
         }
     }
@@ -350,8 +389,10 @@ impl WatchSource {
         let now = Instant::now();
         let is_time = |since: Instant| reports == Reports::Paused || now.duration_since(since) >= PAUSE_WAIT_MAX;
         if let Some(open) = self.divergence {
-            return if is_time(open.since) { self.reconcile(outlet) } else { Ok(()) };
+            let overdue = now.duration_since(open.since) >= PAUSE_WAIT_MAX * (1 << open.looks.min(6));
+            return if reports == Reports::Paused || overdue { self.reconcile(outlet) } else { Ok(()) };
         }
+        self.try_unreadable(now);
         if !self.doubts.is_empty() {
             let is_certain = reports == Reports::Paused || now.duration_since(self.doubts_since) >= REPORT_DELAY;
             if is_certain {
@@ -393,7 +434,7 @@ impl WatchSource {
                 }
                 Err(error) => {
                     let reason = watch_error(&folder, error).to_string().into();
-                    self.diverge(Divergence::WatcherFailed(reason), outlet);
+                    self.diverge(DivergenceCause::WatcherFailed(reason), outlet);
                 }
             }
         }
@@ -408,7 +449,13 @@ impl WatchSource {
             let Some(scope) = pop_with_all_below(&mut self.unsettled) else { break };
             let found = self.options.scan(&self.root, &scope)?;
             self.doubts.append(&mut self.differences(&scope, &found));
+            let before = self.unreadable.len();
             self.note_unreadable(&scope, found, outlet);
+            match self.unreadable.len() {
+                0 if before > 0 => self.compare_soon(),
+                now if now > before => self.announce_unreadable(outlet),
+                _ => {}
+            }
         }
         self.doubts_since = Instant::now();
         Ok(())
@@ -480,19 +527,31 @@ impl Source for WatchSource {
     type Event = WorkspaceEvent;
 
     fn poll(&mut self, outlet: &mut Outlet<WorkspaceEvent>) -> Result<Polled, SourceError> {
+        self.open(outlet);
         if self.control.is_closed() {
+            self.emit(WorktreeEvent::Unwatched { worktree: self.worktree }, outlet);
             return Ok(Polled::Done);
         }
-        self.open(outlet);
+        let polled = self.watch_on(outlet);
+        if let Err(error) = &polled {
+            // The last word of a watch that ends here: nobody watches until it is opened again.
+            self.announce(DivergenceCause::WatcherFailed(error.to_string().into()), outlet);
+        }
+        Ok(polled?)
+    }
+}
+
+impl WatchSource {
+    fn watch_on(&mut self, outlet: &mut Outlet<WorkspaceEvent>) -> Result<Polled, WatchError> {
         if self.watching.is_none() {
-            return Ok(self.await_root(outlet)?);
+            return self.await_root(outlet);
         }
         let reports = self.take_reports(PAUSE);
         let mut divergences = Vec::new();
         self.apply_changes(&mut divergences);
         self.emit_facts(outlet);
         if self.mirror.len() > self.options.entries_max {
-            return Err(self.options.too_many().into());
+            return Err(self.options.too_many());
         }
         for reason in divergences {
             self.diverge(reason, outlet);

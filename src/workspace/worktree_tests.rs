@@ -3,8 +3,9 @@
 use std::fs;
 
 use super::*;
+use crate::register::{Comparison, Divergence};
 use crate::workspace::scan::{Scan, scan};
-use crate::workspace::state::{Mirror, Worktree};
+use crate::workspace::state::Worktree;
 use crate::workspace::testing::{Bench, outlet};
 
 const WORKTREE: WorktreeId = WorktreeId(1);
@@ -57,6 +58,13 @@ fn has(events: &[WorkspaceEvent], wanted: impl Fn(&WorktreeEvent) -> bool) -> bo
 
 fn is_reconciled(event: &WorktreeEvent) -> bool {
     matches!(event, WorktreeEvent::Reconciled { .. })
+}
+
+/// There was a divergence, and a comparison after the last one found everything equal.
+fn is_over(events: &[WorkspaceEvent]) -> bool {
+    let all: Vec<_> = worktree_events(events).collect();
+    let last = all.iter().rposition(|event| matches!(event, WorktreeEvent::Diverged { .. }));
+    last.is_some_and(|last| all[last..].iter().any(|event| is_reconciled(event)))
 }
 
 #[test]
@@ -164,7 +172,7 @@ fn ten_thousand_files_in_a_watched_folder_are_counted_exactly() {
         let counts = worktree.counts;
         assert_eq!((counts.created, counts.renamed, counts.removed), (FILES, FILES, FILES));
     } else {
-        assert!(bench.count(is_reconciled) > 0, "a divergence is reported and reconciled");
+        assert!(bench.count(is_reconciled) > 1, "a divergence is reported and reconciled");
     }
 }
 
@@ -211,17 +219,17 @@ fn a_full_queue_is_a_divergence_that_is_reconciled() {
     for number in 0..500 {
         fs::write(folder.path().join(number.to_string()), "x").unwrap();
     }
-    bench.poll_until("a reconciliation", |events| has(events, is_reconciled));
+    bench.poll_until("a reconciliation", is_over);
     assert!(bench.audit());
     bench.assert_equals_disk();
     let worktree = bench.worktree();
     assert_eq!((worktree.entries, worktree.counts.created), (500, 500));
-    assert_eq!(worktree.mirror, Mirror::InSync);
-    assert!(matches!(worktree.last_divergence, Some(Divergence::QueueFull { dropped }) if dropped > 0));
+    assert!(worktree.mirror.is_in_sync());
+    assert!(matches!(worktree.last_divergence, Some(DivergenceCause::QueueFull { dropped }) if dropped > 0));
     // Announced before the first difference that it explains.
     let order: Vec<&WorktreeEvent> = worktree_events(&bench.events).collect();
     let diverged = order.iter().position(|event| matches!(event, WorktreeEvent::Diverged { .. })).unwrap();
-    assert!(diverged < order.iter().position(|event| is_reconciled(event)).unwrap());
+    assert!(diverged < order.iter().rposition(|event| is_reconciled(event)).unwrap());
 }
 
 #[test]
@@ -232,14 +240,14 @@ fn a_watcher_that_lost_track_is_replaced_and_the_disk_decides() {
         bench.source.changes.push(change);
         fs::create_dir(folder.path().join(format!("d{round}"))).unwrap();
         let start = bench.events.len();
-        bench.poll_until("a reconciliation", |events| has(&events[start..], is_reconciled));
+        bench.poll_until("a reconciliation", |events| is_over(&events[start..]));
         fs::write(folder.path().join(format!("d{round}/after")), "").unwrap();
         assert!(bench.audit());
         bench.assert_equals_disk();
     }
     let worktree = bench.worktree();
     assert_eq!((worktree.divergences, worktree.counts.created), (2, 4));
-    assert_eq!(worktree.last_divergence, Some(Divergence::WatcherFailed("broken".into())));
+    assert_eq!(worktree.last_divergence, Some(DivergenceCause::WatcherFailed("broken".into())));
 }
 
 #[test]
@@ -269,7 +277,7 @@ fn a_folder_that_is_gone_is_waited_for_and_reconciled() {
 
     fs::rename(&root, &away).unwrap();
     bench.poll_until("the loss of the folder", |events| {
-        has(events, |event| matches!(event, WorktreeEvent::Diverged { reason: Divergence::RootMissing, .. }))
+        has(events, |event| matches!(event, WorktreeEvent::Diverged { reason: DivergenceCause::RootMissing, .. }))
     });
     assert!(bench.worktree().root_missing());
     assert!(!bench.audit(), "a folder that is gone is not in sync");
@@ -277,7 +285,7 @@ fn a_folder_that_is_gone_is_waited_for_and_reconciled() {
     fs::remove_file(away.join("goes")).unwrap();
     fs::create_dir(away.join("new")).unwrap();
     fs::rename(&away, &root).unwrap();
-    bench.poll_until("the return of the folder", |events| has(events, is_reconciled));
+    bench.poll_until("the return of the folder", is_over);
     bench.assert_equals_disk();
     assert!(!bench.worktree().root_missing());
 
@@ -297,7 +305,7 @@ fn another_folder_at_the_same_path_is_noticed() {
     fs::remove_dir_all(&root).unwrap();
     fs::create_dir(&root).unwrap();
     fs::write(root.join("new"), "").unwrap();
-    bench.poll_until("a reconciliation", |events| has(events, is_reconciled));
+    bench.poll_until("a reconciliation", is_over);
     assert!(bench.audit());
     bench.assert_equals_disk();
     let counts = bench.worktree().counts;
@@ -312,12 +320,13 @@ fn an_audit_finds_what_no_report_told() {
     // As if its report had been lost.
     bench.source.mirror.settle(&[Fact::Created { path: Path::new("ghost").into(), kind: EntryKind::File }]);
     assert!(!bench.audit());
-    let reason = Divergence::Audit { differences: 1 };
+    let reason = DivergenceCause::Audit { differences: 1 };
     assert!(
         has(&bench.events, |event| *event == WorktreeEvent::Diverged { worktree: WORKTREE, reason: reason.clone() })
     );
-    let reconciled = WorktreeEvent::Reconciled { worktree: WORKTREE, created: 0, removed: 1 };
-    assert!(has(&bench.events, |event| *event == reconciled));
+    let is_it =
+        |event: &WorktreeEvent| matches!(event, WorktreeEvent::Reconciled { entries: 0, created: 0, removed: 1, .. });
+    assert!(has(&bench.events, is_it));
     assert!(bench.audit());
 
     fs::write(folder.path().join("after"), "").unwrap();
@@ -406,18 +415,155 @@ fn a_folder_that_cannot_be_read_is_told_once_for_as_long_as_that_is_so() {
     assert_eq!(told("", &["a", "b/c"]), ["b/c"]);
 }
 
+fn comparing(comparison: u64) -> WorktreeEvent {
+    WorktreeEvent::Comparing { worktree: WORKTREE, comparison: Comparison(comparison) }
+}
+
+fn reconciled(comparison: u64, [entries, created, removed]: [u64; 3]) -> WorktreeEvent {
+    let comparison = Comparison(comparison);
+    WorktreeEvent::Reconciled { worktree: WORKTREE, comparison, entries, created, removed }
+}
+
 #[test]
 fn reports_that_were_dropped_since_a_divergence_are_told_before_it_is_reconciled() {
     let folder = tempfile::tempdir().unwrap();
     let mut bench = bench(folder.path());
-    let worktree = WORKTREE;
-    let reconciled = WorktreeEvent::Reconciled { worktree, created: 0, removed: 0 };
-    let full = WorktreeEvent::Diverged { worktree, reason: Divergence::QueueFull { dropped: 3 } };
-    for (dropped, expected) in [(0, vec![reconciled.clone()]), (3, vec![full, reconciled])] {
-        bench.source.divergence = Some(OpenDivergence { since: Instant::now(), rewatch: false, dropped });
+    let full = WorktreeEvent::Diverged { worktree: WORKTREE, reason: DivergenceCause::QueueFull { dropped: 3 } };
+    let plain = vec![comparing(1), reconciled(1, [0; 3])];
+    for (dropped, expected) in [(0, plain), (3, vec![full, comparing(2), reconciled(2, [0; 3])])] {
+        bench.source.divergence = Some(OpenDivergence { dropped, ..OpenDivergence::new(false) });
         assert_eq!(emitted(&mut bench, |source, outlet| source.reconcile(outlet).unwrap()), expected);
         assert_eq!(emitted(&mut bench, |source, outlet| source.reconcile(outlet).unwrap()), [], "once");
     }
+}
+
+#[test]
+fn a_comparison_that_takes_something_over_is_followed_by_one_that_finds_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("new"), "").unwrap();
+    let mut bench = bench(folder.path());
+    bench.source.mirror.settle(&[ghost("ghost"), Fact::Removed { path: Path::new("new").into() }]);
+    bench.source.divergence = Some(OpenDivergence::new(false));
+    let events = emitted(&mut bench, |source, outlet| source.reconcile(outlet).unwrap());
+    assert_eq!((&events[0], events.len()), (&comparing(1), 5));
+    assert_eq!(events[3..], [comparing(2), reconciled(2, [1, 1, 1])]);
+}
+
+/// As a folder is that keeps changing while it is compared.
+#[test]
+fn a_folder_that_never_holds_still_is_not_said_to_be_equal() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = bench(folder.path());
+    bench.source.divergence = Some(OpenDivergence::new(false));
+    let (stop, path) = (Arc::new(crate::sync::AtomicBool::new(false)), folder.path().to_owned());
+    let is_over = stop.clone();
+    let busy = std::thread::spawn(move || {
+        for number in 0_u64.. {
+            fs::write(path.join(format!("f{number}")), "").unwrap();
+            if is_over.load(Ordering::Relaxed) {
+                return number + 1;
+            }
+        }
+        0
+    });
+    let mut events = Vec::new();
+    while bench.source.comparisons < 40 {
+        bench.source.divergence.get_or_insert_with(|| OpenDivergence::new(false));
+        events.push(emitted(&mut bench, |source, outlet| source.reconcile(outlet).unwrap()));
+    }
+    stop.store(true, Ordering::Relaxed);
+    let files = busy.join().unwrap();
+    for look in &events {
+        // Equal is what the last comparison found, if it took nothing over.
+        let newest = look.iter().rposition(|event| matches!(event, WorktreeEvent::Comparing { .. })).unwrap();
+        let taken_over = look[newest + 1..].iter().filter(|event| !is_reconciled(event)).count();
+        assert_eq!(look.last().is_some_and(is_reconciled), taken_over == 0, "{look:?}");
+    }
+    assert!(events.iter().any(|look| !look.last().is_some_and(is_reconciled)), "it did keep changing");
+    bench.source.divergence = Some(OpenDivergence::new(false));
+    let last = emitted(&mut bench, |source, outlet| source.reconcile(outlet).unwrap());
+    let equal = last.last().unwrap();
+    assert!(matches!(equal, WorktreeEvent::Reconciled { entries, .. } if *entries == files), "{equal:?}");
+}
+
+#[test]
+fn what_a_dead_watcher_does_not_tell_is_found_by_a_comparison_and_reconciled() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(folder.path().join("old"), "").unwrap();
+    let mut bench = bench(folder.path());
+    bench.poll_until("the first comparison", |events| has(events, is_reconciled));
+    assert_eq!(*bench.worktree().mirror.divergence(), Divergence::InSync);
+
+    // It hears of another folder alone, and nobody can tell.
+    let identity = bench.source.watching.as_ref().unwrap().identity;
+    let mut deaf = Watching::start(elsewhere.path(), 16).unwrap();
+    deaf.identity = identity;
+    bench.source.watching = Some(deaf);
+    fs::write(folder.path().join("new"), "").unwrap();
+    fs::remove_file(folder.path().join("old")).unwrap();
+    let start = bench.events.len();
+    assert!(!bench.audit());
+    let events: Vec<_> = worktree_events(&bench.events[start..]).cloned().collect();
+    let found = DivergenceCause::Audit { differences: 2 };
+    assert!(events.contains(&WorktreeEvent::Diverged { worktree: WORKTREE, reason: found.clone() }));
+    bench.poll_until("a reconciliation", is_over);
+    let worktree = bench.worktree();
+    assert!(worktree.mirror.is_in_sync());
+    assert_eq!((worktree.divergences, worktree.last_divergence), (1, Some(found)));
+    bench.assert_equals_disk();
+    // And the new watcher hears.
+    fs::write(folder.path().join("after"), "").unwrap();
+    bench.poll_until("a report", |events| {
+        has(events, |event| matches!(event, WorktreeEvent::Created { path, .. } if **path == *Path::new("after")))
+    });
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_keeps_a_worktree_from_being_equal() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = bench(folder.path());
+    bench.poll_until("the first comparison", |events| has(events, is_reconciled));
+    fs::create_dir(folder.path().join("d")).unwrap();
+    assert!(bench.audit());
+    // As a look finds it that has no right to read it.
+    let denied = (Path::new("d").into(), std::io::ErrorKind::PermissionDenied.into());
+    let found = Scan { unreadable: vec![denied], ..Scan::default() };
+    let events = emitted(&mut bench, |source, outlet| {
+        source.note_unreadable(Path::new("d"), found, outlet);
+        source.announce_unreadable(outlet);
+    });
+    bench.events.extend(events.into_iter().map(WorkspaceEvent::Worktree));
+    let what = DivergenceCause::Unreadable { folders: 1 };
+    assert_eq!(bench.worktree().mirror.what(), Some(&what));
+    // It can be read again, and someone looks.
+    bench.source.next_unreadable_check = Instant::now();
+    bench.poll_until("a reconciliation", is_over);
+    assert!(bench.worktree().mirror.is_in_sync());
+    assert!(bench.audit());
+}
+
+#[test]
+fn a_watch_that_ends_says_that_nobody_watches() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut closed = bench(folder.path());
+    closed.poll_until("the first comparison", |events| has(events, is_reconciled));
+    closed.source.control().close();
+    closed.poll_to_the_end();
+    assert_eq!(closed.worktree().mirror.what(), Some(&DivergenceCause::Unwatched));
+
+    let mut full = bench_with(WatchSource::builder(folder.path()).entries_max(1));
+    full.poll_until("the first comparison", |events| has(events, is_reconciled));
+    for name in ["a", "b"] {
+        fs::write(folder.path().join(name), "").unwrap();
+    }
+    let mut outlet = outlet();
+    let error = loop {
+        if let Err(error) = full.source.poll(&mut outlet) {
+            break error.to_string();
+        }
+    };
+    full.events.extend(outlet.staged.drain(..).map(|(_, event)| event));
+    assert_eq!(full.worktree().mirror.what(), Some(&DivergenceCause::WatcherFailed(error.into())));
 }
 
 #[test]
@@ -430,7 +576,7 @@ fn a_watcher_is_replaced_where_there_is_a_folder_and_given_up_where_there_is_non
     assert_eq!(emitted(&mut bench, |source, outlet| assert!(source.rewatch(outlet).unwrap())), []);
     assert!(bench.source.watching.is_some());
     fs::remove_dir(&root).unwrap();
-    let missing = WorktreeEvent::Diverged { worktree: WORKTREE, reason: Divergence::RootMissing };
+    let missing = WorktreeEvent::Diverged { worktree: WORKTREE, reason: DivergenceCause::RootMissing };
     assert_eq!(emitted(&mut bench, |source, outlet| assert!(!source.rewatch(outlet).unwrap())), [missing]);
     assert!(bench.source.watching.is_none());
 }
@@ -441,14 +587,17 @@ fn an_audit_looks_again_before_it_believes_in_a_difference() {
     let (mut bench, worktree) = (bench(folder.path()), WORKTREE);
     let audit = |bench: &mut Bench<_>| emitted(bench, |source, outlet| source.audit(outlet).unwrap());
     let audited = |in_sync| WorktreeEvent::Audited { worktree, in_sync, entries: 0 };
-    assert_eq!(audit(&mut bench), [audited(true)]);
+    assert_eq!(audit(&mut bench), [comparing(1), reconciled(1, [0; 3]), audited(true)]);
     bench.source.mirror.settle(&[ghost("ghost")]);
     let looks = [(); AUDIT_LOOKS as usize].map(|()| audit(&mut bench));
     let found = [
-        WorktreeEvent::Diverged { worktree, reason: Divergence::Audit { differences: 1 } },
+        comparing(4),
+        WorktreeEvent::Diverged { worktree, reason: DivergenceCause::Audit { differences: 1 } },
+        comparing(5),
         WorktreeEvent::Removed { worktree, path: Path::new("ghost").into() },
-        WorktreeEvent::Reconciled { worktree, created: 0, removed: 1 },
+        comparing(6),
+        reconciled(6, [0, 0, 1]),
         audited(false),
     ];
-    assert_eq!(looks, [vec![], vec![], found.to_vec()]);
+    assert_eq!(looks, [vec![comparing(2)], vec![comparing(3)], found.to_vec()]);
 }

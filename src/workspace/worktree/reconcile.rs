@@ -2,12 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::super::event::{Divergence, WorkspaceEvent, WorktreeEvent};
+use super::super::event::{DivergenceCause, WorkspaceEvent, WorktreeEvent};
 use super::super::mirror::Fact;
 use super::super::scan::Scan;
 use super::super::watch::{WatchError, Watching};
-use super::{AUDIT_LOOKS, Outlet, WatchSource};
+use super::{AUDIT_LOOKS, COMPARISONS, OpenDivergence, Outlet, UNREADABLE_CHECK, WatchSource};
+use crate::register::Comparison;
 
 impl WatchSource {
     /// Compares a part of the mirror with the disk, takes over the differences and emits them. Returns how many
@@ -49,21 +51,70 @@ impl WatchSource {
         }
     }
 
-    /// Ends a divergence: watches anew if that is in doubt, and compares everything with the disk.
+    /// Ends a divergence: watches anew if that is in doubt, and compares everything with the disk until a comparison finds no
+    /// difference. As long as the folder keeps changing that is left for later.
     pub(super) fn reconcile(&mut self, outlet: &mut Outlet<WorkspaceEvent>) -> Result<(), WatchError> {
         let Some(open) = self.divergence else { return Ok(()) };
         if open.rewatch && !self.rewatch(outlet)? {
             return Ok(());
         }
         if open.dropped > 0 {
-            self.announce(Divergence::QueueFull { dropped: open.dropped }, outlet);
+            self.announce(DivergenceCause::QueueFull { dropped: open.dropped }, outlet);
         }
         self.unsettled.clear();
         self.doubts.clear();
-        let (created, removed) = self.compare(Path::new(""), outlet)?;
-        self.divergence = None;
-        self.emit(WorktreeEvent::Reconciled { worktree: self.worktree, created, removed }, outlet);
+        let (mut created, mut removed) = (open.created, open.removed);
+        for _ in 0..COMPARISONS {
+            let comparison = self.begin(outlet);
+            let (new, gone) = self.compare(Path::new(""), outlet)?;
+            (created, removed) = (created + new, removed + gone);
+            if !self.unreadable.is_empty() {
+                self.divergence = None;
+                self.announce_unreadable(outlet);
+                return Ok(());
+            }
+            if new + gone == 0 {
+                self.divergence = None;
+                self.found_equal(comparison, created, removed, outlet);
+                return Ok(());
+            }
+        }
+        let (announced, looks) = (open.announced, open.looks + 1);
+        self.divergence = Some(OpenDivergence { announced, looks, created, removed, ..OpenDivergence::new(false) });
         Ok(())
+    }
+
+    /// Says that everything is being compared.
+    fn begin(&mut self, outlet: &mut Outlet<WorkspaceEvent>) -> Comparison {
+        self.comparisons += 1;
+        let comparison = Comparison(self.comparisons);
+        self.emit(WorktreeEvent::Comparing { worktree: self.worktree, comparison }, outlet);
+        comparison
+    }
+
+    fn found_equal(&mut self, comparison: Comparison, created: u64, removed: u64, outlet: &mut Outlet<WorkspaceEvent>) {
+        let (worktree, entries) = (self.worktree, self.mirror.len() as u64);
+        self.emit(WorktreeEvent::Reconciled { worktree, comparison, entries, created, removed }, outlet);
+    }
+
+    pub(super) fn announce_unreadable(&mut self, outlet: &mut Outlet<WorkspaceEvent>) {
+        let folders = self.unreadable.len() as u64;
+        self.announce(DivergenceCause::Unreadable { folders }, outlet);
+    }
+
+    /// Folders that could not be read are looked at again when they can be, or are gone.
+    pub(super) fn try_unreadable(&mut self, now: Instant) {
+        if self.unreadable.is_empty() || now < self.next_unreadable_check {
+            return;
+        }
+        self.next_unreadable_check = now + UNREADABLE_CHECK;
+        let is_hidden = |path: &&Arc<Path>| {
+            let folder = self.root.join(path);
+            folder.is_dir() && folder.read_dir().is_err()
+        };
+        if let Some(changed) = self.unreadable.iter().find(|path| !is_hidden(path)).cloned() {
+            self.settle_later(changed);
+        }
     }
 
     /// Replaces the watcher; false when the folder is gone, which is a divergence of its own.
@@ -78,7 +129,7 @@ impl WatchSource {
                 Ok(true)
             }
             Err(_) if !self.root.is_dir() => {
-                self.diverge(Divergence::RootMissing, outlet);
+                self.diverge(DivergenceCause::RootMissing, outlet);
                 Ok(false)
             }
             Err(error) => Err(error),
@@ -89,17 +140,23 @@ impl WatchSource {
     pub(super) fn audit(&mut self, outlet: &mut Outlet<WorkspaceEvent>) -> Result<(), WatchError> {
         let wanted = self.control.audits();
         self.mirror.forget_echoes();
+        let comparison = self.begin(outlet);
         let found = self.options.scan(&self.root, Path::new(""))?;
         let differences = self.differences(Path::new(""), &found).len() as u64;
         self.audit_looks += 1;
         if differences > 0 && self.audit_looks < AUDIT_LOOKS {
             return Ok(());
         }
+        self.note_unreadable(Path::new(""), found, outlet);
         if differences > 0 {
-            self.diverge(Divergence::Audit { differences }, outlet);
+            self.diverge(DivergenceCause::Audit { differences }, outlet);
             self.reconcile(outlet)?;
+        } else if self.unreadable.is_empty() {
+            self.found_equal(comparison, 0, 0, outlet);
+        } else {
+            self.announce_unreadable(outlet);
         }
-        self.answer_audit(wanted, differences == 0, outlet);
+        self.answer_audit(wanted, differences == 0 && self.unreadable.is_empty(), outlet);
         Ok(())
     }
 

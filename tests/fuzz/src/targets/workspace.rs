@@ -7,8 +7,9 @@
 
 use std::sync::{Arc, Mutex};
 
+use mainlane::register::Comparison;
 use mainlane::workspace::{
-    Divergence, EntryKind, Exit, LayoutEvent, Lines, PaneEvent, PaneId, PlugInEvent, ServiceEvent, SystemEvent,
+    DivergenceCause, EntryKind, Exit, LayoutEvent, Lines, PaneEvent, PaneId, PlugInEvent, ServiceEvent, SystemEvent,
     VersionStatus, Warmth, Workspace, WorkspaceEffect, WorkspaceEvent, WorktreeEvent, WorktreeId, classify_in,
 };
 use mainlane::{Budget, Lane, MainLane, Operation, OperationId, Phase, Pipeline};
@@ -189,13 +190,22 @@ fn any_worktree_event(choices: &mut Choices<'_>) -> WorktreeEvent {
         9 => {
             let reason = choices.one_of(&[0, 1, 2]);
             let reason = match reason {
-                0 => Divergence::SystemOverflow,
-                1 => Divergence::RootMissing,
-                _ => Divergence::QueueFull { dropped: choices.byte().into() },
+                0 => DivergenceCause::SystemOverflow,
+                1 => DivergenceCause::RootMissing,
+                _ => DivergenceCause::QueueFull { dropped: choices.byte().into() },
             };
             WorktreeEvent::Diverged { worktree, reason }
         }
-        10 => WorktreeEvent::Reconciled { worktree, created: choices.byte().into(), removed: 0 },
+        10 => {
+            let comparison = Comparison(choices.below(4) as u64);
+            match choices.yes() {
+                true => WorktreeEvent::Comparing { worktree, comparison },
+                false => {
+                    let entries = choices.byte().into();
+                    WorktreeEvent::Reconciled { worktree, comparison, entries, created: 0, removed: 0 }
+                }
+            }
+        }
         _ => WorktreeEvent::Audited { worktree, in_sync: choices.yes(), entries: choices.byte().into() },
     }
 }
