@@ -97,7 +97,7 @@ pub use observe::diagnostic::{Diagnostic, Diagnostics};
 pub use origin::{Origin, Rank};
 pub use pipeline::{Builder, Handle, Pipeline};
 pub use reply::Asked;
-pub use snapshot::{CachedReader, Reader, Snapshot, Version, WakingReader};
+pub use snapshot::{CachedReader, Reader, Snapshot, Version, View, Viewed, WakingReader};
 pub use timeline::{Rewind, RewindError, RewindKind, Timeline, TimelineError};
 
 #[cfg(doctest)]

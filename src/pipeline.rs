@@ -26,7 +26,7 @@ use crate::main_lane::reduce::Reducer;
 use crate::main_lane::scribe::{Check, Scribe};
 use crate::main_lane::turn::Past;
 use crate::observe::counters::{Counters, HeldBytes};
-use crate::observe::diagnostic::{Diagnostics, Reporter};
+use crate::observe::diagnostic::{Diagnostic, Diagnostics, Reporter};
 use crate::origin::Origin;
 use crate::reply::{Answer, Asked, reply};
 use crate::snapshot::{Published, Reader, WakingReader};
@@ -405,6 +405,12 @@ impl<S: Reducer> Handle<S> {
     /// Notes about whatever is out of the ordinary.
     pub fn diagnostics(&self) -> Diagnostics {
         self.hub.diagnostics.clone()
+    }
+
+    /// Reports that what the state mirrors may differ from what is outside: it is counted, and a
+    /// [`Diverged`](crate::Diagnostic::Diverged) that others find with the rest. For reconcilers, when an effect of the reducer says so.
+    pub fn report_divergence(&self, origin: Origin, what: impl Into<Arc<str>>) {
+        self.hub.core.report(Diagnostic::Diverged { origin, what: what.into() });
     }
 
     /// Asks for the newest operation of `origin` that has ended and is not undone to be undone: its events are taken out of

@@ -530,3 +530,7 @@
 //!     }
 //! }
 //! ```
+
+#[cfg(feature = "register")]
+mod registries;
+mod views;

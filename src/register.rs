@@ -6,6 +6,7 @@
 //! | [`Registries`], [`Registry`] | providers of typed interfaces, by key and name; found without a lock, changed at any time |
 //! | [`Declaration`], [`Mismatch`] | what a provider says of itself, and where that does not fit its interface |
 //! | [`Follower`] | hears of every provider that comes, is replaced, or leaves |
+//! | [`OperationsView`] | what became of operations, as a part of the state |
 //! | [`Mirror`], [`Divergence`] | whether what mirrors something outside is equal to it |
 
 #[cfg(feature = "register")]
@@ -17,6 +18,8 @@ mod divergence;
 mod crew;
 #[cfg(feature = "register")]
 mod follow;
+#[cfg(feature = "register")]
+mod operations;
 #[cfg(feature = "register")]
 mod provider;
 #[cfg(feature = "register")]
@@ -34,8 +37,12 @@ pub use crew::{Crew, CrewBuilder, CrewError, CrewLeft, CrewTurn, Hosted, LINGER,
 #[cfg(feature = "register")]
 pub use follow::{ANNOUNCEMENTS, Announcement, Change, Follower, Heard, Listing, Row};
 #[cfg(feature = "register")]
+pub use operations::{EndedOperation, Followed, FollowedCounts, OpenOperation, OperationsView};
+#[cfg(feature = "register")]
 pub use provider::{Departed, Holder, Lease, Offer, Provider};
 #[cfg(feature = "register")]
 pub use registries::{Registries, RegistriesError};
 #[cfg(feature = "register")]
-pub use registry::{Interface, REFUSED_MAX, RegisterError, Registered, Registry, RegistryCounts, RegistryReader};
+pub use registry::{
+    Interface, REFUSED_MAX, RegisterError, RegisterResult, Registered, Registry, RegistryCounts, RegistryReader,
+};

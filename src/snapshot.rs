@@ -5,6 +5,7 @@
 
 mod publisher;
 mod reader;
+mod view;
 
 use std::fmt;
 use std::ops::Deref;
@@ -14,6 +15,7 @@ use crate::clock::Stamp;
 pub(crate) use publisher::{Publisher, Shelf};
 pub(crate) use reader::Published;
 pub use reader::{CachedReader, Reader, WakingReader};
+pub use view::{View, Viewed};
 
 /// The state after a whole number of turns.
 ///

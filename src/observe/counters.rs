@@ -304,6 +304,8 @@ pub struct Faults {
     pub worker_escalations: u64,
     /// Turns that held a thread of a crew for longer than it allows.
     pub stuck_turns: u64,
+    /// Divergences of what the state mirrors, as the host reported them.
+    pub divergences: u64,
 }
 
 /// Counts that do not belong to a lane. Written on cold paths by whoever it concerns.

@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use crate::event::{Authority, LaneId, OperationId, Phase};
 use crate::main_lane::report::Fault;
 use crate::observe::counters::Faults;
+use crate::origin::Origin;
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 use crate::timeline::Rewind;
 
@@ -234,6 +235,14 @@ pub enum Diagnostic {
         /// The thread's.
         thread: Arc<str>,
     },
+    /// What the state mirrors may differ from what is outside; said by the host, see
+    /// [`Handle::report_divergence`](crate::Handle::report_divergence).
+    Diverged {
+        /// Whose mirror it is.
+        origin: Origin,
+        /// Why.
+        what: Arc<str>,
+    },
     /// Effects were produced and there is no reconciler, or a shutdown had no time for them.
     EffectsUnhandled {
         /// How many since the last report.
@@ -278,6 +287,7 @@ struct SharedFaults {
     workers_stuck: AtomicU64,
     worker_escalations: AtomicU64,
     stuck_turns: AtomicU64,
+    divergences: AtomicU64,
 }
 
 impl Reporter {
@@ -361,6 +371,7 @@ impl Reporter {
             Diagnostic::WorkerStuck { .. } => Some(&faults.workers_stuck),
             Diagnostic::WorkersEscalated { .. } => Some(&faults.worker_escalations),
             Diagnostic::ProjectStuck { .. } => Some(&faults.stuck_turns),
+            Diagnostic::Diverged { .. } => Some(&faults.divergences),
             // These are counted where they happen.
             Diagnostic::LaneOpened { .. }
             | Diagnostic::LaneClosed { .. }
@@ -402,6 +413,7 @@ impl Reporter {
             workers_stuck: faults.workers_stuck.load(Relaxed),
             worker_escalations: faults.worker_escalations.load(Relaxed),
             stuck_turns: faults.stuck_turns.load(Relaxed),
+            divergences: faults.divergences.load(Relaxed),
         }
     }
 }
@@ -482,6 +494,7 @@ mod tests {
             Diagnostic::WorkerStuck { worker: worker.clone() },
             Diagnostic::WorkersEscalated { group: "the panel".into(), worker },
             Diagnostic::ProjectStuck { project: "shop".into(), thread: "crew 1".into() },
+            Diagnostic::Diverged { origin: Origin::built_in("worktree", 1), what: "lost track".into() },
             shed(1),
         ];
         let (reporter, diagnostics) = Reporter::new();
@@ -513,11 +526,12 @@ mod tests {
             workers_stuck: 22,
             worker_escalations: 23,
             stuck_turns: 24,
+            divergences: 25,
         };
         assert_eq!((reporter.faults(), reporter.dropped()), (counted, 0));
         assert_eq!(diagnostics.next_waiting().as_ref(), Some(&faults[0]));
         assert_eq!(diagnostics.wait(Duration::ZERO).as_ref(), Some(&faults[1]));
-        assert_eq!(diagnostics.drain().count(), (1..=25).sum::<usize>() - 2);
+        assert_eq!(diagnostics.drain().count(), (1..=26).sum::<usize>() - 2);
         assert_eq!((diagnostics.next_waiting(), diagnostics.wait(Duration::ZERO)), (None, None));
     }
 

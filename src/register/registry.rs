@@ -136,6 +136,12 @@ pub struct Registered<K> {
     pub number: u64,
 }
 
+/// What becomes of an offer.
+pub type RegisterResult<I, T> = Result<T, RegisterError<<I as Interface>::Key>>;
+
+/// What came, and whose place it took.
+type Changed<I> = (Registered<<I as Interface>::Key>, Option<Departed<I>>);
+
 /// Why a provider was not registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -216,7 +222,7 @@ impl<I: Interface + ?Sized> Registry<I> {
     /// # Errors
     /// When there is one of its name, or it does not support what the interface requires. Less than what is expected is no
     /// error: see [`mismatches`](Registry::mismatches).
-    pub fn register(&self, offer: Offer<I>) -> Result<Registered<I::Key>, RegisterError<I::Key>> {
+    pub fn register(&self, offer: Offer<I>) -> RegisterResult<I, Registered<I::Key>> {
         self.change(offer, Change::Registered).map(|(registered, _)| registered)
     }
 
@@ -224,7 +230,7 @@ impl<I: Interface + ?Sized> Registry<I> {
     ///
     /// # Errors
     /// As [`register`](Registry::register), and when there is none of its name.
-    pub fn replace(&self, offer: Offer<I>) -> Result<(Registered<I::Key>, Departed<I>), RegisterError<I::Key>> {
+    pub fn replace(&self, offer: Offer<I>) -> RegisterResult<I, (Registered<I::Key>, Departed<I>)> {
         let (registered, before) = self.change(offer, Change::Replaced)?;
         Ok((registered, before.expect("a change that replaces has found what it replaces")))
     }
@@ -309,11 +315,7 @@ impl<I: Interface + ?Sized> Registry<I> {
         self.shared.desk.lock().counts
     }
 
-    fn change(
-        &self,
-        offer: Offer<I>,
-        change: Change,
-    ) -> Result<(Registered<I::Key>, Option<Departed<I>>), RegisterError<I::Key>> {
+    fn change(&self, offer: Offer<I>, change: Change) -> RegisterResult<I, Changed<I>> {
         let problems = offer.declaration.check(I::CAPABILITIES);
         let refuses = problems.iter().any(|(_, problem)| problem.refuses());
         let (key, name) = (offer.key.clone(), offer.name);

@@ -11,6 +11,8 @@ mod crew;
 mod domain;
 mod faults;
 mod flight;
+#[cfg(feature = "register")]
+mod following;
 mod hosts;
 #[cfg(feature = "journal")]
 mod journal;

@@ -120,6 +120,7 @@ fn ten_thousand_files_come_and_go() {
     let (summary, said) = program.end();
     let worktree = &summary["worktrees"][0];
     assert_eq!(worktree["in_sync"], true, "{summary:#}\n{said}");
+    assert_eq!(worktree["mirror"]["state"], "in-sync", "{summary:#}");
     if worktree["diverged"] == 0 {
         for count in ["created", "renamed", "removed"] {
             assert_eq!(worktree[count], FILES, "{summary:#}");
@@ -149,10 +150,16 @@ fn a_folder_that_is_unplugged_is_a_divergence() {
     let program = Started::new(&["run", "--plain", "--json", "--watch", folder.to_str().unwrap()]);
     std::fs::remove_dir_all(&folder).unwrap();
     program.signal("INT");
-    let (summary, _) = program.end();
+    let (summary, said) = program.end();
     let worktree = &summary["worktrees"][0];
     assert!(worktree["diverged"].as_u64().unwrap() >= 1, "{summary:#}");
     assert_eq!(worktree["in_sync"], false, "what is gone is not equal to anything");
+    assert_eq!(
+        (&worktree["mirror"]["state"], &worktree["mirror"]["what"]),
+        (&"diverged".into(), &"the folder is gone".into())
+    );
+    assert!(worktree["mirror"]["since"].as_u64().unwrap() > 0, "{summary:#}");
+    assert!(said.contains("worktree/1 may differ from the disk: the folder is gone"), "{said}");
     assert_balanced(&summary);
 }
 

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use mainlane::journal::{Durability, Journal, Recovery, Retention};
 use mainlane::workspace::{
-    LayoutEvent, Mirror, PaneEvent, PaneId, PaneState, SCHEMA, Workspace, WorkspaceEvent, WorktreeEvent, WorktreeId,
+    DivergenceCause, LayoutEvent, PaneEvent, PaneId, PaneState, SCHEMA, Workspace, WorkspaceEvent, WorktreeEvent,
+    WorktreeId,
 };
 use mainlane::{Builder, Origin};
 
@@ -93,7 +94,9 @@ impl Past {
         events.extend(self.running.iter().map(|pane| WorkspaceEvent::Pane(PaneEvent::Lost { pane: *pane })));
         let worktrees = &builder.state().model.worktrees;
         let left = self.folders.iter().map(|(_, worktree)| *worktree);
-        let left = left.filter(|id| worktrees.get(id).is_some_and(|known| known.mirror != Mirror::Unwatched));
+        let left = left.filter(|id| {
+            worktrees.get(id).is_some_and(|known| known.mirror.what() != Some(&DivergenceCause::Unwatched))
+        });
         events.extend(left.map(|worktree| WorkspaceEvent::Worktree(WorktreeEvent::Unwatched { worktree })));
         let hidden = self.on_screen.iter().map(|pane| LayoutEvent::Visible { pane: *pane, visible: false });
         events.extend(hidden.map(WorkspaceEvent::Layout));

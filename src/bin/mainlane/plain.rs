@@ -57,6 +57,9 @@ fn line(session: &Session, state: &Workspace, counters: &Counters) -> String {
             counts.removed,
             counts.renamed
         );
+        if let Some(what) = worktree.mirror.what() {
+            text += &format!(" (not in sync: {what})");
+        }
     }
     let events = counters.events;
     text += &format!(

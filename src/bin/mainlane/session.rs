@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use mainlane::journal::Recovery;
@@ -70,8 +70,15 @@ impl Session {
         let watched: Vec<_> = watches.iter().map(WatchSource::worktree).collect();
         let worktrees: BTreeMap<_, _> = watches.iter().map(|watch| (watch.worktree(), watch.control())).collect();
 
-        let controls = worktrees.clone();
-        let builder = builder.reconciler(move |effect, _: &Workspace| match effect {
+        let (controls, own) = (worktrees.clone(), Arc::new(OnceLock::<Handle<Workspace>>::new()));
+        let handle_of = own.clone();
+        let builder = builder.reconciler(move |effect, state: &Workspace| match effect {
+            WorkspaceEffect::Diverged(worktree) => {
+                let what = state.model.worktrees.get(&worktree).and_then(|worktree| worktree.last_divergence.as_ref());
+                let what = what.map_or_else(String::new, ToString::to_string);
+                let origin = Origin::built_in("worktree", worktree.0);
+                handle_of.get().into_iter().for_each(|handle| handle.report_divergence(origin, what.as_str()));
+            }
             WorkspaceEffect::RescanWorktree(worktree) => {
                 controls.get(&worktree).into_iter().for_each(WatchControl::audit)
             }
@@ -116,6 +123,8 @@ impl Session {
             .start()
             .map_err(|error| error.to_string())?;
         let (main_lane, handle) = builder.build().map_err(|error| error.to_string())?;
+        // Before the first turn, so no effect comes before it.
+        let _ = own.set(handle.clone());
         let workers = Workers::start(&handle, args.memory)?;
         let began = Instant::now();
         let mut session = Self { main_lane, handle, workers, keyboard, panes, watched, worktrees, journal, began };
@@ -163,6 +172,7 @@ fn in_words(diagnostic: &Diagnostic) -> Option<String> {
         Diagnostic::LaneOpened { .. } | Diagnostic::LaneClosed { .. } => None,
         Diagnostic::Shed { lane, count } => Some(format!("{lane}: {count} lossy events dropped, its table is full")),
         Diagnostic::Returned { lane, count } => Some(format!("{lane}: {count} events refused, its ring is full")),
+        Diagnostic::Diverged { origin, what } => Some(format!("{origin} may differ from the disk: {what}")),
         Diagnostic::SourceFailed { name, message, .. } => Some(format!("{name} failed: {message}")),
         Diagnostic::JournalFailed { durable, reason } => {
             Some(format!("the journal failed after turn {durable}, nothing more is recorded: {reason}"))

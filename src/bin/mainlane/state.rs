@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use mainlane::journal::store::Quarantined;
-use mainlane::workspace::{Exit, Mirror, Pane, PaneId, PaneState, Workspace, Worktree};
+use mainlane::register::Divergence;
+use mainlane::workspace::{DivergenceCause, Exit, Pane, PaneId, PaneState, Workspace, Worktree};
 use serde::Serialize;
 
 use crate::print::line;
@@ -30,6 +31,29 @@ pub(crate) struct WorktreeSummary {
     /// How often it diverged from the disk; each time was reconciled if `in_sync`.
     diverged: u64,
     in_sync: bool,
+    mirror: MirrorSummary,
+}
+
+/// Whether what is known of a folder is what is on the disk, as far as it was compared.
+#[derive(Serialize)]
+struct MirrorSummary {
+    /// `in-sync`, `diverged` or `reconciling`.
+    state: &'static str,
+    /// Since which event of the folder nobody can say that they are equal, and why.
+    since: Option<u64>,
+    what: Option<String>,
+}
+
+impl MirrorSummary {
+    fn new(divergence: &Divergence<u64, DivergenceCause>) -> Self {
+        let (state, doubt) = match divergence {
+            Divergence::InSync => ("in-sync", None),
+            Divergence::Diverged { since, what } => ("diverged", Some((since, what))),
+            Divergence::Reconciling { since, what } => ("reconciling", Some((since, what))),
+        };
+        let (since, what) = doubt.map(|(since, what)| (*since, what.to_string())).unzip();
+        Self { state, since, what }
+    }
 }
 
 /// An event that a reducer could not apply, and that is left out.
@@ -95,7 +119,8 @@ impl WorktreeSummary {
             removed: worktree.counts.removed,
             renamed: worktree.counts.renamed,
             diverged: worktree.divergences,
-            in_sync: worktree.mirror == Mirror::InSync && worktree.last_audit_in_sync.is_some(),
+            in_sync: worktree.mirror.is_in_sync() && worktree.last_audit_in_sync.is_some(),
+            mirror: MirrorSummary::new(worktree.mirror.divergence()),
         }
     }
 
@@ -107,8 +132,12 @@ impl WorktreeSummary {
     }
 
     pub(crate) fn print(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Self { path, created, modified, removed, renamed, diverged, in_sync } = self;
-        let sync = if *in_sync { "equal to the disk" } else { "NOT equal to the disk, or not compared with it" };
+        let Self { path, created, modified, removed, renamed, diverged, in_sync, mirror } = self;
+        let sync = match &mirror.what {
+            None if *in_sync => "equal to the disk".to_owned(),
+            None => "NOT compared with the disk at the end".to_owned(),
+            Some(what) => format!("NOT known to be equal to the disk ({what})"),
+        };
         line(
             out,
             format_args!(

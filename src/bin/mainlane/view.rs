@@ -5,7 +5,10 @@ use std::io::{self, Stderr};
 use std::time::{Duration, Instant};
 
 use mainlane::control::{WorkerState, WorkerStatus};
-use mainlane::workspace::{Layout as PaneLayout, LayoutEvent, Mirror, Pane, PaneId, PaneState, Warmth, Workspace};
+use mainlane::register::Divergence;
+use mainlane::workspace::{
+    DivergenceCause, Layout as PaneLayout, LayoutEvent, Pane, PaneId, PaneState, Warmth, Workspace,
+};
 use mainlane::{Counters, Snapshot};
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
@@ -237,11 +240,11 @@ fn status(pane: &Pane) -> Span<'static> {
 fn worktree_table(session: &Session, state: &Workspace) -> Table<'static> {
     let watched = session.watched.iter().filter_map(|id| state.model.worktrees.get(id));
     let rows = watched.map(|worktree| {
-        let mirror = match &worktree.mirror {
-            Mirror::InSync => "in sync".green(),
-            Mirror::Diverged { reason } => format!("diverged: {reason}").red(),
-            Mirror::Reconciling { reason } => format!("reconciling: {reason}").yellow(),
-            Mirror::Unwatched => "not watched".dim(),
+        let mirror = match worktree.mirror.divergence() {
+            Divergence::InSync => "in sync".green(),
+            Divergence::Diverged { what: DivergenceCause::Unwatched, .. } => "not watched".dim(),
+            Divergence::Diverged { what, .. } => format!("diverged: {what}").red(),
+            Divergence::Reconciling { what, .. } => format!("reconciling: {what}").yellow(),
         };
         let counts = worktree.counts;
         let path = worktree.path.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
