@@ -9,7 +9,7 @@ use std::vec::IntoIter;
 use mainlane::{
     BlockingSource, Builder, CachedReader, Class, Effects, Envelope, Feeder, Handle, IngestBuilder, Lane, LaneBuilder,
     MainLane, Outlet, Poison, Reader, Refused, RingSource, Running, Snapshot, TimerSource, TurnError, Unsent,
-    WakingReader,
+    View, Viewed, WakingReader,
 };
 
 use crate::domain::{Ledger, Note};
@@ -73,6 +73,14 @@ fn what_is_sent_shared_and_cloned() {
         WakingReader<Sent> => [false, false, false],
         WakingReader<Shared> => [false, false, false],
         WakingReader<Stays> => [false, false, false],
+        View<'static, Ledger> => [true, true, true],
+        View<'static, Sent> => [false, false, true],
+        View<'static, Shared> => [false, true, true],
+        View<'static, Stays> => [false, false, true],
+        Viewed<u8> => [true, true, true],
+        Viewed<Sent> => [true, false, true],
+        Viewed<Shared> => [false, true, false],
+        Viewed<Stays> => [false, false, true],
         Effects<u8> => [true, true, false],
         Effects<Sent> => [true, false, false],
         Effects<Shared> => [false, true, false],
