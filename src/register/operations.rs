@@ -191,8 +191,8 @@ impl<O: Clone> OperationsView<O> {
         }
     }
 
-    /// Takes note of an event, if it is a part of an operation. To be called once for each event that a reducer applies; `outcome` is
-    /// called for the end alone.
+    /// Takes note of an event, if it is a part of an operation. To be called once for each event that a reducer applies, and not
+    /// for those that it reports as misrouted; `outcome` is called for the end alone.
     pub fn follow<E: Event>(&mut self, envelope: &Envelope<'_, E>, outcome: impl FnOnce(&E) -> O) {
         let Some(Operation { id, sequence, phase }) = envelope.operation else { return };
         let is_forgotten = self.is_forgotten(id);
@@ -344,6 +344,10 @@ mod image {
                 |(_, last): &(u64, u64), (next, _): &(u64, u64)| last.checked_add(1).is_some_and(|after| after < *next);
             if forgotten.iter().any(|(first, last)| first > last) || !forgotten.is_sorted_by(apart) {
                 return Err("ranges of forgotten operations meet");
+            }
+            // Nobody gets there by counting.
+            if next_age > u64::MAX / 2 {
+                return Err("more operations than there can have been");
             }
             let (mut open, mut ended) = (OrdMap::new(), OrdMap::new());
             for (id, known) in &known {

@@ -4,8 +4,9 @@
 //! - **R-one desk**: whatever changes does so behind one lock, in the order of its revisions; lookups do not take it.
 //! - **R-announced**: a change is in the log before the lock is let go, and the listing that a follower begins with is made
 //!   behind the same lock. So between the listing and the first announcement there is no gap and no overlap.
-//! - **R-host outside**: nothing of the host's runs behind the lock but its keys' `Clone`, `Eq` and `Hash`. What may be the last
-//!   of a provider, and hooks, are let go of and called after it.
+//! - **R-host outside**: nothing of the host's runs behind the lock but what its keys do by themselves (`Clone`, `Ord`, `Hash`,
+//!   `Drop`) and [`Interface::id`]; they must not look at the registry. Hooks are called after it, and then what may be the last of a
+//!   provider is let go of: should that panic, everyone has been told.
 //!
 //! How a lookup sees one whole revision is argued in `src/register/board.rs`.
 
@@ -359,8 +360,8 @@ impl<I: Interface + ?Sized> Registry<I> {
         let hooks = desk.hooks.clone();
         drop(desk);
         // R-host outside.
-        drop((before, shelf, over));
         self.tell(&hooks);
+        drop((before, shelf, over));
         Ok((Registered { key, provider: name, number }, departed))
     }
 
@@ -379,8 +380,8 @@ impl<I: Interface + ?Sized> Registry<I> {
         let over = self.publish(&mut desk, next, key, before.name(), Change::Withdrawn);
         let hooks = desk.hooks.clone();
         drop(desk);
-        drop((before, shelf, over));
         self.tell(&hooks);
+        drop((before, shelf, over));
         Some(departed)
     }
 

@@ -308,6 +308,36 @@ fn a_provider_that_ends_may_use_the_registry() {
     assert_eq!(words(&registry, 9).len(), 1);
 }
 
+/// A service whose end panics.
+struct Sore;
+
+impl Speaker for Sore {
+    fn word(&self) -> u64 {
+        0
+    }
+}
+
+impl Drop for Sore {
+    fn drop(&mut self) {
+        panic!("as ends do");
+    }
+}
+
+#[test]
+fn a_provider_whose_end_panics_has_left_and_everyone_is_told() {
+    let registry = Speakers::new();
+    let (_, mut follower) = registry.follow();
+    let calls = Arc::new(AtomicU64::new(0));
+    let count = calls.clone();
+    registry.on_change(move || drop(count.fetch_add(1, Relaxed)));
+    registry.register(Offer::<dyn Speaker>::new(1, "sore", Arc::new(Sore)).declare(able())).unwrap();
+    assert!(contain(|| registry.withdraw(&1, "sore")).is_err(), "whoever withdraws it hears of it");
+    let heard = std::iter::from_fn(|| follower.next()).count();
+    assert_eq!((heard, calls.load(Relaxed), words(&registry, 1).len()), (2, 2, 0));
+    registry.register(offer(1, "sore", 3)).unwrap();
+    assert_eq!(words(&registry, 1), [3]);
+}
+
 /// A second interface, and one that borrows the first one's name.
 trait Clock: Send + Sync {}
 trait Impostor: Send + Sync {}

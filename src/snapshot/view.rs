@@ -72,7 +72,8 @@ impl<'a, S> View<'a, S> {
         self.0.turn
     }
 
-    /// What `project` makes of the state, owned or borrowed from it, with the version that it was made of.
+    /// What `project` makes of the state, owned or borrowed from it, with the version that it was made of. What that says is the
+    /// adapter's own word; it is a [`Viewed`] and never again a view.
     pub fn map<T>(self, project: impl FnOnce(&'a S) -> T) -> Viewed<T> {
         let Snapshot { state, version, stamp, turn } = self.0;
         Viewed { value: project(state), version: *version, stamp: *stamp, turn: *turn }

@@ -119,6 +119,11 @@ impl OpenDivergence {
     fn new(rewatch: bool) -> Self {
         Self { announced: false, since: Instant::now(), rewatch, dropped: 0, looks: 0, created: 0, removed: 0 }
     }
+
+    /// Whether it has waited for a pause for long enough: longer after each look that came to nothing.
+    fn is_overdue(&self, now: Instant) -> bool {
+        now.duration_since(self.since) >= PAUSE_WAIT_MAX * (1 << self.looks.min(6))
+    }
 }
 
 /// Whether the disk may be looked at: only when nothing that happened before is still to be told.
@@ -358,7 +363,8 @@ impl WatchSource {
         }
     }
 
-    /// Has everything compared with the disk, though nothing new speaks against it.
+    /// Has everything compared with the disk, though nothing new speaks against it: nothing is taken over, for a report on its way
+    /// may explain what differs.
     fn compare_soon(&mut self) {
         self.divergence.get_or_insert_with(|| OpenDivergence::new(false));
     }
@@ -388,9 +394,8 @@ impl WatchSource {
     fn look_at_disk(&mut self, reports: Reports, outlet: &mut Outlet<WorkspaceEvent>) -> Result<(), WatchError> {
         let now = Instant::now();
         let is_time = |since: Instant| reports == Reports::Paused || now.duration_since(since) >= PAUSE_WAIT_MAX;
-        if let Some(open) = self.divergence {
-            let overdue = now.duration_since(open.since) >= PAUSE_WAIT_MAX * (1 << open.looks.min(6));
-            return if reports == Reports::Paused || overdue { self.reconcile(outlet) } else { Ok(()) };
+        if let Some(open) = self.divergence.filter(|open| open.announced) {
+            return if reports == Reports::Paused || open.is_overdue(now) { self.reconcile(outlet) } else { Ok(()) };
         }
         self.try_unreadable(now);
         if !self.doubts.is_empty() {
@@ -404,7 +409,9 @@ impl WatchSource {
             return self.settle(outlet);
         }
         if self.control.audits() == self.audits_answered {
-            return Ok(());
+            let Some(open) = self.divergence else { return Ok(()) };
+            let is_quiet = reports == Reports::Paused && self.unsettled.is_empty();
+            return if is_quiet || open.is_overdue(now) { self.confirm(is_quiet, outlet) } else { Ok(()) };
         }
         let since = *self.audit_since.get_or_insert(now);
         let overdue = now.duration_since(since) >= PAUSE_WAIT_MAX;

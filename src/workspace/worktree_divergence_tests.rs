@@ -2,6 +2,26 @@
 
 use super::*;
 
+fn announced() -> OpenDivergence {
+    OpenDivergence { announced: true, ..OpenDivergence::new(false) }
+}
+
+/// The first comparison, like any that nothing new speaks for, takes nothing over: a report may be on its way.
+#[test]
+fn a_comparison_that_nothing_speaks_for_looks_again_before_it_believes_in_a_difference() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = bench(folder.path());
+    bench.source.mirror.settle(&[ghost("ghost")]);
+    bench.source.compare_soon();
+    let mut confirm = |is_quiet| emitted(&mut bench, |source, outlet| source.confirm(is_quiet, outlet).unwrap());
+    let looks = [false, false, false, true].map(&mut confirm);
+    assert_eq!(looks[..3], [1, 2, 3].map(|look| vec![comparing(look)]), "while reports come nothing is certain");
+    let what = DivergenceCause::Audit { differences: 1 };
+    assert_eq!(looks[3], [comparing(4), WorktreeEvent::Diverged { worktree: WORKTREE, reason: what }]);
+    let events = emitted(&mut bench, |source, outlet| source.reconcile(outlet).unwrap());
+    assert_eq!(events.last(), Some(&reconciled(6, [0, 0, 1])));
+}
+
 #[test]
 fn reports_that_were_dropped_since_a_divergence_are_told_before_it_is_reconciled() {
     let folder = tempfile::tempdir().unwrap();
@@ -9,7 +29,7 @@ fn reports_that_were_dropped_since_a_divergence_are_told_before_it_is_reconciled
     let full = WorktreeEvent::Diverged { worktree: WORKTREE, reason: DivergenceCause::QueueFull { dropped: 3 } };
     let plain = vec![comparing(1), reconciled(1, [0; 3])];
     for (dropped, expected) in [(0, plain), (3, vec![full, comparing(2), reconciled(2, [0; 3])])] {
-        bench.source.divergence = Some(OpenDivergence { dropped, ..OpenDivergence::new(false) });
+        bench.source.divergence = Some(OpenDivergence { dropped, ..announced() });
         assert_eq!(emitted(&mut bench, |source, outlet| source.reconcile(outlet).unwrap()), expected);
         assert_eq!(emitted(&mut bench, |source, outlet| source.reconcile(outlet).unwrap()), [], "once");
     }
@@ -21,7 +41,7 @@ fn a_comparison_that_takes_something_over_is_followed_by_one_that_finds_nothing(
     fs::write(folder.path().join("new"), "").unwrap();
     let mut bench = bench(folder.path());
     bench.source.mirror.settle(&[ghost("ghost"), Fact::Removed { path: Path::new("new").into() }]);
-    bench.source.divergence = Some(OpenDivergence::new(false));
+    bench.source.divergence = Some(announced());
     let events = emitted(&mut bench, |source, outlet| source.reconcile(outlet).unwrap());
     assert_eq!((&events[0], events.len()), (&comparing(1), 5));
     assert_eq!(events[3..], [comparing(2), reconciled(2, [1, 1, 1])]);
@@ -32,7 +52,7 @@ fn a_comparison_that_takes_something_over_is_followed_by_one_that_finds_nothing(
 fn a_folder_that_never_holds_still_is_not_said_to_be_equal() {
     let folder = tempfile::tempdir().unwrap();
     let mut bench = bench(folder.path());
-    bench.source.divergence = Some(OpenDivergence::new(false));
+    bench.source.divergence = Some(announced());
     let (stop, path) = (Arc::new(crate::sync::AtomicBool::new(false)), folder.path().to_owned());
     let is_over = stop.clone();
     let busy = std::thread::spawn(move || {
@@ -46,7 +66,7 @@ fn a_folder_that_never_holds_still_is_not_said_to_be_equal() {
     });
     let mut events = Vec::new();
     while bench.source.comparisons < 40 {
-        bench.source.divergence.get_or_insert_with(|| OpenDivergence::new(false));
+        bench.source.divergence.get_or_insert_with(announced);
         events.push(emitted(&mut bench, |source, outlet| source.reconcile(outlet).unwrap()));
     }
     stop.store(true, Ordering::Relaxed);
@@ -58,7 +78,7 @@ fn a_folder_that_never_holds_still_is_not_said_to_be_equal() {
         assert_eq!(look.last().is_some_and(is_reconciled), taken_over == 0, "{look:?}");
     }
     assert!(events.iter().any(|look| !look.last().is_some_and(is_reconciled)), "it did keep changing");
-    bench.source.divergence = Some(OpenDivergence::new(false));
+    bench.source.divergence = Some(announced());
     let last = emitted(&mut bench, |source, outlet| source.reconcile(outlet).unwrap());
     let equal = last.last().unwrap();
     assert!(matches!(equal, WorktreeEvent::Reconciled { entries, .. } if *entries == files), "{equal:?}");

@@ -8,8 +8,8 @@ use std::vec::IntoIter;
 
 use mainlane::{
     BlockingSource, Builder, CachedReader, Class, Effects, Envelope, Feeder, Handle, IngestBuilder, Lane, LaneBuilder,
-    MainLane, Outlet, Poison, Reader, Refused, RingSource, Running, Snapshot, TimerSource, TurnError, Unsent,
-    View, Viewed, WakingReader,
+    MainLane, Outlet, Poison, Reader, Refused, RingSource, Running, Snapshot, TimerSource, TurnError, Unsent, View,
+    Viewed, WakingReader,
 };
 
 use crate::domain::{Ledger, Note};

@@ -84,6 +84,37 @@ impl WatchSource {
         Ok(())
     }
 
+    /// Compares everything with the disk where nothing speaks against it. What differs is looked at again; if it still does when all
+    /// has been told, that is a divergence.
+    pub(super) fn confirm(&mut self, is_quiet: bool, outlet: &mut Outlet<WorkspaceEvent>) -> Result<(), WatchError> {
+        let looks = self.divergence.map_or(0, |open| open.looks);
+        let differences = self.compare_only(outlet)?;
+        if differences > 0 {
+            self.divergence = Some(OpenDivergence { looks: looks + 1, ..OpenDivergence::new(false) });
+            if is_quiet && looks + 1 >= AUDIT_LOOKS {
+                self.diverge(DivergenceCause::Audit { differences }, outlet);
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares everything with the disk, takes over nothing, and says so when the two are equal. Returns how many entries differ.
+    fn compare_only(&mut self, outlet: &mut Outlet<WorkspaceEvent>) -> Result<u64, WatchError> {
+        let comparison = self.begin(outlet);
+        let found = self.options.scan(&self.root, Path::new(""))?;
+        let differences = self.differences(Path::new(""), &found).len() as u64;
+        if differences > 0 {
+            return Ok(differences);
+        }
+        self.note_unreadable(Path::new(""), found, outlet);
+        self.divergence = None;
+        match self.unreadable.is_empty() {
+            true => self.found_equal(comparison, 0, 0, outlet),
+            false => self.announce_unreadable(outlet),
+        }
+        Ok(0)
+    }
+
     /// Says that everything is being compared.
     fn begin(&mut self, outlet: &mut Outlet<WorkspaceEvent>) -> Comparison {
         self.comparisons += 1;
@@ -140,21 +171,14 @@ impl WatchSource {
     pub(super) fn audit(&mut self, outlet: &mut Outlet<WorkspaceEvent>) -> Result<(), WatchError> {
         let wanted = self.control.audits();
         self.mirror.forget_echoes();
-        let comparison = self.begin(outlet);
-        let found = self.options.scan(&self.root, Path::new(""))?;
-        let differences = self.differences(Path::new(""), &found).len() as u64;
+        let differences = self.compare_only(outlet)?;
         self.audit_looks += 1;
         if differences > 0 && self.audit_looks < AUDIT_LOOKS {
             return Ok(());
         }
-        self.note_unreadable(Path::new(""), found, outlet);
         if differences > 0 {
             self.diverge(DivergenceCause::Audit { differences }, outlet);
             self.reconcile(outlet)?;
-        } else if self.unreadable.is_empty() {
-            self.found_equal(comparison, 0, 0, outlet);
-        } else {
-            self.announce_unreadable(outlet);
         }
         self.answer_audit(wanted, differences == 0 && self.unreadable.is_empty(), outlet);
         Ok(())
