@@ -329,7 +329,9 @@ fn a_provider_whose_end_panics_has_left_and_everyone_is_told() {
     let (_, mut follower) = registry.follow();
     let calls = Arc::new(AtomicU64::new(0));
     let count = calls.clone();
-    registry.on_change(move || drop(count.fetch_add(1, Relaxed)));
+    registry.on_change(move || {
+        count.fetch_add(1, Relaxed);
+    });
     registry.register(Offer::<dyn Speaker>::new(1, "sore", Arc::new(Sore)).declare(able())).unwrap();
     assert!(contain(|| registry.withdraw(&1, "sore")).is_err(), "whoever withdraws it hears of it");
     let heard = std::iter::from_fn(|| follower.next()).count();

@@ -75,7 +75,7 @@ fn what_is_sent_shared_and_cloned() {
         WakingReader<Stays> => [false, false, false],
         View<'static, Ledger> => [true, true, true],
         View<'static, Sent> => [false, false, true],
-        View<'static, Shared> => [false, true, true],
+        View<'static, Shared> => [true, true, true],
         View<'static, Stays> => [false, false, true],
         Viewed<u8> => [true, true, true],
         Viewed<Sent> => [true, false, true],
