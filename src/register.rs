@@ -29,11 +29,11 @@ mod registry;
 
 #[cfg(feature = "register")]
 pub use capability::{Capability, Declaration, Level, Mismatch, Need, Problem, Support};
-pub use divergence::{Comparison, Divergence, Mirror};
 #[cfg(feature = "register")]
 pub use crew::status::{CrewCounters, CrewReport, ProjectState, ProjectStatus};
 #[cfg(feature = "register")]
 pub use crew::{Crew, CrewBuilder, CrewError, CrewLeft, CrewTurn, Hosted, LINGER, SPARES, STUCK_AFTER};
+pub use divergence::{Comparison, Divergence, Mirror};
 #[cfg(feature = "register")]
 pub use follow::{ANNOUNCEMENTS, Announcement, Change, Follower, Heard, Listing, Row};
 #[cfg(feature = "register")]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender};
 
 use crate::event::{Authority, LaneId, OperationId, Phase};
 use crate::main_lane::report::Fault;
@@ -292,7 +292,8 @@ struct SharedFaults {
 
 impl Reporter {
     pub(crate) fn new() -> (Self, Diagnostics) {
-        let (sender, receiver) = crossbeam_channel::bounded(WAITING_MAX);
+        // Its memory is taken as it is needed: most pipelines have nothing to say.
+        let (sender, receiver) = crossbeam_channel::unbounded();
         let reporter = Self {
             sender,
             dropped: AtomicU64::new(0),
@@ -312,11 +313,13 @@ impl Reporter {
         let is_heard = self.publish(&diagnostic);
         // The everyday must not crowd out what is not.
         let everyday = matches!(diagnostic, Diagnostic::LaneOpened { .. } | Diagnostic::LaneClosed { .. });
-        let is_lost = if everyday && self.sender.len() >= WAITING_MAX / 2 {
-            true
-        } else {
-            matches!(self.sender.try_send(diagnostic), Err(TrySendError::Full(_)))
-        };
+        let most = if everyday { WAITING_MAX / 2 } else { WAITING_MAX };
+        // Those that report at the same moment may be one more each.
+        let is_lost = self.sender.len() >= most;
+        if !is_lost {
+            // Nobody is left to drain it: that is no loss.
+            let _ = self.sender.send(diagnostic);
+        }
         // Who hears it on the bus need not drain it here.
         if is_lost && !is_heard {
             self.dropped.fetch_add(1, Relaxed);
