@@ -2,6 +2,7 @@
 //!
 //! | part | what it is |
 //! |------|------------|
+//! | [`Register`], [`Project`] | the composition root: it owns all that follows, and the bus and the control panel |
 //! | [`Crew`], [`Hosted`] | many projects: their main lanes on a few threads, or in the host's loop |
 //! | [`Registries`], [`Registry`] | providers of typed interfaces, by key and name; found without a lock, changed at any time |
 //! | [`Declaration`], [`Mismatch`] | what a provider says of itself, and where that does not fit its interface |
@@ -26,6 +27,8 @@ mod provider;
 mod registries;
 #[cfg(feature = "register")]
 mod registry;
+#[cfg(feature = "register")]
+mod root;
 
 #[cfg(feature = "register")]
 pub use capability::{Capability, Declaration, Level, Mismatch, Need, Problem, Support};
@@ -45,4 +48,9 @@ pub use registries::{Registries, RegistriesError};
 #[cfg(feature = "register")]
 pub use registry::{
     Interface, REFUSED_MAX, RegisterError, RegisterResult, Registered, Registry, RegistryCounts, RegistryReader,
+};
+#[cfg(feature = "register")]
+pub use root::{
+    Condition, HealthNode, OpenError, Project, ProjectChanged, ProjectError, ProjectPhase, ProjectSpec, Register,
+    RegisterBuilder, RegisterFault, RegisterReport, Reopen,
 };

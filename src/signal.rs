@@ -60,7 +60,7 @@ mod bus; // where one publishes and subscribes
 mod dispatcher; // who hands signals on, and when
 mod engine; // the engine's diagnostics as signals
 mod error; // what can go wrong in setting up
-mod family; // one type of signals: what is shared, and the dispatcher's side
+pub(crate) mod family; // one type of signals: what is shared, and the dispatcher's side
 mod hand; // the threads that call handlers
 mod handler; // what is called there
 mod inbox; // one subscriber's signals, under a lock

@@ -404,6 +404,13 @@ impl Crew {
         if let Some(done) = &self.done {
             return done.clone();
         }
+        let report = self.stop(deadline);
+        self.done = Some(report.clone());
+        report
+    }
+
+    /// As `shutdown`, which whoever shares the crew calls once.
+    pub(crate) fn stop(&self, deadline: Duration) -> CrewReport {
         let begin = Instant::now();
         let deadline = begin.checked_add(deadline).unwrap_or(begin + Duration::from_secs(31_536_000));
         self.shared.seats.lock().closed = true;
@@ -424,9 +431,7 @@ impl Crew {
         projects.iter().for_each(|(seat, _)| self.shared.forget(seat));
         let projects: Vec<_> = projects.into_iter().map(|(seat, report)| (seat.name.clone(), report)).collect();
         let complete = stragglers.is_empty() && projects.iter().all(|(_, report)| report.complete);
-        let report = CrewReport { complete, projects, stragglers };
-        self.done = Some(report.clone());
-        report
+        CrewReport { complete, projects, stragglers }
     }
 
     /// The last hosted of those that are open, but for these.

@@ -31,6 +31,8 @@ mod order;
 #[cfg(feature = "cli")]
 mod program;
 mod reading;
+#[cfg(feature = "register")]
+mod root;
 #[cfg(feature = "signal")]
 mod signal;
 mod tidy;

@@ -1,0 +1,358 @@
+//! A project: a pipeline that the register opens, watches, opens again, and closes.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::backoff::{A_YEAR, Backoff, Schedule};
+use crate::control::Intensity;
+use crate::core::{contain, let_go};
+use crate::main_lane::outcome::Poison;
+use crate::main_lane::reduce::Reducer;
+use crate::main_lane::report::{Fault, ShutdownReport};
+use crate::origin::Origin;
+use crate::pipeline::{Builder, Handle};
+use crate::register::crew::Hosted;
+use crate::register::root::Shared;
+use crate::signal::{Cause, Signal};
+use crate::snapshot::Reader;
+use crate::sync::{Mutex, SwapCell};
+
+/// Why a project could not be opened.
+pub type OpenError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Makes a project's pipeline, for each opening anew: from nothing, or by [recovery](crate::journal::Journal::recover).
+pub(crate) type Open<S> = Box<dyn FnMut() -> Result<Builder<S>, OpenError> + Send>;
+
+/// What becomes of a project whose main lane has stopped by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Reopen {
+    /// It stays closed until the host [opens it again](crate::register::Register::reopen).
+    #[default]
+    Never,
+    /// It is opened again after a rest, as long as that has not happened more often than this.
+    Within(Intensity, Backoff),
+}
+
+/// How a project is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProjectPhase {
+    /// It is being opened.
+    Opening,
+    /// It takes events.
+    Open,
+    /// Its main lane has stopped by itself, or it could not be opened again. Nothing is applied.
+    Failed {
+        /// Why.
+        why: Arc<str>,
+        /// True when it will be opened again by itself.
+        again: bool,
+    },
+    /// It was closed by the host.
+    Closed,
+}
+
+impl fmt::Display for ProjectPhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Opening => f.write_str("opening"),
+            Self::Open => f.write_str("open"),
+            Self::Failed { why, again: true } => write!(f, "failed, and is opened again: {why}"),
+            Self::Failed { why, again: false } => write!(f, "failed: {why}"),
+            Self::Closed => f.write_str("closed"),
+        }
+    }
+}
+
+/// A project's phase has changed. Published on the register's bus by the project's [origin](Project::origin).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProjectChanged {
+    /// Its name.
+    pub project: Arc<str>,
+    /// What it is now.
+    pub phase: ProjectPhase,
+    /// How often it has been opened.
+    pub openings: u64,
+}
+
+impl Signal for ProjectChanged {
+    const FAMILY: &'static str = "projects";
+}
+
+/// A project of a register. Cheap to clone; any thread may have one. It outlives the pipeline that the project has at any moment: after
+/// a crash [`handle`](Project::handle) is that of the pipeline which came after.
+pub struct Project<S: Reducer>(pub(crate) Arc<Slot<S>>);
+
+impl<S: Reducer> Clone for Project<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<S: Reducer> Project<S> {
+    /// Its name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.0.name
+    }
+
+    /// Who it is, for signals that are about it.
+    pub fn origin(&self) -> Origin {
+        self.0.origin
+    }
+
+    /// A handle to the pipeline that it has now, or had last. Waits for nobody.
+    pub fn handle(&self) -> Handle<S> {
+        Handle::clone(&self.0.handle.load())
+    }
+
+    /// A reader of the pipeline that it has now, or had last.
+    pub fn reader(&self) -> Reader<S> {
+        self.0.handle.load().reader()
+    }
+
+    /// How it is.
+    pub fn phase(&self) -> ProjectPhase {
+        self.0.book.lock().phase.clone()
+    }
+
+    /// How often it has been opened. A handle of before the last opening is of a pipeline that has ended.
+    pub fn openings(&self) -> u64 {
+        self.0.book.lock().openings
+    }
+
+    /// The event on which the reducer panicked the last time, if nobody has taken it.
+    pub fn take_poison(&self) -> Option<Poison<S::Event>> {
+        self.0.poison.lock().take()
+    }
+}
+
+impl<S: Reducer> fmt::Debug for Project<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Project").field("name", &self.0.name).field("phase", &self.phase()).finish_non_exhaustive()
+    }
+}
+
+/// What the register has of a project.
+pub(crate) struct Slot<S: Reducer> {
+    pub(crate) name: Arc<str>,
+    origin: Origin,
+    handle: SwapCell<Handle<S>>,
+    /// Locked while the project is opened or closed, and by nobody else.
+    ends: Mutex<Ends<S>>,
+    poison: Mutex<Option<Poison<S::Event>>>,
+    book: Mutex<Book>,
+}
+
+struct Ends<S: Reducer> {
+    open: Open<S>,
+    hosted: Option<Hosted<S>>,
+}
+
+/// What is to be seen of it.
+pub(crate) struct Book {
+    phase: ProjectPhase,
+    openings: u64,
+    reopen: Reopen,
+    rests: Schedule,
+    /// When it was opened again by itself, as far back as counts.
+    reopened: Vec<Instant>,
+    /// When it is to be opened again.
+    due: Option<Instant>,
+    /// What the last of its pipelines left behind.
+    last: Option<ShutdownReport>,
+}
+
+/// It is being opened, or closed, and that takes longer than there is time.
+pub(crate) struct Busy;
+
+/// A project, whatever its state is.
+pub(crate) trait AnyProject: Send + Sync {
+    fn name(&self) -> &Arc<str>;
+    fn look(&self) -> (ProjectPhase, u64, Option<ShutdownReport>);
+    /// Notes that its main lane has stopped by itself, if it has. True if it did not know.
+    fn has_failed(&self, register: &Shared) -> bool;
+    /// When it is to be opened again.
+    fn due(&self) -> Option<Instant>;
+    /// Opens it, unless it is open.
+    fn open(&self, register: &Shared) -> Result<(), OpenError>;
+    /// What its pipeline left behind, if it was open.
+    fn close(&self, register: &Shared, deadline: Duration) -> Result<Option<ShutdownReport>, Busy>;
+}
+
+impl<S: Reducer> Slot<S> {
+    /// Opens a project for the first time.
+    pub(crate) fn first(
+        register: &Shared,
+        name: Arc<str>,
+        origin: Origin,
+        mut open: Open<S>,
+        reopen: Reopen,
+    ) -> Result<Arc<Self>, OpenError> {
+        let (hosted, handle) = host(register, &name, origin, &mut open)?;
+        let backoff = match reopen {
+            Reopen::Never => Backoff::NONE,
+            Reopen::Within(_, backoff) => backoff,
+        };
+        let book = Book {
+            phase: ProjectPhase::Open,
+            openings: 1,
+            reopen,
+            rests: backoff.schedule(None),
+            reopened: Vec::new(),
+            due: None,
+            last: None,
+        };
+        let slot = Arc::new(Self {
+            name,
+            origin,
+            handle: SwapCell::new(Arc::new(handle)),
+            ends: Mutex::new(Ends { open, hosted: Some(hosted) }),
+            poison: Mutex::new(None),
+            book: Mutex::new(book),
+        });
+        slot.tell(register);
+        Ok(slot)
+    }
+
+    fn set(&self, register: &Shared, change: impl FnOnce(&mut Book)) {
+        change(&mut self.book.lock());
+        self.tell(register);
+    }
+
+    fn tell(&self, register: &Shared) {
+        // In a family that is full it is the newest that matters, and that can be asked for: the loss is counted there.
+        let _ = register.changes(self.origin).publish_with(Cause::NONE, || {
+            let book = self.book.lock();
+            ProjectChanged { project: self.name.clone(), phase: book.phase.clone(), openings: book.openings }
+        });
+    }
+
+    fn put_away(&self, hosted: &mut Option<Hosted<S>>, deadline: Duration) -> Option<ShutdownReport> {
+        let mut hosted = hosted.take()?;
+        let report = hosted.shutdown(deadline);
+        if let Some(poison) = hosted.take_poison() {
+            let before = self.poison.lock().replace(poison);
+            let_go(before);
+        }
+        // What is left of it is the host's.
+        let_go(hosted);
+        Some(report)
+    }
+}
+
+/// Makes a pipeline, and has the crew drive it.
+fn host<S: Reducer>(
+    register: &Shared,
+    name: &Arc<str>,
+    origin: Origin,
+    open: &mut Open<S>,
+) -> Result<(Hosted<S>, Handle<S>), OpenError> {
+    let builder = contain(open).map_err(|message| format!("it panicked as it was opened: {message}"))??;
+    let (main_lane, handle) = builder.build()?;
+    handle.publish_diagnostics(register.bus(), origin);
+    let hosted = register.crew.host(name.clone(), main_lane)?;
+    Ok((hosted, handle))
+}
+
+impl<S: Reducer> AnyProject for Slot<S> {
+    fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    fn look(&self) -> (ProjectPhase, u64, Option<ShutdownReport>) {
+        let book = self.book.lock();
+        (book.phase.clone(), book.openings, book.last.clone())
+    }
+
+    fn has_failed(&self, register: &Shared) -> bool {
+        if self.book.lock().phase != ProjectPhase::Open || !self.handle.load().is_ended() {
+            return false;
+        }
+        // Whoever opens or closes it now, sees to it.
+        let Some(mut ends) = self.ends.try_lock() else { return false };
+        if self.book.lock().phase != ProjectPhase::Open {
+            return false;
+        }
+        let report = self.put_away(&mut ends.hosted, Duration::ZERO);
+        let fault = report.as_ref().and_then(|report| report.fault.as_ref()).map(Fault::to_string);
+        self.set(register, |book| {
+            book.last = report;
+            match fault {
+                // Its lanes were closed by somebody who has the handle.
+                None => (book.phase, book.due) = (ProjectPhase::Closed, None),
+                Some(why) => book.fail(why.into()),
+            }
+        });
+        true
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.book.lock().due
+    }
+
+    fn open(&self, register: &Shared) -> Result<(), OpenError> {
+        let mut ends = self.ends.lock();
+        if self.book.lock().phase == ProjectPhase::Open && !self.handle.load().is_ended() {
+            return Ok(());
+        }
+        let last = self.put_away(&mut ends.hosted, Duration::ZERO);
+        self.set(register, |book| {
+            (book.phase, book.due) = (ProjectPhase::Opening, None);
+            book.last = last.or(book.last.take());
+        });
+        let Ends { open, hosted } = &mut *ends;
+        match host(register, &self.name, self.origin, open) {
+            Ok((its, handle)) => {
+                *hosted = Some(its);
+                let before = self.handle.swap(Arc::new(handle));
+                self.set(register, |book| {
+                    book.phase = ProjectPhase::Open;
+                    book.openings += 1;
+                });
+                let_go(before);
+                Ok(())
+            }
+            Err(error) => {
+                let why = contain(|| error.to_string()).unwrap_or_else(|message| message);
+                self.set(register, |book| book.fail(why.into()));
+                Err(error)
+            }
+        }
+    }
+
+    fn close(&self, register: &Shared, deadline: Duration) -> Result<Option<ShutdownReport>, Busy> {
+        let begin = Instant::now();
+        let mut ends = self.ends.try_lock_for(deadline.min(A_YEAR)).ok_or(Busy)?;
+        let deadline = deadline.saturating_sub(begin.elapsed());
+        let report = self.put_away(&mut ends.hosted, deadline);
+        drop(ends);
+        self.set(register, |book| {
+            (book.phase, book.due) = (ProjectPhase::Closed, None);
+            if report.is_some() {
+                book.last.clone_from(&report);
+            }
+        });
+        Ok(report)
+    }
+}
+
+impl Book {
+    fn fail(&mut self, why: Arc<str>) {
+        let now = Instant::now();
+        let mut again = false;
+        self.due = None;
+        if let Reopen::Within(intensity, _) = self.reopen {
+            self.reopened.retain(|reopened| now.saturating_duration_since(*reopened) < intensity.within);
+            again = self.reopened.len() < intensity.restarts as usize;
+            if self.reopened.is_empty() {
+                self.rests.begin_anew();
+            }
+            if again {
+                self.reopened.push(now);
+                self.due = Some(now + self.rests.rest());
+            }
+        }
+        self.phase = ProjectPhase::Failed { why, again };
+    }
+}
