@@ -112,3 +112,8 @@ struct Readme;
 #[doc = include_str!("../docs/embedding.md")]
 #[cfg(all(doctest, feature = "control"))]
 struct Embedding;
+
+/// The page on who may talk to whom: its programs run, and what it forbids does not compile.
+#[doc = include_str!("../docs/routing.md")]
+#[cfg(all(doctest, feature = "signal"))]
+struct Routing;
