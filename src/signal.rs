@@ -81,7 +81,7 @@ pub use dispatcher::{Dispatched, Dispatcher, RunningBus};
 pub use error::SignalError;
 pub use handler::{Handler, HandlerError};
 pub use notice::BusNotice;
-pub use outlet::{SignalOutlet, Unpublished};
+pub use outlet::{SignalOutlet, TIMED_ALL, Unpublished};
 pub use policy::{Full, OnFailure, WAITING, WAITING_MAX};
 pub use queue::Missed;
 pub use reader::{Delivery, Drained, SignalReader, Waiting};

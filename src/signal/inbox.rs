@@ -223,7 +223,8 @@ pub(crate) struct Offered {
 }
 
 fn record<T>(latency: &mut Histogram<u64>, sent: &Sent<T>, now: Instant) {
-    let waited = now.saturating_duration_since(sent.published);
+    let Some(published) = sent.published else { return };
+    let waited = now.saturating_duration_since(published);
     // It grows to what it is given, and that is an hour at most.
     let _ = latency.record((waited.as_nanos() as u64).clamp(1, AN_HOUR_NS));
 }

@@ -12,8 +12,7 @@ use crate::signal::sent::Cause;
 
 /// A batch of signals with these numbers.
 fn batch(numbers: Range<u64>) -> Batch<u64> {
-    let entry =
-        |signal| Entry { signal, source: Origin::built_in("test", 0), cause: Cause::NONE, published: Instant::now() };
+    let entry = |signal| Entry { signal, source: Origin::built_in("test", 0), cause: Cause::NONE, published: None };
     numbers.map(|number| Sent::new(number, entry(number))).collect()
 }
 

@@ -48,7 +48,7 @@ pub struct Sent<T> {
     pub(crate) number: u64,
     pub(crate) source: Origin,
     cause: Cause,
-    pub(crate) published: Instant,
+    pub(crate) published: Option<Instant>,
 }
 
 impl<T> Sent<T> {
@@ -80,8 +80,9 @@ impl<T> Sent<T> {
         self.cause
     }
 
-    /// When it was published.
-    pub fn published(&self) -> Instant {
+    /// When it was published, if that was noted: a look at the clock costs more than the rest of a publication, so an outlet notes it of its
+    /// first [`TIMED_ALL`](crate::signal::TIMED_ALL) signals, and then of one in eight.
+    pub fn published(&self) -> Option<Instant> {
         self.published
     }
 }

@@ -50,7 +50,7 @@ pub struct SubscriberStatus {
     pub given_up: u64,
     /// Panics of its filter, which let the signal pass then, and of the function that gives keys, which dropped it.
     pub filter_panics: u64,
-    /// From a signal's publication until it was taken, in nanoseconds.
+    /// From a signal's publication until it was taken, in nanoseconds; of those whose [time](crate::signal::Sent::published) was noted.
     pub latency_ns: Histogram<u64>,
 }
 
