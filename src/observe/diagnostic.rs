@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use crate::event::{Authority, LaneId, OperationId, Phase};
 use crate::main_lane::report::Fault;
@@ -292,8 +292,7 @@ struct SharedFaults {
 
 impl Reporter {
     pub(crate) fn new() -> (Self, Diagnostics) {
-        // Its memory is taken as it is needed: most pipelines have nothing to say.
-        let (sender, receiver) = crossbeam_channel::unbounded();
+        let (sender, receiver) = crossbeam_channel::bounded(WAITING_MAX);
         let reporter = Self {
             sender,
             dropped: AtomicU64::new(0),
@@ -313,13 +312,12 @@ impl Reporter {
         let is_heard = self.publish(&diagnostic);
         // The everyday must not crowd out what is not.
         let everyday = matches!(diagnostic, Diagnostic::LaneOpened { .. } | Diagnostic::LaneClosed { .. });
-        let most = if everyday { WAITING_MAX / 2 } else { WAITING_MAX };
-        // Those that report at the same moment may be one more each.
-        let is_lost = self.sender.len() >= most;
-        if !is_lost {
-            // Nobody is left to drain it: that is no loss.
-            let _ = self.sender.send(diagnostic);
-        }
+        let is_lost = if everyday && self.sender.len() >= WAITING_MAX / 2 {
+            true
+        } else {
+            // When nobody is left to drain it, that is no loss.
+            matches!(self.sender.try_send(diagnostic), Err(TrySendError::Full(_)))
+        };
         // Who hears it on the bus need not drain it here.
         if is_lost && !is_heard {
             self.dropped.fetch_add(1, Relaxed);

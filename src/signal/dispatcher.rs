@@ -11,7 +11,7 @@ use crate::backoff::A_YEAR;
 use crate::core::{DROP_DEADLINE, let_go};
 use crate::lane::idle::{IdleStrategy, Idling};
 use crate::main_lane::budget::{Budget, Pace};
-use crate::signal::bus::Bus;
+use crate::signal::bus::{Bus, Shared};
 use crate::signal::error::SignalError;
 use crate::signal::family::{BATCH, Family, earlier};
 use crate::signal::hand::Joined;
@@ -32,14 +32,21 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 pub struct Dispatcher {
     bus: Bus,
     parker: Parker,
+    done: Option<BusReport>,
+}
+
+/// What the dispatcher does, whoever does it: its own thread, the host's loop, or one who publishes
+/// [directly](crate::signal::Bus::direct_outlet).
+#[derive(Default)]
+pub(crate) struct Turns {
     families: Vec<Box<dyn Family>>,
     /// Letters of the mailbox that were read.
     adopted: u64,
     /// Which family is next.
     next: usize,
-    notices: SignalOutlet<BusNotice>,
-    due: Option<Instant>,
-    done: Option<BusReport>,
+    /// `None` before there is a dispatcher.
+    notices: Option<SignalOutlet<BusNotice>>,
+    pub(crate) due: Option<Instant>,
 }
 
 /// What a turn of the dispatcher came to.
@@ -53,20 +60,14 @@ pub struct Dispatched {
     pub due: Option<Instant>,
 }
 
-impl Dispatcher {
-    pub(crate) fn new(bus: Bus, parker: Parker) -> Self {
-        let notices = bus.notices();
-        Self { bus, parker, families: Vec::new(), adopted: 0, next: 0, notices, due: None, done: None }
-    }
-
-    /// Hands on what there is, as far as the budget goes: signals are counted once, however many hear them. The clock is looked at
-    /// after each handful of up to 256.
-    pub fn turn(&mut self, budget: Budget) -> Dispatched {
+impl Turns {
+    /// Hands on what there is, as far as the budget goes.
+    pub(crate) fn turn(&mut self, shared: &Shared, budget: Budget) -> Dispatched {
         let _here = NoWaiting::here();
         let mut pace = Pace::new(budget);
         let mut dispatched = Dispatched { signals: 0, more: true, due: None };
         while dispatched.more && pace.events_left() > 0 {
-            dispatched.more = self.pass(&mut pace, &mut dispatched);
+            dispatched.more = self.pass(shared, &mut pace, &mut dispatched);
             if pace.is_over() {
                 break;
             }
@@ -76,11 +77,10 @@ impl Dispatcher {
     }
 
     /// Looks at each family once, from where the last pass ended. True if there may be more.
-    fn pass(&mut self, pace: &mut Pace, dispatched: &mut Dispatched) -> bool {
-        self.adopt();
+    fn pass(&mut self, shared: &Shared, pace: &mut Pace, dispatched: &mut Dispatched) -> bool {
+        self.adopt(shared);
         let (count, now, notices) = (self.families.len(), Instant::now(), &self.notices);
-        // There is nobody to tell when there is no room: it is counted there.
-        let tell = |notice| drop(notices.publish(notice));
+        let tell = |notice| tell(notices.as_ref(), notice);
         let mut more = false;
         dispatched.due = None;
         for _ in 0..count {
@@ -98,23 +98,71 @@ impl Dispatcher {
         more
     }
 
-    fn adopt(&mut self) {
-        let posted = self.bus.shared.families.posted();
+    fn adopt(&mut self, shared: &Shared) {
+        let posted = shared.families.posted();
         if posted != self.adopted {
             self.adopted = posted;
-            self.families.extend(self.bus.shared.families.collect());
+            self.families.extend(shared.families.collect());
         }
+    }
+
+    fn has_input(&self, shared: &Shared) -> bool {
+        shared.families.posted() != self.adopted
+            || shared.closing.is_set()
+            || self.families.iter().any(|family| family.has_input())
+    }
+
+    /// Closes the families that are not closed yet.
+    fn close(&mut self, shared: &Shared, closed: &mut usize) {
+        self.adopt(shared);
+        self.families[*closed..].iter_mut().for_each(|family| family.close());
+        *closed = self.families.len();
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.families.iter().any(|family| family.is_blocked())
+    }
+
+    fn end(&mut self, shared: &Shared) {
+        let _here = NoWaiting::here();
+        self.families.extend(shared.families.close());
+        let notices = &self.notices;
+        for family in &mut self.families {
+            family.end(Instant::now(), &|notice| tell(notices.as_ref(), notice));
+        }
+        // What is left of them is the host's.
+        self.families.drain(..).for_each(let_go);
+    }
+}
+
+/// There is nobody to tell when there is no room: it is counted there.
+fn tell(notices: Option<&SignalOutlet<BusNotice>>, notice: BusNotice) {
+    if let Some(notices) = notices {
+        let _ = notices.publish(notice);
+    }
+}
+
+impl Dispatcher {
+    pub(crate) fn new(bus: Bus, parker: Parker) -> Self {
+        bus.shared.turns.lock().notices = Some(bus.notices());
+        Self { bus, parker, done: None }
+    }
+
+    /// Hands on what there is, as far as the budget goes: signals are counted once, however many hear them. The clock is looked at
+    /// after each handful of up to 64.
+    pub fn turn(&mut self, budget: Budget) -> Dispatched {
+        let shared = &self.bus.shared;
+        shared.turns.lock().turn(shared, budget)
     }
 
     /// For loops that sleep: looks once more, and if there is nothing, has [`on_input`](crate::signal::BusBuilder::on_input) called when
     /// there is. True when there is something already.
     pub fn arm_input(&mut self) -> bool {
-        self.bus.shared.core.bell.arm();
-        let found = self.bus.shared.families.posted() != self.adopted
-            || self.bus.shared.closing.is_set()
-            || self.families.iter().any(|family| family.has_input());
+        let shared = &self.bus.shared;
+        shared.core.bell.arm();
+        let found = shared.turns.lock().has_input(shared);
         if found {
-            self.bus.shared.core.bell.disarm();
+            shared.core.bell.disarm();
         }
         found
     }
@@ -147,16 +195,18 @@ impl Dispatcher {
             return done.clone();
         }
         let began = Instant::now();
-        self.bus.shared.closing.set();
+        let shared = &self.bus.shared;
+        shared.closing.set();
         let mut closed = 0;
         // Families that are named meanwhile are closed too.
         loop {
-            self.adopt();
-            self.families[closed..].iter_mut().for_each(|family| family.close());
-            closed = self.families.len();
-            let left = self.turn(Budget::time(LOOK_EVERY));
-            let is_blocked = left.due.is_some() && self.families.iter().any(|family| family.is_blocked());
-            if left.signals == 0 && !is_blocked && self.bus.shared.families.close_if_empty() {
+            shared.turns.lock().close(shared, &mut closed);
+            let (left, is_blocked) = {
+                let mut turns = shared.turns.lock();
+                let left = turns.turn(shared, Budget::time(LOOK_EVERY));
+                (left, left.due.is_some() && turns.is_blocked())
+            };
+            if left.signals == 0 && !is_blocked && shared.families.close_if_empty() {
                 break;
             }
             if Instant::now() >= deadline {
@@ -166,13 +216,7 @@ impl Dispatcher {
                 self.parker.park_timeout(LOOK_EVERY);
             }
         }
-        self.families.extend(self.bus.shared.families.close());
-        let notices = &self.notices;
-        let tell = |notice| drop(notices.publish(notice));
-        let _here = NoWaiting::here();
-        for family in &mut self.families {
-            family.end(Instant::now(), &tell);
-        }
+        shared.turns.lock().end(shared);
         let report = self.join_hands(began, deadline);
         self.done = Some(report.clone());
         report
@@ -200,13 +244,12 @@ impl Dispatcher {
 impl Drop for Dispatcher {
     fn drop(&mut self) {
         self.shutdown(DROP_DEADLINE);
-        self.families.drain(..).for_each(let_go);
     }
 }
 
 impl fmt::Debug for Dispatcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dispatcher").field("families", &self.families.len()).finish_non_exhaustive()
+        f.debug_struct("Dispatcher").field("bus", &self.bus).finish_non_exhaustive()
     }
 }
 
@@ -231,7 +274,8 @@ fn sleep(dispatcher: &mut Dispatcher) {
     if dispatcher.arm_input() {
         return;
     }
-    match dispatcher.due {
+    let due = dispatcher.bus.shared.turns.lock().due;
+    match due {
         Some(due) => dispatcher.parker.park_deadline(due),
         None => dispatcher.parker.park(),
     }

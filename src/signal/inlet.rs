@@ -74,12 +74,24 @@ impl<T> Inlet<T> {
     /// Puts a signal in, and wakes the dispatcher if it sleeps.
     #[inline]
     pub(crate) fn put(&self, signal: T, bell: &Bell) -> Result<(), Unput<T>> {
+        // The ring's barrier is the one of B1.
+        self.put_and(signal, || bell.ring())
+    }
+
+    /// Puts a signal in. Whoever does that sees to it that the dispatcher takes it.
+    #[inline]
+    pub(crate) fn put_in_silence(&self, signal: T, store_load: StoreLoad) -> Result<(), Unput<T>> {
+        self.put_and(signal, || store_load.light())
+    }
+
+    #[inline]
+    fn put_and(&self, signal: T, barrier: impl FnOnce()) -> Result<(), Unput<T>> {
         if self.stage.load(Relaxed) != OPEN {
             return Err(Unput::Closed(signal));
         }
         self.queue.push(signal).map_err(Unput::Full)?;
-        // B1: the ring orders the look at the stage behind the signal.
-        bell.ring();
+        // B1: orders the look at the stage behind the signal.
+        barrier();
         if self.stage.load(Relaxed) == ENDED {
             self.strand();
         }

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use event_listener::{Listener, listener};
 
 use crate::backoff::A_YEAR;
+use crate::main_lane::budget::Budget;
 use crate::origin::Origin;
-use crate::signal::family::FamilyHub;
+use crate::signal::bus::Shared;
+use crate::signal::family::{BATCH, FamilyHub};
 use crate::signal::inlet::Unput;
 use crate::signal::nowait;
 use crate::signal::sent::Cause;
@@ -23,6 +25,8 @@ pub struct SignalOutlet<T: Signal> {
     hub: Arc<FamilyHub<T>>,
     source: Origin,
     counts: Arc<OutletCounts>,
+    /// Of one that hands on by itself.
+    direct: Option<Arc<Shared>>,
 }
 
 /// What one outlet counts: on a line of its own.
@@ -106,9 +110,9 @@ impl<T> fmt::Debug for Unpublished<T> {
 impl<T> std::error::Error for Unpublished<T> {}
 
 impl<T: Signal> SignalOutlet<T> {
-    pub(crate) fn new(hub: Arc<FamilyHub<T>>, source: Origin) -> Self {
+    pub(crate) fn new(hub: Arc<FamilyHub<T>>, source: Origin, direct: Option<Arc<Shared>>) -> Self {
         let counts = hub.outlet_counts();
-        Self { hub, source, counts }
+        Self { hub, source, counts, direct }
     }
 
     /// Publishes a signal, and never waits.
@@ -155,7 +159,13 @@ impl<T: Signal> SignalOutlet<T> {
 
     #[inline]
     fn put(&self, entry: Entry<T>) -> Result<(), Unput<Entry<T>>> {
-        self.hub.inlet.put(entry, &self.hub.bus.bell)?;
+        match &self.direct {
+            None => self.hub.inlet.put(entry, &self.hub.bus.bell)?,
+            Some(shared) => {
+                self.hub.inlet.put_in_silence(entry, self.hub.bus.store_load)?;
+                hand_on(shared);
+            }
+        }
         self.counts.0.published.fetch_add(1, Relaxed);
         Ok(())
     }
@@ -168,6 +178,20 @@ impl<T: Signal> SignalOutlet<T> {
     /// Who is named as the source.
     pub fn source(&self) -> Origin {
         self.source
+    }
+}
+
+/// Does the dispatcher's work, unless somebody is at it: then it is the dispatcher's to see to.
+fn hand_on(shared: &Shared) {
+    // Where nobody may wait, nobody does others' work either.
+    let turns = if nowait::is_here() { None } else { shared.turns.try_lock() };
+    let Some(mut turns) = turns else { return shared.core.bell.ring() };
+    let before = turns.due;
+    let dispatched = turns.turn(shared, Budget::events(BATCH));
+    drop(turns);
+    // The dispatcher goes on with the rest, and keeps the times.
+    if dispatched.more || dispatched.due != before {
+        shared.core.wake();
     }
 }
 
@@ -231,7 +255,7 @@ impl<T: Patient> SignalOutlet<T> {
 
 impl<T: Signal> Clone for SignalOutlet<T> {
     fn clone(&self) -> Self {
-        Self::new(self.hub.clone(), self.source)
+        Self::new(self.hub.clone(), self.source, self.direct.clone())
     }
 }
 

@@ -30,7 +30,8 @@ pub struct Missed {
     /// The number of the last of them.
     pub last: u64,
     /// Signals of the family that were refused as they were published, because the dispatcher was behind: they never got a number,
-    /// and nobody knows whether they would have matched. Their publishers have them back.
+    /// and nobody knows whether they would have matched. Their publishers have them back. What is refused in the moment in which the bus
+    /// ends is counted alone.
     pub refused: u64,
 }
 

@@ -2,6 +2,7 @@
 
 mod closing; // shutdowns, in the middle of everything
 mod delivery; // who hears what, in which order
+mod direct; // outlets that hand on by themselves
 mod engine; // what pipelines say of themselves
 mod handlers; // host's code on threads of the bus's
 mod hostile; // what a host should not do, and does

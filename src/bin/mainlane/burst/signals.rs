@@ -106,6 +106,20 @@ impl Hearing for SignalReader<Note> {
     }
 }
 
+/// The same, by an outlet that hands on by itself.
+struct Direct;
+
+impl Telling for Direct {
+    type Publishes = SignalOutlet<Note>;
+    type Hears = SignalReader<Note>;
+    type Keeps = RunningBus;
+
+    fn open(&self, subscribers: usize) -> (SignalOutlet<Note>, Vec<SignalReader<Note>>, RunningBus) {
+        let (_, readers, running) = Ours.open(subscribers);
+        (running.bus().direct_outlet(Origin::built_in("burst", 0)), readers, running)
+    }
+}
+
 /// tokio's broadcast channel.
 struct Broadcast;
 
@@ -313,7 +327,8 @@ fn time(subscribers: usize, args: &BurstArgs) -> Table {
     }
     let all = |subscribers| {
         vec![
-            of("mainlane, the signal bus", Ours, subscribers),
+            of("mainlane, an outlet that hands on by itself", Direct, subscribers),
+            of("mainlane, by the dispatcher's thread", Ours, subscribers),
             of("tokio broadcast", Broadcast, subscribers),
             of("by hand: a tokio channel for each", Channels, subscribers),
         ]
