@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use crossbeam_utils::sync::Unparker;
-use event_listener::Event as Notifications;
 
 use crate::clock::Clock;
 use crate::lane::source::Interrupt;
 use crate::latch::Latch;
+use crate::notifications::Notifications;
 use crate::observe::counters::{self, Counters, LaneBook, PipelineCounts};
 use crate::observe::diagnostic::{Diagnostic, Reporter};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering::Relaxed, StoreLoad};
@@ -230,11 +230,18 @@ impl Sleeper {
             crew();
         }
         self.unparker.unpark();
-        self.tasks.notify(usize::MAX);
+        self.tell(&self.tasks);
         if let Some(hook) = self.hook.get()
             && contain(hook).is_err()
         {
             // It ran on the thread of whoever pushed, whose push is accepted: that one must not unwind.
+            self.hook_panics.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Tells all who listen; a waker of theirs that panics is counted, as the hook is.
+    pub(crate) fn tell(&self, listening: &Notifications) {
+        if listening.notify_all().is_err() {
             self.hook_panics.fetch_add(1, Relaxed);
         }
     }

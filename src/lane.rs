@@ -22,8 +22,6 @@ pub(crate) mod waiting;
 use std::fmt;
 
 use crossbeam_utils::sync::Parker;
-#[cfg(feature = "control")]
-use event_listener::Event as Notifications;
 
 use crate::clock::{critical_key, lossy_key};
 use crate::core::Core;
@@ -33,6 +31,8 @@ use crate::lane::gate::{Entered, Gate};
 use crate::lane::ring::RingProducer;
 use crate::lane::table::Unread;
 use crate::lane::waiting::{Patience, Room};
+#[cfg(feature = "control")]
+use crate::notifications::Notifications;
 use crate::observe::counters::{LaneCounts, ProducerCounts};
 use crate::sync::Arc;
 use crate::wake::Bell;

@@ -64,6 +64,7 @@ pub mod register; // many projects, who provides which service, whether what mir
 mod latch; // a flag that one thread sets and another finds
 mod reply; // an answer that another thread waits for
 mod wake; // how one thread sleeps until another has something for it
+mod notifications; // telling all who wait, tasks among them
 mod observe; // counters and diagnostics
 mod core; // what all parts of one pipeline share, whatever its state
 mod error; // what can go wrong on the control side

@@ -3,19 +3,18 @@
 use std::fmt;
 use std::time::Instant;
 
-use event_listener::{Event, Listener, listener};
-
+use crate::notifications::{Notifications, listen};
 use crate::sync::{Arc, Mutex};
 
 /// A question, and where its answer will be.
 pub(crate) fn reply<T>() -> (Answer<T>, Asked<T>) {
-    let slot = Arc::new(Slot { state: Mutex::new(State::Waiting), told: Event::new() });
+    let slot = Arc::new(Slot { state: Mutex::new(State::Waiting), told: Notifications::new() });
     (Answer(slot.clone()), Asked(slot))
 }
 
 struct Slot<T> {
     state: Mutex<State<T>>,
-    told: Event,
+    told: Notifications,
 }
 
 enum State<T> {
@@ -41,7 +40,7 @@ impl<T> Drop for Answer<T> {
             *state = State::Over;
         }
         drop(state);
-        self.0.told.notify(usize::MAX);
+        let _ = self.0.told.notify_all();
     }
 }
 
@@ -71,7 +70,7 @@ impl<T> Asked<T> {
     pub fn wait(mut self, deadline: Instant) -> Option<T> {
         loop {
             let slot = self.0.clone();
-            listener!(slot.told => told);
+            listen!(slot.told => told);
             self = match self.poll() {
                 Ok(answer) => return answer,
                 Err(asked) => asked,
@@ -86,7 +85,7 @@ impl<T> Asked<T> {
     pub async fn answer(mut self) -> Option<T> {
         loop {
             let slot = self.0.clone();
-            listener!(slot.told => told);
+            listen!(slot.told => told);
             self = match self.poll() {
                 Ok(answer) => return answer,
                 Err(asked) => asked,

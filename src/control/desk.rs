@@ -11,7 +11,6 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::sync::Unparker;
-use event_listener::{Event as Notifications, Listener, listener};
 use parking_lot::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
@@ -21,10 +20,11 @@ use crate::control::runtime::{Engine, RuntimeChoice};
 use crate::control::status::{Failure, GroupStatus, Health, PanelReport, RunsAs, WorkerState, WorkerStatus};
 use crate::control::tree::{Action, Ended, NodeId, Note, Over, ROOT, Stage, Tree};
 use crate::control::wait::Nudge;
-use crate::core::{Closer, Core, DROP_DEADLINE, contain};
+use crate::core::{Closer, Core, DROP_DEADLINE};
 use crate::event::LaneId;
 use crate::lane::waiting::LetGo;
 use crate::latch::Latch;
+use crate::notifications::{Notifications, listen};
 use crate::observe::diagnostic::Diagnostic;
 
 /// What everybody shares.
@@ -130,15 +130,14 @@ impl Shared {
 
     fn tell(&self) {
         self.wake();
-        // Wakes tasks, whose wakers may be the host's.
-        let _ = contain(|| self.told.notify(usize::MAX));
+        let _ = self.told.notify_all();
     }
 
     /// Waits until `find` finds something. It is called without the lock.
     pub(crate) fn wait_for<T>(&self, deadline: Instant, mut find: impl FnMut() -> Option<T>) -> Option<T> {
         loop {
             // Listens before it looks, so that whoever changes something after the look wakes it.
-            listener!(self.told => told);
+            listen!(self.told => told);
             if let Some(found) = find() {
                 return Some(found);
             }
@@ -151,7 +150,7 @@ impl Shared {
     /// As [`wait_for`](Shared::wait_for), for a task, and without a deadline.
     pub(crate) async fn wait_in_task<T>(&self, mut find: impl FnMut() -> Option<T>) -> T {
         loop {
-            let told = self.told.listen();
+            listen!(self.told => told);
             if let Some(found) = find() {
                 return found;
             }

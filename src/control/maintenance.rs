@@ -55,10 +55,10 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use event_listener::{Listener, listener};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use crate::notifications::listen;
 use crate::sync::{Arc, Mutex};
 
 mod builder; // how a queue is to be, and its start
@@ -139,7 +139,7 @@ impl Maintenance {
         let longest = deadline.max(Instant::now());
         let longest = longest.checked_add(DROP_PATIENCE).unwrap_or(longest);
         loop {
-            listener!(shared.closed => told);
+            listen!(shared.closed => told);
             if let Some(report) = shared.close_report(false) {
                 self.join();
                 return report;
@@ -159,7 +159,7 @@ impl Maintenance {
         let shared = &self.handle.shared;
         shared.begin_close(closing, deadline);
         loop {
-            listener!(shared.closed => told);
+            listen!(shared.closed => told);
             if let Some(report) = shared.close_report(false) {
                 self.join();
                 return report;

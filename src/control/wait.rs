@@ -7,11 +7,11 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::sync::{Parker, Unparker};
-use event_listener::{Event as Notifications, Listener, listener};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::A_YEAR;
 use crate::latch::Latch;
+use crate::notifications::{Notifications, listen};
 
 /// The moment so long after `now`; what is longer than a year is one, for a clock has an end.
 pub(crate) fn later(now: Instant, time: Duration) -> Instant {
@@ -79,13 +79,13 @@ impl Nudge {
 
     /// Has the worker look around: it was cancelled.
     pub(crate) fn wake(&self) {
-        self.told.notify(usize::MAX);
+        let _ = self.told.notify_all();
     }
 
     pub(crate) fn wait_until(&self, moment: Option<Instant>, cancellation: &CancellationToken) -> Woken {
         loop {
             // Listens before it looks, so that whoever sets one of them after the look wakes it.
-            listener!(self.told => told);
+            listen!(self.told => told);
             if cancellation.is_cancelled() {
                 return Woken::Cancelled;
             }
@@ -126,7 +126,7 @@ impl Nudge {
 
     pub(crate) async fn nudged(&self) {
         loop {
-            listener!(self.told => told);
+            listen!(self.told => told);
             if self.given.take() {
                 return;
             }

@@ -3,10 +3,9 @@
 use std::fmt;
 use std::time::Instant;
 
-use event_listener::{Event as Changes, Listener, listener};
-
 use super::progress::Durable;
 use crate::latch::Latch;
+use crate::notifications::{Notifications, listen};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering::Relaxed};
 
 pub(crate) struct Status {
@@ -25,7 +24,7 @@ pub(crate) struct Status {
     closing: Latch,
     ended: Latch,
     deadline: Mutex<Option<Instant>>,
-    changes: Changes,
+    changes: Notifications,
 }
 
 impl Status {
@@ -42,7 +41,7 @@ impl Status {
             closing: Latch::default(),
             ended: Latch::default(),
             deadline: Mutex::new(None),
-            changes: Changes::new(),
+            changes: Notifications::new(),
         }
     }
 
@@ -52,7 +51,7 @@ impl Status {
 
     pub(crate) fn reach(&self, turn: u64) {
         self.durable.reach(turn);
-        self.changes.notify(usize::MAX);
+        let _ = self.changes.notify_all();
     }
 
     pub(crate) fn add_bytes(&self, bytes: u64) {
@@ -87,14 +86,14 @@ impl Status {
     pub(crate) fn set_drafting(&self, drafting: bool) {
         self.drafting.store(drafting, Relaxed);
         if !drafting {
-            self.changes.notify(usize::MAX);
+            let _ = self.changes.notify_all();
         }
     }
 
     /// Waits until no checkpoint is under way, or none will come, `deadline` at most.
     pub(crate) fn wait_drafted(&self, deadline: Instant) {
         loop {
-            listener!(self.changes => change);
+            listen!(self.changes => change);
             if !self.is_drafting() || self.has_failed() || change.wait_deadline(deadline).is_none() {
                 return;
             }
@@ -121,7 +120,7 @@ impl Status {
     pub(crate) fn fail(&self, reason: String) {
         self.reason.lock().get_or_insert(reason);
         self.failed.set();
-        self.changes.notify(usize::MAX);
+        let _ = self.changes.notify_all();
     }
 
     pub(crate) fn lack_space(&self, reason: &str) {
@@ -153,7 +152,7 @@ impl Status {
     /// Nothing more will be durable, and nothing went wrong.
     pub(crate) fn end(&self) {
         self.ended.set();
-        self.changes.notify(usize::MAX);
+        let _ = self.changes.notify_all();
     }
 
     /// True when there is no time left to try again.
@@ -219,7 +218,7 @@ impl JournalReader {
     /// When it is not durable by then, or never will be.
     pub fn wait(&self, turn: u64, deadline: Instant) -> Result<(), NotDurable> {
         loop {
-            listener!(self.status.changes => change);
+            listen!(self.status.changes => change);
             if let Some(outcome) = self.outcome(turn) {
                 return outcome;
             }
@@ -235,7 +234,7 @@ impl JournalReader {
     /// When it never will be.
     pub async fn reached(&self, turn: u64) -> Result<(), NotDurable> {
         loop {
-            listener!(self.status.changes => change);
+            listen!(self.status.changes => change);
             if let Some(outcome) = self.outcome(turn) {
                 return outcome;
             }

@@ -1,8 +1,6 @@
 //! How a lane is opened, before the pipeline is built or while it runs.
 
 use crossbeam_utils::sync::Parker;
-#[cfg(feature = "control")]
-use event_listener::Event as Notifications;
 use parking_lot::Mutex;
 
 use crate::core::contain;
@@ -21,6 +19,8 @@ use crate::lane::waiting::Patience;
 use crate::lane::{Classifier, Dresser, Item, Lane, LaneShared, Order, Overflow, Preparing};
 use crate::main_lane::lane_end::LaneEnd;
 use crate::main_lane::reduce::Reducer;
+#[cfg(feature = "control")]
+use crate::notifications::Notifications;
 use crate::observe::counters::LaneCounts;
 use crate::observe::diagnostic::Diagnostic;
 use crate::origin::{Origin, Rank};
@@ -179,14 +179,14 @@ impl<S: Reducer> LaneBuilder<S> {
         #[cfg(feature = "control")]
         let tasks = Arc::new(Notifications::new());
         #[cfg(feature = "control")]
-        let waiting = tasks.clone();
+        let (waiting, sleeper) = (tasks.clone(), core.sleeper.clone());
         let shared = Arc::new(LaneShared {
             gate: Gate::new(core.store_load),
             counts: Arc::new(LaneCounts::new()),
             room: Bell::new(core.store_load, move || {
                 unparker.unpark();
                 #[cfg(feature = "control")]
-                waiting.notify(usize::MAX);
+                sleeper.tell(&waiting);
             }),
             #[cfg(feature = "control")]
             tasks,

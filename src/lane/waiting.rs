@@ -16,6 +16,8 @@ use crate::lane::idle::{IdleStrategy, Idling};
 use crate::lane::{DRESSED, Item, PLAIN, Refused};
 use crate::lane::{Lane, Overflow};
 use crate::latch::Latch;
+#[cfg(feature = "control")]
+use crate::notifications::listen;
 use crate::sync::Arc;
 
 /// What came of waiting.
@@ -165,15 +167,16 @@ impl<E: Event> Lane<E> {
         if let Some(room) = self.refuses_to_wait(|_| false) {
             return room;
         }
+        let shared = self.shared.clone();
         loop {
-            let told = self.shared.tasks.listen();
+            listen!(shared.tasks => told);
             // W1: armed, and listening, before the last look.
-            self.shared.room.arm();
+            shared.room.arm();
             let room = self.look_for_room();
             if room.is_none() {
                 told.await;
             }
-            self.shared.room.disarm();
+            shared.room.disarm();
             if let Some(room) = room.or_else(|| self.look_for_room()) {
                 return room;
             }

@@ -195,7 +195,7 @@ impl<S: Clone> Publishing<S> {
             self.last = Some(Instant::now());
         }
         core.counts.snapshots.add(1);
-        self.published.changes.notify(usize::MAX);
+        core.sleeper.tell(&self.published.changes);
         self.hooks.retain_mut(|hook| hook.call(core));
         self.publisher.version()
     }
@@ -204,7 +204,7 @@ impl<S: Clone> Publishing<S> {
     pub(crate) fn end(&mut self, core: &Core) {
         self.hooks.retain_mut(|hook| hook.call(core));
         self.hooks.clear();
-        self.published.changes.notify(usize::MAX);
+        core.sleeper.tell(&self.published.changes);
     }
 }
 

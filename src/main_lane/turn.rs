@@ -23,6 +23,7 @@ use crate::main_lane::publish::{Now, Publish, Publishing};
 use crate::main_lane::reconcile::{self, Reconciler};
 use crate::main_lane::reduce::Reducer;
 use crate::main_lane::report::{Fault, ShutdownReport};
+use crate::notifications::listen;
 use crate::observe::diagnostic::Diagnostic;
 use crate::snapshot::Version;
 
@@ -228,7 +229,7 @@ impl<S: Reducer> MainLane<S> {
     /// moment in [`Left::PublishAt`].
     pub async fn input(&mut self) {
         let core = self.hub.core.clone();
-        event_listener::listener!(core.sleeper.tasks => woken);
+        listen!(core.sleeper.tasks => woken);
         if !self.arm_input() {
             woken.await;
             core.bell.disarm();

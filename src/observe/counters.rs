@@ -274,7 +274,7 @@ pub struct Faults {
     pub source_restarts: u64,
     /// Reconcilers that panicked on an effect.
     pub reconciler_panics: u64,
-    /// Wake hooks that panicked.
+    /// Wake hooks, and wakers of tasks that wait for input, a snapshot or room, that panicked.
     pub wake_panics: u64,
     /// Main lanes stopped by a panic in the host's code: at most one.
     pub main_lane_stops: u64,

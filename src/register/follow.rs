@@ -5,11 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use event_listener::{Listener, listener};
-
 use super::capability::{Capability, Support};
 use super::provider::Holder;
 use super::registry::{Interface, Shared};
+use crate::notifications::listen;
 use crate::origin::Origin;
 
 /// How many announcements a registry keeps for those who listen. Whoever is further behind is told how many it missed, and
@@ -167,7 +166,7 @@ impl<I: Interface + ?Sized> Follower<I> {
                 return Some(heard);
             }
             let shared = self.shared.clone();
-            listener!(shared.changes => change);
+            listen!(shared.changes => change);
             // Looked at again after listening: a change in between would go unheard.
             if let Some(heard) = self.next() {
                 return Some(heard);
@@ -185,7 +184,7 @@ impl<I: Interface + ?Sized> Follower<I> {
                 return heard;
             }
             let shared = self.shared.clone();
-            listener!(shared.changes => change);
+            listen!(shared.changes => change);
             if let Some(heard) = self.next() {
                 return heard;
             }

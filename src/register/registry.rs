@@ -15,13 +15,12 @@ use std::fmt;
 use std::hash::Hash;
 use std::sync::{Arc, Weak};
 
-use event_listener::Event as Changes;
-
 use super::board::{Board, Kept};
 use super::capability::{Capability, Mismatch, Need, Support};
 use super::follow::{Announcement, Change, Follower, Listing, Log, Row};
 use super::provider::{Departed, Lease, Mark, Offer, Provider, Shelf, Shelves, among, best, fully, named};
 use crate::core::contain;
+use crate::notifications::Notifications;
 use crate::sync::{AtomicU64, Mutex, Ordering::Relaxed};
 
 /// How many mismatches of refused providers are kept for the list; the oldest go first. All are counted.
@@ -69,7 +68,7 @@ pub struct Registry<I: Interface + ?Sized> {
 pub(super) struct Shared<I: Interface + ?Sized> {
     pub(super) shelves: Shelves<I>,
     pub(super) desk: Mutex<Desk<I>>,
-    pub(super) changes: Changes,
+    pub(super) changes: Notifications,
     seats: Arc<Seats>,
 }
 
@@ -205,7 +204,7 @@ impl<I: Interface + ?Sized> Registry<I> {
             shared: Arc::new(Shared {
                 shelves: Board::new(HashMap::default()),
                 desk: Mutex::new(desk),
-                changes: Changes::new(),
+                changes: Notifications::new(),
                 seats: Arc::new(Seats(Mutex::new(Vec::new()))),
             }),
         }
@@ -419,7 +418,7 @@ impl<I: Interface + ?Sized> Registry<I> {
     }
 
     fn tell(&self, hooks: &[Hook]) {
-        self.shared.changes.notify(usize::MAX);
+        let _ = self.shared.changes.notify_all();
         let panics = hooks.iter().filter(|hook| contain(|| hook()).is_err()).count() as u64;
         if panics > 0 {
             self.shared.desk.lock().counts.hook_panics += panics;

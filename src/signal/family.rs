@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use event_listener::Event as Notifications;
 use parking_lot::Mutex;
 
 use crate::core::{contain, let_go};
 use crate::latch::Latch;
 use crate::mailbox::Mailbox;
+use crate::notifications::Notifications;
 use crate::signal::Signal;
 use crate::signal::bus::BusCore;
 use crate::signal::inbox::{Call, Caller, Inbox, Mail, Match};
@@ -488,7 +488,7 @@ impl<T: Signal> Family for FamilyTurns<T> {
         let taken = self.hand_on(most.min(room), &turn);
         self.blocked = room == 0;
         if taken > 0 {
-            self.hub.room.notify(usize::MAX);
+            let _ = self.hub.room.notify_all();
         }
         if self.hub.left.take() {
             self.sweep();
@@ -515,7 +515,7 @@ impl<T: Signal> Family for FamilyTurns<T> {
 
     fn close(&mut self) {
         self.hub.inlet.close();
-        self.hub.room.notify(usize::MAX);
+        let _ = self.hub.room.notify_all();
     }
 
     fn end(&mut self, now: Instant, notices: &dyn Fn(BusNotice)) {
@@ -529,7 +529,7 @@ impl<T: Signal> Family for FamilyTurns<T> {
                 break;
             }
         }
-        self.hub.room.notify(usize::MAX);
+        let _ = self.hub.room.notify_all();
         self.subscribers.drain(..).for_each(|subscriber| {
             subscriber.end();
             let_go(subscriber);

@@ -4,10 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use event_listener::{Listener, listener};
-
 use crate::backoff::A_YEAR;
 use crate::main_lane::budget::Budget;
+use crate::notifications::listen;
 use crate::origin::Origin;
 use crate::signal::bus::Shared;
 use crate::signal::family::{BATCH, FamilyHub};
@@ -213,7 +212,7 @@ impl<T: Patient> SignalOutlet<T> {
         let mut entry = self.entry(cause, signal);
         loop {
             // Listens before it looks, so that whoever makes room after the look wakes it.
-            listener!(self.hub.room => room);
+            listen!(self.hub.room => room);
             entry = match self.put(entry) {
                 Ok(()) => return Ok(()),
                 Err(Unput::Closed(entry)) => return Err(Unpublished::Closed(entry.signal)),
@@ -242,7 +241,7 @@ impl<T: Patient> SignalOutlet<T> {
         }
         let mut entry = self.entry(cause, signal);
         loop {
-            listener!(self.hub.room => room);
+            listen!(self.hub.room => room);
             entry = match self.put(entry) {
                 Ok(()) => return Ok(()),
                 Err(Unput::Closed(entry)) => return Err(Unpublished::Closed(entry.signal)),

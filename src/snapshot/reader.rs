@@ -4,10 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use event_listener::{Event as Changes, Listener, listener};
-
 use crate::core::Core;
 use crate::latch::Latch;
+use crate::notifications::{Notifications, listen};
 use crate::sync::{AtomicBool, Ordering::Relaxed};
 use crate::wake::Notice;
 
@@ -16,13 +15,13 @@ use super::{Shelf, Snapshot, Version};
 /// What readers and the main lane share.
 pub(crate) struct Published<S> {
     pub(crate) shelf: Arc<Shelf<S>>,
-    pub(crate) changes: Changes,
+    pub(crate) changes: Notifications,
     pub(crate) wanted: Latch,
 }
 
 impl<S> Published<S> {
     pub(crate) fn new(state: S, turn: u64) -> Self {
-        Self { shelf: Arc::new(Shelf::new(state, turn)), changes: Changes::new(), wanted: Latch::default() }
+        Self { shelf: Arc::new(Shelf::new(state, turn)), changes: Notifications::new(), wanted: Latch::default() }
     }
 }
 
@@ -87,7 +86,7 @@ impl<S> Reader<S> {
                 return Some(snapshot);
             }
             let published = self.published.clone();
-            listener!(published.changes => change);
+            listen!(published.changes => change);
             // Looked at again after listening: a publication in between would go unheard.
             if let Some(snapshot) = self.unseen() {
                 return Some(snapshot);
@@ -106,7 +105,7 @@ impl<S> Reader<S> {
                 return Some(snapshot);
             }
             let published = self.published.clone();
-            listener!(published.changes => change);
+            listen!(published.changes => change);
             if let Some(snapshot) = self.unseen() {
                 return Some(snapshot);
             }

@@ -40,3 +40,4 @@ mod timeline;
 mod timeline_faults;
 mod twin;
 mod types;
+mod wakers;

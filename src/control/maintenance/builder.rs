@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use event_listener::Event;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
+use crate::notifications::Notifications;
 use crate::sync::{Arc, Mutex};
 
 use super::close::{OwnThread, keep};
@@ -145,7 +145,7 @@ impl MaintenanceBuilder {
             }),
             runner,
             times: Default::default(),
-            closed: Event::new(),
+            closed: Notifications::new(),
             keeper: OnceLock::new(),
         });
         let mut threads: Vec<OwnThread> = Vec::new();

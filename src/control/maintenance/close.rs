@@ -161,7 +161,7 @@ pub(crate) fn keep(shared: &Arc<Shared>, threads: Vec<OwnThread>) {
     if let Some(progress) = &mut shared.state.lock().closing {
         (progress.over, progress.threads_left) = (true, left);
     }
-    shared.closed.notify(usize::MAX);
+    let _ = shared.closed.notify_all();
 }
 
 fn look(shared: &Shared) -> Found {

@@ -16,11 +16,11 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use event_listener::Event;
 use tokio::runtime::Handle;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::core::contain;
+use crate::notifications::Notifications;
 use crate::sync::{Arc, Mutex};
 
 use super::accounts::CLASSES;
@@ -74,7 +74,7 @@ pub(crate) struct Shared {
     pub(crate) runner: Runner,
     pub(crate) times: [Times; CLASSES],
     /// Told when the queue is closed.
-    pub(crate) closed: Event,
+    pub(crate) closed: Notifications,
     /// The thread that keeps deadlines.
     pub(crate) keeper: OnceLock<Thread>,
 }
