@@ -513,6 +513,11 @@ impl<P: Send + Sync + 'static> ControlPanel<P> {
         desk.report().cloned().or_else(|| self.is_here().then(|| desk.report_so_far(&self.name)))
     }
 
+    #[cfg(test)]
+    pub(crate) fn uses(&self, runtime: &tokio::runtime::Handle) -> bool {
+        self.shared.look().engine.handle().is_some_and(|handle| handle.id() == runtime.id())
+    }
+
     /// True on the panel's own thread: in one of its hooks.
     fn is_here(&self) -> bool {
         self.thread.as_ref().is_some_and(|thread| thread.thread().id() == std::thread::current().id())

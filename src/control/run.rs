@@ -121,20 +121,27 @@ where
 {
     fn launch(&mut self, ticket: Ticket, name: &str, runtime: Option<Handle>) -> Result<Launched, Failure> {
         let (run, let_go) = take(&self.slot, ticket, &runtime)?;
-        let work = move || run.here(work_through::<S, P, W, F>);
-        let carrier = match (self.runs_as, runtime) {
-            (RunsAs::Thread, _) => {
-                let thread = std::thread::Builder::new().name(name.replace('\0', " ")).spawn(work);
-                // Dropped by the system's refusal, the run has put the kit back.
-                Carrier::Thread(thread.map_err(|error| Failure::NotStarted { message: error.to_string() })?)
-            }
-            (_, Some(runtime)) => {
-                let spawned = contain(|| runtime.spawn_blocking(work));
-                Carrier::Task(spawned.map_err(|message| Failure::NotStarted { message })?)
-            }
-            (_, None) => return Err(Failure::NotStarted { message: NO_RUNTIME.to_owned() }),
+        let parcel = Arc::new(Mutex::new(Some(run)));
+        let sent = parcel.clone();
+        let work = move || {
+            let run = sent.lock().take();
+            run.into_iter().for_each(|run| run.here(work_through::<S, P, W, F>));
         };
-        Ok(Launched { carrier, let_go })
+        let carrier = match (self.runs_as, runtime) {
+            (RunsAs::Thread, _) => start(name, work).map(Carrier::Thread).map_err(|error| error.to_string()),
+            (_, Some(runtime)) => contain(|| start_blocking(&runtime, name, work)).map(Carrier::Task),
+            (_, None) => Err(NO_RUNTIME.to_owned()),
+        };
+        match carrier {
+            Ok(carrier) => Ok(Launched { carrier, let_go }),
+            Err(message) => {
+                let failure = Failure::NotStarted { message };
+                // Back from what was refused, which may have been kept for later all the same.
+                let run = parcel.lock().take();
+                run.into_iter().for_each(|mut run| run.end = Some(RunEnd::Failed(failure.clone())));
+                Err(failure)
+            }
+        }
     }
 }
 
@@ -151,6 +158,26 @@ where
         let carrier = Carrier::Task(spawned.map_err(|message| Failure::NotStarted { message })?);
         Ok(Launched { carrier, let_go })
     }
+}
+
+/// A thread for a run.
+fn start(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    #[cfg(test)]
+    if tests::is_refused(name) {
+        return Err(std::io::Error::other("no threads left"));
+    }
+    std::thread::Builder::new().name(name.replace('\0', " ")).spawn(work)
+}
+
+/// A thread of the runtime's for a run. Panics when the system refuses it one.
+fn start_blocking(runtime: &Handle, name: &str, work: impl FnOnce() + Send + 'static) -> tokio::task::JoinHandle<()> {
+    let _ = name;
+    #[cfg(test)]
+    if tests::is_refused(name) {
+        tests::keep(work);
+        panic!("no threads left");
+    }
+    runtime.spawn_blocking(work)
 }
 
 /// A run. Dropped, it ends: as it was told, or because what it ran on is gone.
@@ -341,3 +368,6 @@ fn failure(step: Step, error: WorkerError) -> Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
