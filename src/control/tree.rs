@@ -265,6 +265,10 @@ impl Tree {
 
     /// Has a node start that does not run. One that is on its way down comes back up; one in a group that is down waits for that.
     pub(crate) fn start(&mut self, id: NodeId, now: Instant) {
+        if self.deadline.is_some() {
+            // Everything is to end, and what became of it stays.
+            return;
+        }
         let Some(node) = self.nodes.get_mut(&id) else { return };
         node.wanted = true;
         let parent = node.parent;

@@ -484,3 +484,25 @@ fn a_group_that_was_stopped_while_it_had_had_enough_stays_down() {
         }
     }
 }
+
+#[test]
+fn nothing_starts_again_once_everything_was_shut_down_and_what_became_of_it_stays() {
+    let mut rig = Rig::new(Strategy::OneForOne, Intensity::at_most(0, SECOND));
+    let done = rig.worker("done", ROOT, Restarts::Temporary, &[]);
+    let [bad, slow] = ["bad", "slow"].map(|name| rig.worker(name, ROOT, Restarts::Permanent, &[]));
+    rig.all_ready();
+    rig.end(done, Ended::Normally);
+    rig.end(bad, Ended::Badly);
+    rig.tree.shut_down(rig.now + SECOND, rig.now);
+    for _ in 0..2 {
+        for id in [ROOT, done, bad] {
+            rig.tree.start(id, rig.now);
+            rig.tree.restart(id, rig.now);
+        }
+        assert!(rig.tree.is_escalated());
+        assert_eq!((rig.stage(done), rig.stage(bad)), (Stage::Over(Over::Done), Stage::Over(Over::Failed)));
+        rig.end(slow, Ended::Normally);
+        assert!(rig.tree.is_over());
+    }
+    assert_eq!(rig.running(), []);
+}
