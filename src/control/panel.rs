@@ -274,7 +274,11 @@ impl<P: Send + Sync + 'static> ControlPanel<P> {
     pub fn maintenance(&self, settings: MaintenanceBuilder) -> Result<MaintenanceHandle, ControlError> {
         let runtime = match self.shared.choice {
             RuntimeChoice::None => None,
-            _ => Some(self.shared.change(|desk| desk.engine.resolve(&self.shared.choice, "maintenance"))?),
+            _ => Some(self.shared.change(|desk| match desk.closing {
+                // Nobody would end a runtime that is made from here on.
+                true => Err(ControlError::Closed),
+                false => desk.engine.resolve(&self.shared.choice, "maintenance"),
+            })?),
         };
         let settings = runtime.into_iter().fold(settings, MaintenanceBuilder::runtime);
         let mut queue = Some(settings.build().map_err(ControlError::Maintenance)?);
@@ -514,8 +518,8 @@ impl<P: Send + Sync + 'static> ControlPanel<P> {
     }
 
     #[cfg(test)]
-    pub(crate) fn uses(&self, runtime: &tokio::runtime::Handle) -> bool {
-        self.shared.look().engine.handle().is_some_and(|handle| handle.id() == runtime.id())
+    pub(crate) fn runtime(&self) -> Option<tokio::runtime::Handle> {
+        self.shared.look().engine.handle()
     }
 
     /// True on the panel's own thread: in one of its hooks.

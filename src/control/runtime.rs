@@ -165,6 +165,8 @@ pub(crate) fn wait_here<T>(wait: impl FnOnce() -> T) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::ControlPanel;
+    use crate::control::maintenance::Maintenance;
 
     #[test]
     fn each_choice_finds_its_runtime_or_says_why_not() {
@@ -204,6 +206,14 @@ mod tests {
         });
         assert_eq!(futures_block_on(task), 5);
         own.release(Duration::from_secs(60));
+    }
+
+    #[test]
+    fn a_panel_that_has_ended_makes_no_runtime() {
+        let mut panel = ControlPanel::builder().runtime(RuntimeChoice::OwnedAlone(1)).start().unwrap();
+        assert!(panel.shutdown(Duration::from_secs(60)).complete);
+        assert!(matches!(panel.maintenance(Maintenance::builder()), Err(ControlError::Closed)));
+        assert!(panel.runtime().is_none(), "nobody would end it");
     }
 
     /// Waits for a task from a plain thread.

@@ -87,6 +87,6 @@ fn a_runtime_that_is_refused_a_thread_is_not_gone_and_its_run_does_not_begin_lat
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     let _inside = runtime.enter();
     let mut panel = refuse(RunsAs::BlockingTask, RuntimeChoice::Ambient);
-    assert!(panel.uses(runtime.handle()), "it stays there");
+    assert_eq!(panel.runtime().map(|its| its.id()), Some(runtime.handle().id()), "it stays there");
     assert!(panel.shutdown(PATIENCE).complete);
 }
