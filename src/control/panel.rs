@@ -23,7 +23,7 @@ use crate::control::status::{GroupStatus, Health, PanelReport, RunsAs, WorkerSta
 use crate::control::tree::{NodeId, Tree};
 use crate::control::wait::{either, later};
 use crate::control::worker::{AsyncWorker, Worker, WorkerError};
-use crate::core::{DROP_DEADLINE, contain, let_go};
+use crate::core::{Core, DROP_DEADLINE, contain, let_go};
 use crate::main_lane::MainLane;
 use crate::main_lane::budget::Budget;
 use crate::main_lane::outcome::{Left, Turn};
@@ -413,7 +413,7 @@ impl<P: Send + Sync + 'static> ControlPanel<P> {
     /// it goes on by itself.
     pub async fn shutdown_async(&mut self, deadline: Duration) -> PanelReport {
         let deadline = self.begin(deadline);
-        let keeper = self.keep_deadline(deadline);
+        let keeper = self.keep_deadline(deadline, None);
         let report = self.shared.wait_in_task(|| self.report()).await;
         self.finish_in_task(report, keeper)
     }
@@ -454,7 +454,7 @@ impl<P: Send + Sync + 'static> ControlPanel<P> {
         deadline: Duration,
     ) -> (PanelReport, ShutdownReport) {
         let deadline = self.begin(deadline);
-        let keeper = self.keep_deadline(deadline);
+        let keeper = self.keep_deadline(deadline, Some(main_lane.hub.core.clone()));
         let report = loop {
             if let Some(report) = self.report() {
                 break report;
@@ -473,16 +473,25 @@ impl<P: Send + Sync + 'static> ControlPanel<P> {
         (panel, pipeline)
     }
 
-    /// Has the panel's own thread given up when the deadline has passed and it is held up, for those who cannot block until then.
-    fn keep_deadline(&self, deadline: Instant) -> Option<JoinHandle<()>> {
+    /// Has the panel's own thread given up when the deadline has passed and it is held up, for those who cannot block until then. A task
+    /// that takes turns meanwhile is woken now and then, as a thread would wake: a publication may be due.
+    fn keep_deadline(&self, deadline: Instant, turns: Option<Arc<Core>>) -> Option<JoinHandle<()>> {
         if self.report().is_some() {
             return None;
         }
         let (shared, name) = (self.shared.clone(), self.name.clone());
         let keep = move || {
-            let is_told = || shared.look().report().map(drop);
-            if shared.wait_for(later(deadline, GRACE), is_told).is_none() {
-                shared.give_up(&name);
+            let last = later(deadline, GRACE);
+            loop {
+                let soon = turns.as_ref().map_or(last, |_| last.min(Instant::now() + LOOK_EVERY));
+                if shared.wait_for(soon, || shared.look().report().map(drop)).is_some() {
+                    return;
+                }
+                if Instant::now() >= last {
+                    shared.give_up(&name);
+                    return;
+                }
+                turns.iter().for_each(|core| core.sleeper.tell(&core.sleeper.tasks));
             }
         };
         // Refused by the system, nothing is lost but this.

@@ -257,3 +257,36 @@ async fn a_task_that_drives_its_main_lane_shuts_both_down_and_lets_others_move()
     assert_eq!((again, ended.complete), (workers, true));
     other.abort();
 }
+
+#[tokio::test]
+async fn last_words_that_wait_to_be_seen_are_published_in_time_while_a_task_shuts_down() {
+    /// Its last item is to be seen before it ends.
+    struct Waits;
+    impl Worker<Ledger> for Waits {
+        fn turn(&mut self, ctx: &mut WorkerContext<Ledger>) -> Result<Next, WorkerError> {
+            ctx.lane().push(Note::Item(0))?;
+            Ok(Next::Nudged)
+        }
+        fn stop(&mut self, ctx: &mut WorkerContext<Ledger>) -> Result<(), WorkerError> {
+            for item in 1..=3 {
+                ctx.lane().push(Note::Item(item))?;
+                let mut reader = ctx.reader();
+                while !items(&reader.load()).contains(&item) {
+                    reader.wait_changed(deadline()).ok_or("it is not seen")?;
+                }
+            }
+            Ok(())
+        }
+    }
+    let builder = Pipeline::builder(Ledger::default()).publish(mainlane::Publish::AtMostEvery(SHORT));
+    let (mut main_lane, handle) = builder.build().unwrap();
+    let mut panel = ControlPanel::builder().start().unwrap();
+    panel.worker(&handle, "waits", || Ok(Waits)).stop_within(2 * PATIENCE).start().unwrap();
+    while main_lane.state().seen.is_empty() {
+        main_lane.input().await;
+        main_lane.turn(Budget::UNLIMITED).unwrap();
+    }
+    let (workers, pipeline) = panel.shutdown_async_with(&mut main_lane, 2 * PATIENCE).await;
+    assert!(workers.complete && pipeline.complete, "{workers:?} {pipeline:?}");
+    assert_eq!((workers.workers[0].errors, items(&handle.reader().load()).len()), (0, 4));
+}
