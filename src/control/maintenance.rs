@@ -53,11 +53,13 @@
 //! life at most. One thread that mostly sleeps keeps the deadlines, whatever the runtime does.
 
 use std::fmt;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use crate::latch::Latch;
 use crate::notifications::listen;
 use crate::sync::{Arc, Mutex};
 
@@ -91,6 +93,12 @@ use run::{Held, Runner, Shared};
 use stats::End;
 use task::Task;
 
+/// When a closing is waited for no longer: the thread that keeps deadlines might be held up in the drop of a job's closure.
+fn last_moment(deadline: Instant) -> Instant {
+    let moment = deadline.max(Instant::now());
+    moment.checked_add(DROP_PATIENCE).unwrap_or(moment)
+}
+
 /// How long a queue that is dropped waits for its jobs.
 const DROP_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -100,7 +108,7 @@ const DROP_PATIENCE: Duration = Duration::from_secs(1);
 /// code, it waits a second at most for that.
 pub struct Maintenance {
     handle: MaintenanceHandle,
-    keeper: Mutex<Option<std::thread::JoinHandle<()>>>,
+    keeper: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Maintenance {
@@ -135,9 +143,7 @@ impl Maintenance {
     pub fn close(&self, closing: Closing, deadline: Instant) -> CloseReport {
         let shared = &self.handle.shared;
         self.begin_close(closing, deadline);
-        // The thread that keeps deadlines might be held up in the drop of a job's closure.
-        let longest = deadline.max(Instant::now());
-        let longest = longest.checked_add(DROP_PATIENCE).unwrap_or(longest);
+        let longest = last_moment(deadline);
         loop {
             listen!(shared.closed => told);
             if let Some(report) = shared.close_report(false) {
@@ -154,18 +160,51 @@ impl Maintenance {
         }
     }
 
-    /// Ends the queue as [`close`](Maintenance::close) does, in async code. Dropped half-way, the queue closes nevertheless.
+    /// Ends the queue as [`close`](Maintenance::close) does, in async code: a thread that ends with it keeps the deadline. Dropped half-way,
+    /// the queue closes nevertheless.
     pub async fn closed(&self, closing: Closing, deadline: Instant) -> CloseReport {
         let shared = &self.handle.shared;
         shared.begin_close(closing, deadline);
-        loop {
+        let given_up = Arc::new(Latch::default());
+        let waits = shared.close_report(false).is_none();
+        let giving_up = waits.then(|| self.give_up_at(last_moment(deadline), given_up.clone())).flatten();
+        let report = loop {
             listen!(shared.closed => told);
             if let Some(report) = shared.close_report(false) {
                 self.join();
-                return report;
+                break report;
+            }
+            if given_up.is_set()
+                && let Some(report) = shared.close_report(true)
+            {
+                drop(self.keeper.lock().take());
+                break report;
             }
             told.await;
-        }
+        };
+        // It was told as well.
+        let _ = giving_up.map(JoinHandle::join);
+        report
+    }
+
+    /// Has those who await the end told when this moment has come before.
+    fn give_up_at(&self, moment: Instant, given_up: Arc<Latch>) -> Option<JoinHandle<()>> {
+        let shared = self.handle.shared.clone();
+        let keep = move || {
+            loop {
+                listen!(shared.closed => told);
+                if shared.close_report(false).is_some() {
+                    return;
+                }
+                if told.wait_deadline(moment).is_none() {
+                    given_up.set();
+                    let _ = shared.closed.notify_all();
+                    return;
+                }
+            }
+        };
+        // Refused by the system, nothing is lost but this.
+        std::thread::Builder::new().name("mainlane deadline".to_owned()).spawn(keep).ok()
     }
 
     /// The first step of [`close`](Maintenance::close), which waits for nothing.

@@ -671,6 +671,34 @@ fn async_code_submits_awaits_and_closes_without_blocking() {
 }
 
 #[test]
+fn async_code_does_not_wait_for_a_drop_that_does_not_end() {
+    /// Whose drop waits for somebody.
+    struct Slow(Arc<Barrier>);
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            self.0.wait();
+        }
+    }
+    let maintenance = Maintenance::builder().slots(1).build().unwrap();
+    let (_held, go) = held(&maintenance);
+    let barrier = Arc::new(Barrier::new(2));
+    let slow = Slow(barrier.clone());
+    let mut waits = maintenance.submit(Job::blocking("slow", move |_| Ok(_ = &slow))).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let report = runtime.block_on(async {
+        let closed = maintenance.closed(Closing::Cancel, Instant::now());
+        tokio::time::timeout(PATIENCE, closed).await.expect("it gives up")
+    });
+    assert!(!report.complete);
+    assert_eq!(report.cancelled[0].name, "slow".into());
+    assert_eq!(runtime.block_on(maintenance.closed(Closing::Cancel, Instant::now())), report);
+    drop(maintenance);
+    barrier.wait();
+    assert_eq!(waits.wait(soon()), Some(Outcome::Cancelled));
+    drop(go);
+}
+
+#[test]
 fn a_queue_that_is_dropped_ends() {
     let runtime = runtime();
     let maintenance = Maintenance::builder().name("dropped").build().unwrap();
