@@ -254,8 +254,9 @@ impl Desk {
     }
 
     pub(crate) fn find_worker(&self, name: &str, now: Instant) -> Option<WorkerStatus> {
-        let (id, entry) = self.workers.iter().find(|(_, entry)| &*entry.name == name)?;
-        self.worker(*id, entry, now)
+        // One that is out of the tree may not be forgotten here yet, and another may have its name.
+        let mut called = self.workers.iter().filter(|(_, entry)| &*entry.name == name);
+        called.find_map(|(id, entry)| self.worker(*id, entry, now))
     }
 
     fn worker(&self, id: NodeId, entry: &Entry, now: Instant) -> Option<WorkerStatus> {

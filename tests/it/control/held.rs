@@ -221,3 +221,16 @@ fn a_policy_is_compared_and_dropped_without_the_lock_that_readers_need() {
     drop(taken);
     does_end("the shutdown", move || assert!(panel.shutdown(PATIENCE).complete));
 }
+
+#[test]
+fn a_name_that_is_free_again_is_its_new_owners() {
+    let (_running, handle) = pipeline();
+    let (mut panel, barrier) = held_up(&handle, "new owner");
+    panel.remove("bad").unwrap();
+    // The panel's thread has not come to forget the first one.
+    panel.worker(&handle, "bad", || Ok(Idle)).start().unwrap();
+    let found = panel.wait_for("bad", Instant::now(), |_| true);
+    assert_eq!(found.map(|status| status.state), Some(WorkerState::Stopped), "{:?}", panel.workers());
+    barrier.wait();
+    assert!(panel.shutdown(PATIENCE).complete);
+}
