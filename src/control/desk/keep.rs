@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::sync::Parker;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Decisions, Desk, RunningNow, Shared};
@@ -53,13 +54,7 @@ pub(crate) fn keep(shared: &Arc<Shared>, parker: &Parker, mut duties: Duties) {
         let policy_due = follow_policy(shared, &mut duties, &mut policy_looked);
         let now = Instant::now();
         let Decisions { actions, ended, is_news, escalates } = shared.look().decisions(now);
-        for run in ended {
-            match run {
-                // A panic in the worker was contained and reported on the thread itself.
-                Carrier::Thread(thread) => let_go(thread.join()),
-                Carrier::Task(task) => tasks.push(task),
-            }
-        }
+        tasks.extend(join(ended));
         // Those that have said that they end, and have not quite.
         tasks.retain_mut(|task| match Pin::new(task).poll(&mut Context::from_waker(&waker)) {
             Poll::Pending => true,
@@ -99,6 +94,19 @@ pub(crate) fn keep(shared: &Arc<Shared>, parker: &Parker, mut duties: Duties) {
     finish(shared);
 }
 
+/// Joins the threads of runs that have ended. Returns their tasks, which may need a moment yet.
+fn join(ended: Vec<Carrier>) -> Vec<JoinHandle<()>> {
+    let join = |run| match run {
+        Carrier::Thread(thread) => {
+            // A panic in the worker was contained and reported on the thread itself.
+            let_go(thread.join());
+            None
+        }
+        Carrier::Task(task) => Some(task),
+    };
+    ended.into_iter().filter_map(join).collect()
+}
+
 /// Hands a changed policy on; says when to look again, if there is something to look at that came too soon after the last.
 fn follow_policy(shared: &Shared, duties: &mut Duties, looked: &mut Option<Instant>) -> Option<Instant> {
     let follow = duties.policy.as_mut()?;
@@ -132,14 +140,22 @@ fn finish(shared: &Shared) {
     let maintenance: Vec<_> = queues.iter().map(|queue| queue.close(Closing::Cancel, until)).collect();
     drop(queues);
     engine.release(RELEASE.max(shared.look().tree.time_left(Instant::now())));
-    shared.change(|desk| {
-        let mut report = desk.final_report(Instant::now());
-        report.complete &= maintenance.iter().all(|queue| queue.complete);
-        report.maintenance = maintenance;
-        // Unless somebody has been told another, who did not wait any longer.
-        desk.report.get_or_insert(report);
-        desk.is_over = true;
-    });
+    let mut desk = shared.look();
+    while !desk.ended.is_empty() {
+        // Those that have ended after all: their threads are there until they are joined.
+        let ended = std::mem::take(&mut desk.ended);
+        drop(desk);
+        join(ended).into_iter().for_each(drop);
+        desk = shared.look();
+    }
+    let mut report = desk.final_report(Instant::now());
+    report.complete &= maintenance.iter().all(|queue| queue.complete);
+    report.maintenance = maintenance;
+    // Unless somebody has been told another, who did not wait any longer.
+    desk.report.get_or_insert(report);
+    desk.is_over = true;
+    drop(desk);
+    shared.tell();
 }
 
 fn carry_out(shared: &Arc<Shared>, action: Action) {

@@ -234,3 +234,54 @@ fn a_name_that_is_free_again_is_its_new_owners() {
     barrier.wait();
     assert!(panel.shutdown(PATIENCE).complete);
 }
+
+#[test]
+fn who_ends_after_the_deadline_is_waited_for_before_all_is_said_to_have_ended() {
+    /// At the very end of its thread it waits for somebody.
+    struct Lingers(CancellationToken, Arc<Barrier>);
+    impl Drop for Lingers {
+        fn drop(&mut self) {
+            self.0.cancel();
+            self.1.wait();
+        }
+    }
+    thread_local! {
+        static LINGERS: std::cell::RefCell<Option<Lingers>> = const { std::cell::RefCell::new(None) };
+    }
+    /// Does not look whether it is cancelled.
+    struct Deaf(CancellationToken, Arc<Barrier>);
+    impl Worker<Ledger> for Deaf {
+        fn turn(&mut self, _: &mut WorkerContext<Ledger>) -> Result<Next, WorkerError> {
+            self.0.cancel();
+            self.1.wait();
+            Ok(Next::Done)
+        }
+    }
+    /// Dropped by the panel's thread when that has waited long enough, it lets the worker end.
+    struct Last(Arc<Barrier>, CancellationToken);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            self.0.wait();
+            until("the end of its run", || self.1.is_cancelled());
+        }
+    }
+    let (_running, handle) = pipeline();
+    let [deaf, lingers] = [(); 2].map(|()| Arc::new(Barrier::new(2)));
+    let [turns, ended] = [(); 2].map(|()| CancellationToken::new());
+    let last = Last(deaf.clone(), ended.clone());
+    let hook = move |_: &[WorkerStatus]| {
+        let _ = &last;
+    };
+    let mut panel = ControlPanel::builder().name("waits for all").on_escalation(hook).start().unwrap();
+    let (its, telling) = (lingers.clone(), turns.clone());
+    let make = move || {
+        LINGERS.set(Some(Lingers(ended.clone(), its.clone())));
+        Ok(Deaf(telling.clone(), deaf.clone()))
+    };
+    panel.worker(&handle, "lingers", make).start().unwrap();
+    until("its turn", || turns.is_cancelled());
+    let report = does_end("the shutdown", move || panel.shutdown(SHORT));
+    assert!(!report.complete, "its thread is there: {report:?}");
+    lingers.wait();
+    until("its end", || threads_named("lingers") + threads_named("waits for all") == 0);
+}
