@@ -19,7 +19,7 @@ impl<P> PolicyReader<P> {
         let held = newest.borrow().clone();
         let mut reader = Self { newest, held };
         // What it has is what it was told.
-        reader.held = reader.newest.borrow_and_update().clone();
+        reader.take_newest();
         reader
     }
 
