@@ -30,6 +30,8 @@ mod memory;
 mod order;
 #[cfg(feature = "cli")]
 mod program;
+#[cfg(feature = "cli")]
+mod projects_program;
 mod reading;
 #[cfg(feature = "register")]
 mod root;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::trial::Breakage;
+
 /// Many producers, one coherent state, and a thread that must not stall.
 ///
 /// Without a command it runs a short demonstration: three commands and the current folder.
@@ -20,7 +22,10 @@ pub(crate) enum Command {
     /// Runs commands and watches folders, and shows them live.
     ///
     /// It ends when all commands have ended and no folder is watched, after --for, on `q`, Ctrl-C or SIGTERM; then it
-    /// prints a summary. Without --pane and --watch it runs a short demonstration.
+    /// prints a summary. Without --pane, --watch and --project it runs a short demonstration.
+    ///
+    /// With --project there are several projects: the first is what --pane and --watch say, and what is on screen; each of the others has
+    /// a state of its own and threads that take its turns, and is opened again when it fails, up to three times in ten seconds.
     ///
     /// Keys: Tab moves the focus, z zooms, q ends.
     #[command(after_help = EXAMPLES)]
@@ -95,10 +100,12 @@ Examples:
   mainlane run --plain --json --pane 'seq 1 1000000'
   mainlane run --watch . --for 30s
   mainlane run --journal day.journal --pane 'make test' --watch src
+  mainlane run --pane 'make' --project docs=docs --project-pane docs='make html' --for 5m
+  mainlane run --pane 'seq 1 1000000' --project good=. --project bad=. --break bad --for 8s
 
-Exit codes: 0 when everything was applied and ended, 1 when something was not, or the journal
-failed, 2 for wrong arguments, a command or a folder that is not there, a journal that cannot be
-opened. A command's own exit code is in the summary.";
+Exit codes: 0 when everything was applied and ended, 1 when something was not, the journal failed, or
+a project did that was not to be broken; 2 for wrong arguments, a command or a folder that is not
+there, a journal that cannot be opened. A command's own exit code is in the summary.";
 
 const REPLAY_CODES: &str = "\
 Exit codes: 0 when the state was rebuilt, 1 when it came out differently, something is damaged, or
@@ -117,6 +124,19 @@ pub(crate) struct RunArgs {
     /// A folder to watch, with everything below it; may be given several times.
     #[arg(long = "watch", value_name = "DIR")]
     pub(crate) watches: Vec<PathBuf>,
+
+    /// Another project beside the first: it watches this folder, with everything below it. May be given several times.
+    #[arg(long = "project", value_name = "NAME=DIR", value_parser = named)]
+    pub(crate) projects: Vec<Named>,
+
+    /// A command of that project, run in its folder, on a pseudo-terminal; may be given several times.
+    #[arg(long = "project-pane", value_name = "NAME=CMD", value_parser = named)]
+    pub(crate) project_panes: Vec<Named>,
+
+    /// For trials: breaks that project on purpose, so long after each of its openings, by a panic; or by a turn that hangs for two seconds.
+    /// After one second unless said otherwise.
+    #[arg(long = "break", value_name = "NAME[=DURATION|=hang]", value_parser = broken)]
+    pub(crate) broken: Vec<(String, Breakage)>,
 
     /// Goes on from the state in this file, and records there what is applied. Made when it is not there.
     #[arg(long, value_name = "FILE")]
@@ -150,6 +170,38 @@ pub(crate) struct RunArgs {
     /// Prints one JSON object at the end, on standard output; everything else goes to standard error.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Something of a project's, and its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) project: String,
+    pub(crate) what: String,
+}
+
+fn named(text: &str) -> Result<Named, String> {
+    match text.split_once('=') {
+        Some((project, what)) if !project.is_empty() && !what.is_empty() => {
+            Ok(Named { project: project.to_owned(), what: what.to_owned() })
+        }
+        _ => Err("the project's name, `=`, and what belongs to it".to_owned()),
+    }
+}
+
+/// `--break`: the project's name, and how it breaks.
+fn broken(text: &str) -> Result<(String, Breakage), String> {
+    let (project, how) = match text.split_once('=') {
+        None => (text, Breakage::Panic(BREAK_AFTER)),
+        Some((project, "hang")) => (project, Breakage::Hang(BREAK_AFTER)),
+        Some((project, after)) => {
+            let after = duration(after).map_err(|error| format!("`hang`, or a duration: {error}"))?;
+            (project, Breakage::Panic(after))
+        }
+    };
+    match project {
+        "" => Err("which project? NAME, NAME=DURATION or NAME=hang".to_owned()),
+        project => Ok((project.to_owned(), how)),
+    }
 }
 
 /// What waits for the disk.
@@ -249,6 +301,8 @@ pub(crate) struct JournalArgs {
 }
 
 const FPS: u32 = 30;
+/// How long a project lives that is to be broken, unless it is said.
+const BREAK_AFTER: Duration = Duration::from_secs(1);
 /// Digits that a number of a duration may have, and bytes that all of it may.
 const DIGITS_MAX: usize = 9;
 const DURATION_BYTES: usize = 100;
@@ -272,6 +326,9 @@ impl Default for RunArgs {
         Self {
             panes: Vec::new(),
             watches: Vec::new(),
+            projects: Vec::new(),
+            project_panes: Vec::new(),
+            broken: Vec::new(),
             journal: None,
             durability: Waiting::default(),
             keep: Kept::default(),
@@ -287,7 +344,7 @@ impl Default for RunArgs {
 impl RunArgs {
     /// True when there is nothing to run.
     pub(crate) fn is_empty(&self) -> bool {
-        self.panes.is_empty() && self.watches.is_empty()
+        self.panes.is_empty() && self.watches.is_empty() && self.projects.is_empty()
     }
 }
 
@@ -325,6 +382,21 @@ mod tests {
             ["mainlane", "run", "--memory", "18446744073709551615K"],
         ] {
             assert!(CommandLine::try_parse_from(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn projects_have_names_and_break_in_two_ways() {
+        let name = |text: &str, what: &str| Named { project: text.to_owned(), what: what.to_owned() };
+        assert_eq!(named("a=b=c"), Ok(name("a", "b=c")));
+        for wrong in ["a", "a=", "=b", "=", ""] {
+            assert!(named(wrong).is_err(), "{wrong}");
+        }
+        let (panic, hang) = (Breakage::Panic(BREAK_AFTER), Breakage::Hang(BREAK_AFTER));
+        assert_eq!([broken("a"), broken("a=hang")], [Ok(("a".to_owned(), panic)), Ok(("a".to_owned(), hang))]);
+        assert_eq!(broken("a=20ms"), Ok(("a".to_owned(), Breakage::Panic(Duration::from_millis(20)))));
+        for wrong in ["", "=hang", "a=", "a=soon", "a=-1s"] {
+            assert!(broken(wrong).is_err(), "{wrong}");
         }
     }
 

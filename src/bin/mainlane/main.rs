@@ -9,11 +9,13 @@ mod past;
 mod plain;
 mod print;
 mod problem;
+mod projects;
 mod replay;
 mod run;
 mod session;
 mod state;
 mod summary;
+mod trial;
 mod view;
 mod workers;
 

@@ -21,6 +21,13 @@ pub(crate) fn recover(file: &Path, args: &RunArgs) -> Result<(Builder<Workspace>
              again; put it elsewhere"
         ));
     }
+    if let Some(project) = args.projects.iter().find(|project| is_within(file, Path::new(&project.what))) {
+        let (file, name) = (file.display(), &project.project);
+        return Err(format!(
+            "the journal {file} is in the folder that the project `{name}` watches: whatever is recorded would be news there; put \
+             it elsewhere"
+        ));
+    }
     let durability = match args.durability {
         Waiting::Async => Durability::Async,
         Waiting::BeforePublish => Durability::BeforePublish,

@@ -6,6 +6,7 @@ use mainlane::control::memory::MemoryLevel;
 use mainlane::workspace::{PaneState, Workspace};
 use mainlane::{Counters, Snapshot};
 
+use crate::projects::InALine;
 use crate::say;
 use crate::session::Session;
 use crate::workers::{WorkerSummary, is_amiss, level_in_words};
@@ -24,7 +25,7 @@ impl Plain {
     }
 
     /// Prints what is out of the ordinary at once, and a progress line now and then.
-    pub(crate) fn show(&mut self, session: &Session, snapshot: &Snapshot<Workspace>, counters: &Counters) {
+    pub(crate) fn show(&mut self, session: &mut Session, snapshot: &Snapshot<Workspace>, counters: &Counters) {
         for problem in session.problems() {
             say(format_args!("mainlane: {problem}"));
         }
@@ -80,6 +81,11 @@ fn line(session: &Session, state: &Workspace, counters: &Counters) -> String {
     }
     if let Some(journal) = session.handle.journal() {
         text += &format!(", turn {} on disk", journal.durable());
+    }
+    if let Some(projects) = &session.projects {
+        for (beside, driven) in projects.all().iter().zip(projects.driven()) {
+            text += &format!("; {}", InALine(beside, driven.as_ref()));
+        }
     }
     text
 }

@@ -14,6 +14,7 @@ use mainlane::{Budget, CachedReader, JournalEnd, Left, ShutdownReport, Turn};
 use crate::args::RunArgs;
 use crate::demo;
 use crate::plain::Plain;
+use crate::projects::{Projects, ProjectsEnd};
 use crate::say;
 use crate::session::Session;
 use crate::summary::Summary;
@@ -46,10 +47,9 @@ pub(crate) fn run(mut args: RunArgs) -> Result<ExitCode, String> {
     if fault.is_none() {
         frames.settle(&mut session, &stop);
     }
-    let deadline = shutdown_of(&session);
-    let (workers, report) = session.workers.panel.shutdown_with(&mut session.main_lane, deadline);
-    let summary = Summary::new(&args, &session, (&report, &workers), &frames.turn_ns);
-    let code = exit_code(&session, &report, &workers, fault);
+    let ended = end(&mut session);
+    let summary = Summary::new(&args, &session, &ended, &frames.turn_ns);
+    let code = exit_code(&mut session, &ended, fault);
     if let Err(error) = summary.print(args.json) {
         say(format_args!("mainlane: cannot print the summary: {error}"));
         return Ok(ExitCode::FAILURE);
@@ -57,17 +57,44 @@ pub(crate) fn run(mut args: RunArgs) -> Result<ExitCode, String> {
     Ok(code)
 }
 
+/// How everything ended.
+pub(crate) struct Ended {
+    pub(crate) report: ShutdownReport,
+    pub(crate) workers: PanelReport,
+    pub(crate) projects: Option<ProjectsEnd>,
+}
+
+/// Ends the first project and those beside it at the same time: they share nothing, so neither has to wait for the other, and each has
+/// all of the time. One after the other, the first project's lanes would be full while nobody takes its turns, or the others would
+/// have what it leaves of the deadline.
+fn end(session: &mut Session) -> Ended {
+    let (deadline, Session { workers, main_lane, projects, .. }) = (shutdown_of(session), session);
+    let (workers, report) = std::thread::scope(|scope| {
+        if let Some(projects) = projects.as_mut() {
+            let named = std::thread::Builder::new().name("shutdown".to_owned());
+            // Where there is no thread for it, they are closed below.
+            let _ = named.spawn_scoped(scope, || projects.shutdown(deadline));
+        }
+        workers.panel.shutdown_with(main_lane, deadline)
+    });
+    let projects = projects.as_mut().map(|projects| ProjectsEnd::of(projects, deadline));
+    Ended { report, workers, projects }
+}
+
 fn shutdown_of(session: &Session) -> Duration {
     if session.journal.is_some() { SHUTDOWN_OF_JOURNAL } else { SHUTDOWN }
 }
 
-fn exit_code(session: &Session, report: &ShutdownReport, workers: &PanelReport, fault: Option<String>) -> ExitCode {
+fn exit_code(session: &mut Session, ended: &Ended, fault: Option<String>) -> ExitCode {
+    let Ended { report, workers, projects } = ended;
     session.problems().iter().chain(&fault).for_each(|problem| say(format_args!("mainlane: {problem}")));
     let journal = report.journal.as_ref();
     if let Some(JournalEnd { durable, applied, .. }) = journal.filter(|journal| !journal.is_complete()) {
         say(format_args!("mainlane: turn {applied} was applied, and the newest in the journal is {durable}"));
     }
-    if report.complete && workers.complete && journal.is_none_or(|journal| journal.failure.is_none()) {
+    let amiss = projects.as_ref().map(|projects| projects.amiss.as_slice()).unwrap_or_default();
+    let is_well = report.complete && workers.complete && journal.is_none_or(|journal| journal.failure.is_none());
+    if is_well && amiss.is_empty() {
         return ExitCode::SUCCESS;
     }
     for thread in report.stragglers.iter().chain(&workers.stragglers) {
@@ -76,6 +103,7 @@ fn exit_code(session: &Session, report: &ShutdownReport, workers: &PanelReport, 
     if report.counters.events.in_flight > 0 {
         say(format_args!("mainlane: {} accepted events were not applied", report.counters.events.in_flight));
     }
+    amiss.iter().for_each(|what| say(format_args!("mainlane: {what}")));
     ExitCode::FAILURE
 }
 
@@ -131,6 +159,10 @@ impl Frames {
         let mut due = Instant::now();
         while !stop.load(Ordering::Relaxed) && self.deadline.is_none_or(|deadline| Instant::now() < deadline) {
             let left = self.turn(session)?.left;
+            if let Some(projects) = &mut session.projects {
+                // What is left is for the next frame.
+                let _ = projects.hear();
+            }
             let counters = session.handle.counters();
             let snapshot = self.reader.load();
             match screen {
@@ -196,12 +228,15 @@ impl Frames {
         // A second Ctrl-C while this goes on: the user does not want to wait.
         stop.store(false, Ordering::Relaxed);
         session.worktrees.values().for_each(mainlane::workspace::WatchControl::audit);
+        let beside = session.projects.as_ref().map(Projects::audit);
         let deadline = Instant::now() + AUDIT;
-        while !session.worktrees.is_empty() && Instant::now() < deadline {
+        while (!session.worktrees.is_empty() || beside.is_some()) && Instant::now() < deadline {
             let Ok(turn) = self.turn(session) else { return };
             let missing = watched(session).any(Worktree::root_missing);
             let answered = audits(session).iter().zip(&before).all(|(now, before)| now > before);
-            if turn.left == Left::Ended || answered || missing {
+            let projects = session.projects.as_ref().zip(beside.as_deref());
+            let all_answered = projects.is_none_or(|(projects, before)| projects.audited(before));
+            if turn.left == Left::Ended || ((answered || missing) && all_answered) {
                 return;
             }
             session.main_lane.wait_for_input(Instant::now() + LOOK_EVERY);

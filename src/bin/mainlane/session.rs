@@ -14,6 +14,7 @@ use mainlane::{Diagnostic, Handle, Lane, MainLane, Origin, Overflow, Pipeline};
 
 use crate::args::RunArgs;
 use crate::past::{self, Past};
+use crate::projects::{self, Projects};
 use crate::say;
 use crate::workers::Workers;
 
@@ -24,7 +25,7 @@ const WATCH_CAPACITY: usize = 1 << 16;
 /// Different entries of a watched folder that may have unread changes.
 const WATCH_KEYS: usize = 1 << 14;
 /// Unread lossy events of a pane: its output and its bell.
-const PANE_KEYS: usize = 4;
+pub(crate) const PANE_KEYS: usize = 4;
 /// Keys pressed between two frames.
 const KEYS_MAX: usize = 64;
 
@@ -40,6 +41,8 @@ pub(crate) struct Session {
     pub(crate) worktrees: BTreeMap<WorktreeId, WatchControl>,
     /// The journal, what was recovered from it, and how many panes were lost.
     pub(crate) journal: Option<(PathBuf, Recovery, usize)>,
+    /// Those beside this one.
+    pub(crate) projects: Option<Projects>,
     pub(crate) began: Instant,
 }
 
@@ -47,6 +50,7 @@ impl Session {
     /// Starts everything that was asked for.
     pub(crate) fn open(args: &RunArgs) -> Result<Self, String> {
         args.panes.iter().try_for_each(|command| first_word_exists(command))?;
+        let asked = projects::asked(args)?;
         let (builder, recovered) = match &args.journal {
             None => (Pipeline::builder(Workspace::default()), None),
             Some(file) => {
@@ -126,8 +130,10 @@ impl Session {
         // Before the first turn, so no effect comes before it.
         let _ = own.set(handle.clone());
         let workers = Workers::start(&handle, args.memory)?;
+        let projects = Projects::open(asked)?;
         let began = Instant::now();
-        let mut session = Self { main_lane, handle, workers, keyboard, panes, watched, worktrees, journal, began };
+        let mut session =
+            Self { main_lane, handle, workers, keyboard, panes, watched, worktrees, journal, projects, began };
         session.show_all();
         Ok(session)
     }
@@ -155,19 +161,24 @@ impl Session {
         }
     }
 
-    /// True when every pane's lane has closed and no folder is watched.
+    /// True when every pane's lane has closed and no folder is watched, by whatever project.
     pub(crate) fn is_over(&self, open_lanes: &[Arc<str>]) -> bool {
-        self.worktrees.is_empty() && !self.panes.is_empty() && !open_lanes.iter().any(|name| name.starts_with("pane "))
+        self.projects.is_none()
+            && self.worktrees.is_empty()
+            && !self.panes.is_empty()
+            && !open_lanes.iter().any(|name| name.starts_with("pane "))
     }
 
     /// What went wrong since the last look, in words.
-    pub(crate) fn problems(&self) -> Vec<String> {
-        self.handle.diagnostics().drain().filter_map(|diagnostic| in_words(&diagnostic)).collect()
+    pub(crate) fn problems(&mut self) -> Vec<String> {
+        let own = self.handle.diagnostics();
+        let beside = self.projects.as_mut().map(Projects::problems).unwrap_or_default();
+        own.drain().filter_map(|diagnostic| in_words(&diagnostic)).chain(beside).collect()
     }
 }
 
 /// A diagnostic as a line for people; `None` for what is no problem.
-fn in_words(diagnostic: &Diagnostic) -> Option<String> {
+pub(crate) fn in_words(diagnostic: &Diagnostic) -> Option<String> {
     match diagnostic {
         Diagnostic::LaneOpened { .. } | Diagnostic::LaneClosed { .. } => None,
         Diagnostic::Shed { lane, count } => Some(format!("{lane}: {count} lossy events dropped, its table is full")),
@@ -189,6 +200,9 @@ fn in_words(diagnostic: &Diagnostic) -> Option<String> {
         Diagnostic::WorkerStuck { worker } => Some(format!("worker {worker} does not stop")),
         Diagnostic::WorkersEscalated { worker, .. } => {
             Some(format!("worker {worker} failed too often, there are no workers any more"))
+        }
+        Diagnostic::ProjectStuck { thread, .. } => {
+            Some(format!("stuck, a turn does not end; {thread} waits for it, and another thread goes on"))
         }
         other => Some(format!("{other:?}")),
     }

@@ -3,19 +3,20 @@
 use std::io::{self, Write};
 
 use hdrhistogram::Histogram;
-use mainlane::control::PanelReport;
 use mainlane::workspace::{Warmth, Workspace};
-use mainlane::{JournalEnd, ShutdownReport};
+use mainlane::{JournalEnd, ShutdownReport, Totals};
 use serde::Serialize;
 
 use crate::args::RunArgs;
 use crate::print;
+use crate::projects::{CrewSummary, ProjectSummary};
+use crate::run::Ended;
 use crate::session::Session;
 use crate::state::{PaneSummary, QuarantinedSummary, WorktreeSummary};
 use crate::workers::WorkerSummary;
 
 #[derive(Serialize)]
-pub(crate) struct Summary {
+pub(crate) struct Summary<'a> {
     panes: Vec<PaneSummary>,
     worktrees: Vec<WorktreeSummary>,
     events: EventSummary,
@@ -31,6 +32,9 @@ pub(crate) struct Summary {
     demoted_panes: usize,
     workers: Vec<WorkerSummary>,
     journal: Option<JournalSummary>,
+    /// Those beside the first one, and who drove them.
+    projects: &'a [ProjectSummary],
+    crew: Option<&'a CrewSummary>,
     complete: bool,
 }
 
@@ -64,14 +68,21 @@ struct RecoverySummary {
 }
 
 #[derive(Serialize)]
-struct EventSummary {
+pub(crate) struct EventSummary {
     pushed: u64,
-    applied: u64,
+    pub(crate) applied: u64,
     replaced: u64,
     merged: u64,
     shed: u64,
     refused: u64,
-    in_flight: u64,
+    pub(crate) in_flight: u64,
+}
+
+impl EventSummary {
+    pub(crate) fn new(events: &Totals) -> Self {
+        let Totals { pushed, applied, replaced, merged, shed, refused, in_flight, .. } = *events;
+        Self { pushed, applied, replaced, merged, shed, refused, in_flight }
+    }
 }
 
 #[derive(Serialize)]
@@ -82,27 +93,14 @@ struct Latency {
     max: u64,
 }
 
-impl Summary {
-    pub(crate) fn new(
-        args: &RunArgs,
-        session: &Session,
-        (report, workers): (&ShutdownReport, &PanelReport),
-        turn_ns: &Histogram<u64>,
-    ) -> Self {
+impl<'a> Summary<'a> {
+    pub(crate) fn new(args: &RunArgs, session: &Session, ended: &'a Ended, turn_ns: &Histogram<u64>) -> Self {
+        let Ended { report, workers, projects } = ended;
         let state = session.handle.reader().load();
-        let events = report.counters.events;
         Self {
             panes: panes(args, session, &state),
             worktrees: worktrees(args, session, &state),
-            events: EventSummary {
-                pushed: events.pushed,
-                applied: events.applied,
-                replaced: events.replaced,
-                merged: events.merged,
-                shed: events.shed,
-                refused: events.refused,
-                in_flight: events.in_flight,
-            },
+            events: EventSummary::new(&report.counters.events),
             turns: report.counters.turns,
             snapshots: report.counters.snapshots,
             turn_ns: Latency {
@@ -117,7 +115,11 @@ impl Summary {
             demoted_panes: state.model.panes.iter().filter(|(_, pane)| pane.warmth != Warmth::Hot).count(),
             workers: WorkerSummary::all(workers),
             journal: journal(session, report),
-            complete: report.complete && workers.complete,
+            projects: projects.as_ref().map(|ended| ended.projects.as_slice()).unwrap_or_default(),
+            crew: projects.as_ref().map(|ended| &ended.crew),
+            complete: report.complete
+                && workers.complete
+                && projects.as_ref().is_none_or(|ended| ended.amiss.is_empty()),
         }
     }
 
@@ -136,6 +138,7 @@ impl Summary {
         }
         let amiss = self.workers.iter().filter(|worker| worker.restarts > 0 || worker.last_failure.is_some());
         amiss.into_iter().try_for_each(|worker| print::line(out, format_args!("{worker}")))?;
+        self.projects.iter().try_for_each(|project| project.print(out))?;
         let EventSummary { pushed, applied, replaced, merged, shed, refused, in_flight } = &self.events;
         writeln!(
             out,

@@ -1,4 +1,4 @@
-//! The live view: panes, worktrees, lanes, workers.
+//! The live view: panes, worktrees, projects, lanes, workers.
 
 use std::collections::BTreeMap;
 use std::io::{self, Stderr};
@@ -20,6 +20,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Cell, Paragraph, Row, Table};
 use ratatui::{Frame, Terminal};
 
+use crate::projects::Projects;
 use crate::session::Session;
 use crate::workers::{WorkerSummary, level_in_words};
 
@@ -27,6 +28,8 @@ use crate::workers::{WorkerSummary, level_in_words};
 const RATE_OVER: Duration = Duration::from_secs(1);
 /// Problems kept on screen.
 const PROBLEMS_MAX: usize = 3;
+/// Projects on screen.
+const PROJECTS_MAX: usize = 8;
 
 pub(crate) struct View {
     terminal: Terminal<CrosstermBackend<Stderr>>,
@@ -45,9 +48,12 @@ impl View {
     pub(crate) fn open() -> io::Result<Self> {
         enable_raw_mode()?;
         execute!(io::stderr(), EnterAlternateScreen)?;
-        // A panic must not leave the terminal as it is now.
-        let before = std::panic::take_hook();
+        // A panic must not leave the terminal as it is now. Those of other threads are contained, and reported where it is drawn.
+        let (before, here) = (std::panic::take_hook(), std::thread::current().id());
         std::panic::set_hook(Box::new(move |panic| {
+            if std::thread::current().id() != here {
+                return;
+            }
             restore();
             before(panic);
         }));
@@ -76,7 +82,7 @@ impl View {
 
     pub(crate) fn draw(
         &mut self,
-        session: &Session,
+        session: &mut Session,
         snapshot: &Snapshot<Workspace>,
         counters: &Counters,
     ) -> io::Result<()> {
@@ -128,10 +134,12 @@ fn draw(
 ) {
     let worktrees = session.watched.len() as u16;
     let workers = session.workers.panel.workers();
-    let [head, panes, folders, lanes, background, foot] = Layout::vertical([
+    let projects = session.projects.as_ref().map_or(0, |projects| projects.all().len().min(PROJECTS_MAX)) as u16;
+    let [head, panes, folders, beside, lanes, background, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Min(4),
         Constraint::Length(if worktrees == 0 { 0 } else { worktrees + 3 }),
+        Constraint::Length(if projects == 0 { 0 } else { projects + 3 }),
         Constraint::Length(counters.lanes.len().min(8) as u16 + 3),
         Constraint::Length(workers.len() as u16 + 3),
         Constraint::Length(1 + problems.len() as u16),
@@ -144,6 +152,9 @@ fn draw(
     }
     if worktrees > 0 {
         frame.render_widget(worktree_table(session, state), folders);
+    }
+    if let Some(projects) = &session.projects {
+        frame.render_widget(project_table(projects), beside);
     }
     frame.render_widget(lane_table(counters), lanes);
     frame.render_widget(worker_table(session, &workers), background);
@@ -263,6 +274,35 @@ fn worktree_table(session: &Session, state: &Workspace) -> Table<'static> {
     Table::new(rows, widths)
         .header(Row::new(["folder", "entries", "created", "modified", "removed", "renamed", "mirror"]).dim())
         .block(Block::bordered().title(" worktrees "))
+}
+
+fn project_table(projects: &Projects) -> Table<'static> {
+    let rows = projects.all().iter().zip(projects.driven()).map(|(beside, driven)| {
+        let phase = match beside.phase_in_a_word(driven.as_ref()) {
+            phase @ "open" => phase.green(),
+            phase @ ("failed" | "stuck") => phase.red(),
+            phase => phase.yellow(),
+        };
+        let (turns, events) = driven.map_or((0, 0), |driven| (driven.turns, driven.events));
+        let failure = beside.last_failure.as_deref().unwrap_or_default().to_owned();
+        Row::new(vec![
+            Cell::from(beside.asked.name.clone()),
+            Cell::from(phase),
+            Cell::from(beside.openings.to_string()),
+            Cell::from(turns.to_string()),
+            Cell::from(events.to_string()),
+            Cell::from(failure).red(),
+        ])
+    });
+    let number = Constraint::Length(9);
+    let crew = projects.crew();
+    let threads = match crew.threads_stuck {
+        0 => format!(" projects · {} threads ", crew.threads),
+        stuck => format!(" projects · {} threads, and {stuck} stuck ", crew.threads),
+    };
+    Table::new(rows, [Constraint::Fill(2), number, number, number, number, Constraint::Fill(4)])
+        .header(Row::new(["project", "phase", "openings", "turns", "events", "last failure"]).dim())
+        .block(Block::bordered().title(threads))
 }
 
 fn lane_table(counters: &Counters) -> Table<'static> {
