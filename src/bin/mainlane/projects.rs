@@ -237,7 +237,7 @@ impl Beside {
             phase => self.phase = phase.clone(),
         }
         (self.phase == ProjectPhase::Open && self.openings > 1)
-            .then(|| format!("project {} is open again, for the {}. time", self.asked.name, self.openings))
+            .then(|| format!("project {} is open again, opening {}", self.asked.name, self.openings))
     }
 
     /// Changes were missed: how it is now is still to be seen.

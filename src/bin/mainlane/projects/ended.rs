@@ -134,8 +134,7 @@ impl ProjectSummary {
             ),
         )?;
         if let Some(why) = &self.last_failure {
-            let asked = if self.broken.is_some() { " (it was to be broken)" } else { "" };
-            line(out, format_args!("    it failed {} times, the last time because {why}{asked}", self.failures))?;
+            line(out, format_args!("    it failed {} times, the last time because {why}", self.failures))?;
         }
         if self.stuck_turns > 0 {
             line(out, format_args!("    {} of its turns were stuck, and held a thread each", self.stuck_turns))?;
