@@ -383,4 +383,27 @@ mod tests {
         assert!(wrong(&[], &[], &["b"]).contains("--break b: there is no project `b`"));
         assert_eq!(wrong(&["a"], &[], &["a", "a"]), "--break a is given twice");
     }
+
+    #[test]
+    fn a_failure_that_was_asked_for_is_told_from_others_and_is_there_to_the_end() {
+        let mut register = Register::builder().start().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let broken = Some(Breakage::Panic(Duration::from_secs(3600)));
+        let asked = Asked { name: "a".to_owned(), folder: folder.path().to_owned(), panes: Vec::new(), broken };
+        let mut beside = Beside::open(&register, asked).unwrap();
+        let change = |openings, phase| ProjectChanged { project: "a".into(), phase, openings };
+        let failed = |why: &str| ProjectPhase::Failed { why: why.into(), again: true };
+        let said = beside.heard(&change(1, failed("it was broken on purpose, by --break"))).unwrap();
+        assert!(said.starts_with("project a failed, and is opened again"), "{said}");
+        assert_eq!((beside.failures, beside.unasked.is_some()), (1, false));
+        assert_eq!(beside.heard(&change(2, ProjectPhase::Open)).unwrap(), "project a is open again, opening 2");
+        beside.heard(&change(2, failed("index out of bounds")));
+        beside.heard(&change(2, ProjectPhase::Closed));
+        assert_eq!((word(&beside.phase), beside.failures), ("resting", 2));
+        assert_eq!(beside.unasked.as_deref(), Some("index out of bounds"));
+        // As it really is: open, for the first time. What was heard to fail has failed.
+        beside.look();
+        assert_eq!((&beside.phase, beside.openings, beside.failures), (&ProjectPhase::Open, 1, 2));
+        assert!(register.shutdown(Duration::from_secs(60)).complete);
+    }
 }
