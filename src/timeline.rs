@@ -32,7 +32,7 @@ pub use ask::{Rewind, RewindError, RewindKind, TimelineError};
 ///
 /// A timeline that begins later than the pipeline's past, after a recovery or because it is a new one, knows which operations
 /// were open or had ended by then. Whatever comes of those is not all of them, so they are beyond its window; also those of
-/// which there was nothing but a start that was refused.
+/// which there was nothing but what the reducer refused or panicked on, be it their start or a part of their middle.
 ///
 /// # Cost
 /// Memory: the events of the window and a checkpoint's worth more (a batch that is larger than that stays until a window's

@@ -490,6 +490,8 @@ fn what_came_after_the_timeline_began_is_not_all_of_what_there_was_before() {
         tracker.admit(operation, 1, |_| ());
         tracker.applied(operation, |_| ());
     }
+    // Admitted, and refused by the reducer.
+    tracker.admit(Operation { id: OperationId(7), sequence: 1, phase: Phase::Progress }, 1, |_| ());
     let mut bench = Bench::new(100, 4);
     bench.history = History::new(Timeline::window(100), 0, &Log::default()).after(tracker.seen());
     bench.turn(&[single(1, 1, 3), start(2, 1, 1), end(3, 1, 1)]);
@@ -499,6 +501,8 @@ fn what_came_after_the_timeline_began_is_not_all_of_what_there_was_before() {
     assert_eq!(bench.redo(1), Ok(3), "nor did it end since");
     bench.turn(&[start(4, 1, 2), end(5, 1, 2)]);
     assert_eq!(bench.undo(1), beyond(2), "this one ended now");
+    bench.turn(&[start(6, 1, 7), end(7, 1, 7)]);
+    assert_eq!(bench.undo(1), beyond(7), "that was no start");
 }
 
 #[test]

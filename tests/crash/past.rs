@@ -292,7 +292,7 @@ fn run(seed: u64, numbers: std::ops::Range<u64>) -> Tally {
 /// How many scenarios there are, unless it is a long run.
 const CI: u64 = 250;
 
-const MUST: [&str; 27] = [
+const MUST: [&str; 28] = [
     "Async",
     "BeforePublish",
     "BeforeApply",
@@ -307,6 +307,7 @@ const MUST: [&str; 27] = [
     "a second start",
     "a start after the end",
     "a start was refused",
+    "a start after something was refused",
     "more operations than can be open",
     "something was set aside",
     "set aside at a recovery",

@@ -46,7 +46,9 @@ impl Author {
         };
         let slot = random.below(SLOTS);
         let part = if random.one_in(3) { None } else { self.part(slot, random) };
-        if part.is_some_and(|part| part.phase != Phase::Progress) && random.one_in(8) {
+        // Also the first that is seen of some.
+        let is_edge = |part: Operation| part.phase != Phase::Progress || part.sequence == 1;
+        if part.is_some_and(is_edge) && random.one_in(8) {
             does = [Does::Thorn, Does::Stray, Does::Foreign][random.below(3) as usize];
         }
         let is_lossy = part.map_or(random.one_in(4), |part| part.phase == Phase::Progress && random.one_in(2));
@@ -73,7 +75,7 @@ impl Author {
                 let (id, sequence) = under_way.take().unwrap_or_else(|| {
                     *operations += 1;
                     // Some are first seen in their middle.
-                    (*operations, u64::from(random.one_in(10)))
+                    (*operations, u64::from(random.one_in(6)))
                 });
                 if what < 9 && sequence > 0 {
                     *ended = Some(id);

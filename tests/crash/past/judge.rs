@@ -282,7 +282,7 @@ impl View<'_> {
         !op.whole || turn <= base || self.twin.count() - place >= events + every + self.twin.largest
     }
 
-    /// A start that was refused is known to whoever saw that.
+    /// Of what was refused before the timeline began it knows only that there was something.
     fn has_seen_beginning(&self, op: &Op) -> bool {
         op.in_vain.is_none_or(|turn| turn > self.window.base)
     }

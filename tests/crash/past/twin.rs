@@ -28,7 +28,7 @@ pub(super) struct Op {
     pub(super) newest: u64,
     /// The first is where it began.
     pub(super) whole: bool,
-    /// The turn in which its first start was refused, if one was before there was anything of it.
+    /// The first turn in which something of it was refused, if that was before there was anything of it.
     pub(super) in_vain: Option<u64>,
     /// Its first end.
     pub(super) ended: Option<(u64, usize)>,
@@ -49,8 +49,9 @@ pub(super) struct Twin {
     told: Vec<Told>,
     pub(super) ops: BTreeMap<u64, Op>,
     sealed: BTreeSet<u64>,
-    /// Operations whose start was refused before anything of them was applied.
-    began_in_vain: BTreeMap<u64, u64>,
+    /// Operations of which something was refused before anything of them was applied: the turn of the first, and whether a
+    /// start was among it.
+    in_vain: BTreeMap<u64, (u64, bool)>,
     /// After each turn.
     pub(super) states: Vec<Log>,
     /// The turn in which an event had its place, and the place, by its number; also of those that were refused.
@@ -158,10 +159,8 @@ impl Twin {
             let place = place ^ u64::from(head.parts).rotate_left(50);
             let told = Told { turn, step, place, undone: false };
             if self.is_refused(&told.step, &state, (turn, index)) {
-                let start = told.step.part.filter(|part| part.phase == Phase::Started);
-                if let Some(start) = start.filter(|start| !self.ops.contains_key(&start.id.0)) {
-                    self.began_in_vain.entry(start.id.0).or_insert(turn);
-                    self.met.insert("a start was refused");
+                if let Some(part) = told.step.part.filter(|part| !self.ops.contains_key(&part.id.0)) {
+                    self.pass_over(part, told.step.does, turn);
                 }
                 continue;
             }
@@ -192,13 +191,31 @@ impl Twin {
         panics
     }
 
+    /// Of an operation of which there is nothing yet.
+    fn pass_over(&mut self, part: Operation, does: Does, turn: u64) {
+        let is_start = part.phase == Phase::Started;
+        // What is another's is not known to be a part of anything; only of a start there is a note.
+        if is_start || does != Does::Foreign {
+            let (_, began) = self.in_vain.entry(part.id.0).or_insert((turn, false));
+            *began |= is_start;
+            if is_start {
+                self.met.insert("a start was refused");
+            }
+        }
+    }
+
     fn keep(&mut self, part: Operation, parts: u32, origin: Origin, turn: u64) {
         let Operation { id, sequence, phase } = part;
         let place = self.told.len();
-        let began = phase == Phase::Started || sequence < u64::from(parts) || self.began_in_vain.contains_key(&id.0);
+        let in_vain = self.in_vain.get(&id.0);
+        let began_in_vain = in_vain.is_some_and(|(_, began)| *began);
+        let began = phase == Phase::Started || sequence < u64::from(parts) || began_in_vain;
         if phase == Phase::Started && self.ops.contains_key(&id.0) {
             let again = if self.sealed.contains(&id.0) { "a start after the end" } else { "a second start" };
             self.met.insert(again);
+        }
+        if phase == Phase::Started && in_vain.is_some() && !began_in_vain {
+            self.met.insert("a start after something was refused");
         }
         let op = self.ops.entry(id.0).or_insert(Op {
             owner: origin,
@@ -206,7 +223,7 @@ impl Twin {
             first: (turn, place),
             newest: turn,
             whole: began,
-            in_vain: self.began_in_vain.get(&id.0).copied(),
+            in_vain: in_vain.map(|(turn, _)| *turn),
             ended: None,
             undone: None,
             changed: None,
