@@ -8,6 +8,7 @@ use crossbeam_utils::sync::Parker;
 
 use crate::clock::{Bound, Stamp};
 use crate::core::{Core, contain};
+use crate::event::LaneId;
 use crate::hub::Hub;
 use crate::main_lane::apply::Applying;
 use crate::main_lane::budget::{Budget, Pace};
@@ -60,6 +61,8 @@ pub struct MainLane<S: Reducer> {
     pub(crate) open_batch: bool,
     /// Unclocked lanes spent the last turn's whole budget.
     cut_first: bool,
+    /// Those before this one did, and it had nothing of it.
+    unclocked_first: Option<LaneId>,
     /// The newest bound below which everything is applied.
     pub(crate) settled: Stamp,
     pub(crate) turns: u64,
@@ -107,6 +110,7 @@ impl<S: Reducer> MainLane<S> {
             bound: Bound(0),
             open_batch: false,
             cut_first: false,
+            unclocked_first: None,
             settled: Stamp(0),
             turns: past.turn,
             last: 0,
@@ -384,8 +388,8 @@ impl<S: Reducer> MainLane<S> {
     /// Applies unclocked lanes first, by rank, then the cut in the order of its keys. Returns how many events there were
     /// and whether that was all.
     ///
-    /// When unclocked lanes alone have spent a whole budget, the cut goes first in the next turn: a flood on one of them
-    /// slows the others down, it does not stop them.
+    /// When unclocked lanes alone have spent a whole budget, the cut goes first in the next turn, and among them the one that had
+    /// nothing of it: a flood on one of them slows the others down, it does not stop them.
     pub(crate) fn apply_batch(&mut self, pace: &mut Pace) -> (usize, bool) {
         if std::mem::take(&mut self.cut_first) {
             let (cut, finished) = self.apply_cut(pace);
@@ -399,10 +403,17 @@ impl<S: Reducer> MainLane<S> {
     }
 
     fn apply_unclocked(&mut self, pace: &mut Pace) -> (usize, bool) {
-        let mut events = 0;
-        for at in 0..self.lanes.unclocked.len() {
+        let (mut events, count) = (0, self.lanes.unclocked.len());
+        let first =
+            self.unclocked_first.take().and_then(|id| self.lanes.unclocked.iter().position(|lane| lane.id == id));
+        let first = first.unwrap_or_default();
+        for at in (first..count).chain(0..first) {
+            let before = events;
             while self.lanes.unclocked[at].head_key().is_some() {
                 let Some(run) = self.apply_run(Place { clocked: false, at }, NO_HEAD, pace) else {
+                    if events == before {
+                        self.unclocked_first = Some(self.lanes.unclocked[at].id);
+                    }
                     return (events, false);
                 };
                 events += run;

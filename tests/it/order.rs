@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use mainlane::{Budget, Left, Pipeline};
+use mainlane::{Budget, Lane, Left, MainLane, Overflow, Pipeline};
 
 use crate::domain::{Ledger, Note, Seen, drain, settled, until};
 
@@ -322,4 +322,26 @@ fn an_unclocked_lane_keeps_its_order_between_ring_and_table() {
         }
     }
     assert_eq!(items, 200_000);
+}
+
+#[test]
+fn a_flooded_unclocked_lane_does_not_starve_another() {
+    let builder = Pipeline::builder(Ledger::default());
+    let unclocked = |name| builder.lane(name).unclocked().capacity(16).overflow(Overflow::Return).open().unwrap();
+    let mut lanes = ["one", "two", "three"].map(unclocked);
+    let (mut main_lane, _) = builder.build().unwrap();
+    let ours = |main_lane: &MainLane<Ledger>, lane: &Lane<Note>| {
+        main_lane.state().seen.iter().filter(|seen| seen.lane == lane.id()).count()
+    };
+    for turn in 0..60 {
+        for lane in &mut lanes {
+            while lane.push(Note::Item(turn)).is_ok() {}
+        }
+        // As many as one of them has.
+        main_lane.turn(Budget::events(16)).unwrap();
+    }
+    for lane in &lanes {
+        assert!(ours(&main_lane, lane) >= 16 * 10, "{:?}", lanes.each_ref().map(|lane| ours(&main_lane, lane)));
+    }
+    drain(&mut main_lane);
 }

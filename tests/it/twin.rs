@@ -82,6 +82,7 @@ struct Twin {
     order: u64,
     cut: VecDeque<Waiting>,
     cut_first: bool,
+    unclocked_first: Option<usize>,
     sealed: BTreeSet<u64>,
     seen: Vec<(usize, u32, Note)>,
     counts: Counts,
@@ -172,7 +173,9 @@ impl Twin {
         }
         if std::mem::take(&mut self.cut_first) {
             self.apply_cut(&mut budget);
-            self.apply_unclocked(&mut budget);
+            if self.cut.is_empty() {
+                self.apply_unclocked(&mut budget);
+            }
             return;
         }
         let waiting = !self.cut.is_empty();
@@ -184,11 +187,20 @@ impl Twin {
     fn apply_unclocked(&mut self, budget: &mut usize) {
         let mut order: Vec<_> = (0..self.lanes.len()).filter(|lane| !self.lanes[*lane].clocked).collect();
         order.sort_by_key(|lane| (self.lanes[*lane].rank, *lane));
+        // The one that had nothing of the last turn goes first.
+        let first = self.unclocked_first.take();
+        let at = order.iter().position(|lane| Some(*lane) == first);
+        order.rotate_left(at.unwrap_or(0));
         for lane in order {
+            let mut applied = 0;
             while *budget > 0 {
                 let Some(waiting) = self.lanes[lane].hand.pop_front() else { break };
-                *budget -= 1;
+                (*budget, applied) = (*budget - 1, applied + 1);
                 self.apply(waiting);
+            }
+            if !self.lanes[lane].hand.is_empty() {
+                self.unclocked_first = (applied == 0).then_some(lane);
+                return;
             }
         }
     }
