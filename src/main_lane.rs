@@ -11,6 +11,7 @@ pub(crate) mod merge;
 pub(crate) mod apply;
 pub(crate) mod entry;
 pub(crate) mod flight;
+pub(crate) mod awaited;
 pub(crate) mod keeping;
 pub(crate) mod kept;
 #[cfg(test)]

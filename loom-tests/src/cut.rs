@@ -136,13 +136,7 @@ pub(crate) fn cut(clock: &Clock, lanes: &mut Vec<End>, mailbox: Option<(&Mailbox
     let mut mailbox = mailbox;
     let mut look = |lanes: &mut Vec<End>| {
         let Some((mailbox, letters)) = &mut mailbox else { return false };
-        let posted = mailbox.posted();
-        if posted == **letters {
-            return false;
-        }
-        **letters = posted;
-        lanes.append(&mut mailbox.collect());
-        true
+        adopt(lanes, mailbox, letters)
     };
     let mut bound = Bound::OPEN;
     match cutting {
@@ -165,6 +159,17 @@ pub(crate) fn cut(clock: &Clock, lanes: &mut Vec<End>, mailbox: Option<(&Mailbox
         let is_below = found.iter().all(|(key, _)| *key < bound.0);
         assert!(is_below || cutting == Cutting::AdmitsAll, "what is cut is below its bound");
     }
+}
+
+/// Takes in lanes that were opened since `letters`. True if there were any.
+pub(crate) fn adopt(lanes: &mut Vec<End>, mailbox: &Mailbox<End>, letters: &mut u64) -> bool {
+    let posted = mailbox.posted();
+    if posted == *letters {
+        return false;
+    }
+    *letters = posted;
+    lanes.append(&mut mailbox.collect());
+    true
 }
 
 fn one_pass(bound: Bound, lanes: &mut [End]) {

@@ -1,16 +1,18 @@
 //! The flag that one thread sets and another finds: `latch.rs`, with what its callers rely on.
 //!
 //! Modelled: a main lane that publishes its last snapshot and ends, and a reader that finds it ended; a producer that
-//! pushes and asks for a snapshot, and a main lane that takes the request before its cut.
+//! pushes and asks for a snapshot, and a main lane that takes the request before its cut, or while it has one and answers with the
+//! next; a producer whose lane is opened, pushed to and asked for in one go.
 //!
 //! Bounds: two threads beside the main lane, explored in full. A second.
 //!
-//! Must make it fail: weakening either end of P13; setting by a store, which forgets who set it before; a main lane that takes the request after its cut, which is a control
-//! arm.
+//! Must make it fail: weakening either end of P13; setting by a store, which forgets who set it before; a main lane that takes the request after its cut, or looks for new lanes before it and not again: control
+//! arms.
 
 use crate::clock::{Clock, Stamp};
-use crate::cut::{Cutting, cut, lane};
+use crate::cut::{Cutting, adopt, cut, lane};
 use crate::latch_file::Latch;
+use crate::mailbox::Mailbox;
 use crate::snapshot_files::Version;
 use crate::snapshot_files::publisher::{Publisher, Shelf};
 use crate::sync::{Arc, swap};
@@ -39,6 +41,8 @@ pub fn ended_after_the_last_publication() {
 pub enum Taking {
     /// As the engine does.
     BeforeTheCut,
+    /// As the engine does where some of a cut is left: that is no answer, the next one is.
+    BetweenTwoCuts,
     /// What was pushed in between is not in the answer, and the request is gone.
     AfterTheCut,
 }
@@ -90,11 +94,51 @@ pub fn a_request_is_answered(by_another: bool, taking: Taking) {
         })
     });
     let mut lanes = vec![end];
-    let before = taking == Taking::BeforeTheCut && wanted.take();
+    let mut is_early = false;
+    if taking == Taking::BetweenTwoCuts {
+        cut(&clock, &mut lanes, None, Cutting::UntilStable);
+        is_early = lanes[0].found.pop().is_some();
+    }
+    let before = taking != Taking::AfterTheCut && wanted.take();
     cut(&clock, &mut lanes, None, Cutting::UntilStable);
     let answered = before || taking == Taking::AfterTheCut && wanted.take();
-    assert!(!answered || !lanes[0].found.is_empty(), "the answer lacks what was pushed before the request");
+    assert!(!answered || is_early || !lanes[0].found.is_empty(), "the answer lacks what was pushed before the request");
     pushing.join().unwrap();
     let asked = asking.is_none_or(|asking| asking.join().unwrap());
     assert_eq!(answered || wanted.take(), asked, "each request is answered, or waits for the next cut");
+}
+
+/// When the main lane looks for lanes that were opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adopting {
+    /// As the engine does.
+    AfterTheRequest,
+    /// Where nothing is visible on the others, the cut does not look again.
+    BeforeTheRequest,
+}
+
+/// A request is answered with what was pushed before it also on a lane that the main lane has not heard of.
+pub fn a_lane_is_opened_before_a_request(adopting: Adopting) {
+    let clock = Arc::new(Clock::new());
+    let (mailbox, wanted) = (Arc::new(Mailbox::new()), Arc::new(Latch::default()));
+    let (posting, asking, its_clock) = (mailbox.clone(), wanted.clone(), clock.clone());
+    let pushing = thread::spawn(move || {
+        let (mut new, new_end) = lane(&its_clock);
+        assert!(posting.post(new_end).is_ok());
+        new.critical(7);
+        asking.set();
+    });
+    let mut lanes = vec![lane(&clock).1];
+    let mut letters = 0;
+    if adopting == Adopting::BeforeTheRequest {
+        adopt(&mut lanes, &mailbox, &mut letters);
+    }
+    let answered = wanted.take();
+    if adopting == Adopting::AfterTheRequest {
+        adopt(&mut lanes, &mailbox, &mut letters);
+    }
+    cut(&clock, &mut lanes, None, Cutting::UntilStable);
+    let found = lanes.iter().any(|lane| !lane.found.is_empty());
+    assert!(!answered || found, "the answer lacks what was pushed before the request");
+    pushing.join().unwrap();
 }

@@ -414,10 +414,22 @@ mod latch {
     #[test]
     fn a_request_is_answered_with_what_was_pushed_before() {
         for by_another in [false, true] {
-            holds(&format!("request, by another: {by_another}"), All, move || {
-                a_request_is_answered(by_another, Taking::BeforeTheCut)
-            });
+            for taking in [Taking::BeforeTheCut, Taking::BetweenTwoCuts] {
+                holds(&format!("request, by another: {by_another}, {taking:?}"), All, move || {
+                    a_request_is_answered(by_another, taking)
+                });
+            }
         }
+    }
+
+    #[test]
+    fn a_lane_that_is_opened_before_a_request() {
+        holds("opened and asked", All, || a_lane_is_opened_before_a_request(Adopting::AfterTheRequest));
+    }
+
+    #[test]
+    fn control_lanes_are_adopted_before_the_request() {
+        fails("adopted before", All, None, || a_lane_is_opened_before_a_request(Adopting::BeforeTheRequest));
     }
 
     #[test]

@@ -40,8 +40,6 @@ pub(crate) struct Keeping<S: Reducer> {
     pub(crate) requests: VecDeque<Request<S>>,
     /// How many of them are answered when what was pushed before them is applied. Those behind came too late for that.
     pub(crate) due: usize,
-    /// How far clocked lanes are with that.
-    pub(crate) awaited: Awaited,
     /// One was answered in this turn.
     pub(crate) has_answered: bool,
     /// States that were asked for of turns that are not durable.
@@ -62,35 +60,6 @@ pub(crate) struct Before<S> {
     pub(crate) asked: usize,
     /// How many waited to be run before this part.
     pub(crate) pending: usize,
-}
-
-/// What of a lane, or of a cut, is to be done before a question is answered: all that was pushed before it was asked is to be
-/// applied.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Awaited {
-    #[default]
-    Nothing,
-    /// A look that began after it was asked.
-    Look,
-    /// That what this look showed is applied.
-    End,
-}
-
-impl Awaited {
-    /// A look begins, if `is_free`.
-    pub(crate) fn look(&mut self, is_free: bool) {
-        if *self == Awaited::Look && is_free {
-            *self = Awaited::End;
-        }
-    }
-
-    /// Nothing is left of the last look, if `is_free`. True when nothing is awaited any more.
-    pub(crate) fn end(&mut self, is_free: bool) -> bool {
-        if *self == Awaited::End && is_free {
-            *self = Awaited::Nothing;
-        }
-        *self == Awaited::Nothing
-    }
 }
 
 /// What waits to be durable.
@@ -154,7 +123,6 @@ impl<S: Reducer> Keeping<S> {
             held_effects: VecDeque::new(),
             requests: VecDeque::new(),
             due: 0,
-            awaited: Awaited::Nothing,
             has_answered: false,
             held_looks: Vec::new(),
         }

@@ -7,9 +7,10 @@
 use std::sync::Arc;
 
 use crate::core::{contain, drop_each, let_go};
+use crate::main_lane::awaited::Asker;
 use crate::main_lane::budget::{Budget, Pace};
 use crate::main_lane::entry::{Entry, Fate};
-use crate::main_lane::keeping::{Awaited, Before, Keeping, Request, Staged};
+use crate::main_lane::keeping::{Before, Keeping, Request, Staged};
 use crate::main_lane::lane_end::LaneEnd;
 use crate::main_lane::lanes::{Lanes, Place};
 use crate::main_lane::outcome::{Poison, TurnError};
@@ -92,32 +93,22 @@ impl<S: Reducer> MainLane<S> {
         if keeping.requests.is_empty() {
             return;
         }
-        let unclocked = &mut self.lanes.unclocked;
         if keeping.due == 0 {
             keeping.due = keeping.requests.len();
-            keeping.awaited = Awaited::Look;
-            unclocked.iter_mut().for_each(|lane| lane.awaited = Awaited::Look);
+            self.lanes.begin_await(Asker::Past);
         }
         // With one staged there is no look in this turn.
         if !has_staged {
-            keeping.awaited.look(!self.open_batch);
-            for lane in unclocked {
-                let is_free = !lane.has_cut();
-                lane.awaited.look(is_free);
-            }
+            self.lanes.await_look(Asker::Past, self.open_batch);
         }
     }
 
     /// Answers what was asked of the timeline, between two batches: one question at least, while there is time.
     #[inline(never)]
     pub(crate) fn answer(&mut self, pace: &Pace) -> Result<(), TurnError<S::Event>> {
-        let Some(keeping) = self.keeping.as_mut().filter(|keeping| keeping.due > 0) else { return Ok(()) };
-        let mut is_time = keeping.awaited.end(!self.open_batch);
-        for lane in &mut self.lanes.unclocked {
-            let is_free = !lane.has_cut();
-            is_time &= lane.awaited.end(is_free);
-        }
-        if !is_time {
+        let has_due = self.keeping.as_ref().is_some_and(|keeping| keeping.due > 0);
+        // What was taken may wait for the journal, which is seen to for each of them.
+        if !has_due || !self.lanes.await_end(Asker::Past, self.open_batch) {
             return Ok(());
         }
         loop {

@@ -5,9 +5,9 @@ use crate::event::{Envelope, Event, LaneId, Sequence};
 use crate::lane::ring::{Read, RingConsumer};
 use crate::lane::table::{TableConsumer, Unread};
 use crate::lane::{Item, LaneShared};
+use crate::main_lane::awaited::Awaited;
 use crate::main_lane::entry::{Entry, Fate};
 use crate::main_lane::flight::Flight;
-use crate::main_lane::keeping::Awaited;
 use crate::origin::{Origin, Rank};
 use crate::sync::Arc;
 
@@ -45,7 +45,7 @@ pub(crate) struct LaneEnd<E: Event> {
     tally: Tally,
     /// What was last reported of the counts that become diagnostics: shed, returned, enricher panics.
     pub(crate) reported: [u64; 3],
-    /// Of an unclocked lane, by whoever asks something of the past.
+    /// Of an unclocked lane.
     pub(crate) awaited: Awaited,
 }
 
@@ -73,7 +73,7 @@ impl<E: Event> LaneEnd<E> {
         ring: RingConsumer<Item<E>>,
         table: TableConsumer<Item<E>>,
     ) -> Self {
-        let (hand, tally, reported, awaited) = (Hand::new(), Tally::default(), [0; 3], Awaited::Nothing);
+        let (hand, tally, reported, awaited) = (Hand::new(), Tally::default(), [0; 3], Awaited::default());
         Self { id, name, rank, origin, clocked, foreign, shared, ring, table, hand, tally, reported, awaited }
     }
 

@@ -4,6 +4,7 @@ use crate::clock::Bound;
 use crate::core::Core;
 use crate::event::Event;
 use crate::hub::{Hub, Letter};
+use crate::main_lane::awaited::Awaited;
 use crate::main_lane::cut::Extend;
 use crate::main_lane::flight::Flight;
 use crate::main_lane::keeping::Keeping;
@@ -20,6 +21,8 @@ pub(crate) struct Lanes<E: Event> {
     pub(crate) clocked: Vec<LaneEnd<E>>,
     /// Of the clocked lanes' heads, while a batch is merged.
     pub(crate) merge: Merge,
+    /// Of the cut.
+    pub(crate) cut_awaited: Awaited,
 }
 
 /// Which lane.
@@ -58,7 +61,7 @@ impl<E: Event> Extend for LaneEnd<E> {
 
 impl<E: Event> Lanes<E> {
     pub(crate) fn new() -> Self {
-        Self { unclocked: Vec::new(), clocked: Vec::new(), merge: Merge::new() }
+        Self { unclocked: Vec::new(), clocked: Vec::new(), merge: Merge::new(), cut_awaited: Awaited::default() }
     }
 
     #[inline]

@@ -43,6 +43,17 @@ pub(crate) struct Now<'a, S> {
     pub(crate) core: &'a Core,
 }
 
+/// A reader's request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// There is none, or it is not taken.
+    No,
+    /// What was pushed before it is not all applied.
+    Waits,
+    /// It is to be answered by the next publication.
+    Due,
+}
+
 /// Publishes by policy, and wakes whoever waits for it.
 pub(crate) struct Publishing<S> {
     publisher: Publisher<S>,
@@ -51,8 +62,7 @@ pub(crate) struct Publishing<S> {
     hooks: Vec<WakeHook>,
     /// Something was applied that is not published.
     unpublished: bool,
-    /// A reader asked before the cut that is being applied.
-    asked: bool,
+    asked: Asked,
     last: Option<Instant>,
     /// Waits until its turn is durable. The next is not made before it is out.
     held: Option<Arc<Snapshot<S>>>,
@@ -67,7 +77,7 @@ impl<S: Clone> Publishing<S> {
             policy,
             hooks: Vec::new(),
             unpublished: false,
-            asked: false,
+            asked: Asked::No,
             last: None,
             held: None,
         }
@@ -86,19 +96,31 @@ impl<S: Clone> Publishing<S> {
         }
     }
 
-    /// Before a cut: whoever asked until now is answered when all of it is applied.
+    /// Takes a request, if there is one and none before it waits for its answer: what was pushed before it can be seen from
+    /// here on.
     #[inline]
-    pub(crate) fn take_request(&mut self) {
-        // P13: the cut that follows has what was pushed before the request.
-        if self.policy == Publish::OnRequest && self.published.wanted.take() {
-            self.asked = true;
+    pub(crate) fn take_request(&mut self) -> bool {
+        // P13: the looks that follow see what was pushed before the request.
+        let is_taken = self.asked == Asked::No && self.published.wanted.take();
+        if is_taken {
+            self.asked = Asked::Waits;
         }
+        is_taken
     }
 
-    /// True when there is something new and the policy says that it is to be published. `finished` says that the whole cut
-    /// is applied.
+    /// True when a request was taken, and what was pushed before it is not all applied.
+    pub(crate) fn has_request(&self) -> bool {
+        self.asked == Asked::Waits
+    }
+
+    /// Now it is.
+    pub(crate) fn request_is_due(&mut self) {
+        self.asked = Asked::Due;
+    }
+
+    /// True when there is something new and the policy says that it is to be published.
     #[inline]
-    pub(crate) fn is_wanted(&mut self, finished: bool) -> bool {
+    pub(crate) fn is_wanted(&mut self) -> bool {
         if self.held.is_some() {
             // Not an answer to who asked since it was made: that request stays.
             return false;
@@ -107,7 +129,13 @@ impl<S: Clone> Publishing<S> {
             Publish::EveryTurn => true,
             Publish::AtMostEvery(time) => self.unpublished && self.is_due(time),
             // Once answered, also by what was published before, the request is done with.
-            Publish::OnRequest => finished && std::mem::take(&mut self.asked),
+            Publish::OnRequest => {
+                let is_due = self.asked == Asked::Due;
+                if is_due {
+                    self.asked = Asked::No;
+                }
+                is_due
+            }
         };
         due && self.unpublished
     }
@@ -128,7 +156,7 @@ impl<S: Clone> Publishing<S> {
             && match self.policy {
                 Publish::EveryTurn => self.unpublished,
                 Publish::AtMostEvery(time) => self.unpublished && self.is_due(time),
-                Publish::OnRequest => self.asked || self.published.wanted.is_set(),
+                Publish::OnRequest => self.asked != Asked::No || self.published.wanted.is_set(),
             }
     }
 

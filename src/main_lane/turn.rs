@@ -68,8 +68,8 @@ pub struct MainLane<S: Reducer> {
     pub(crate) turns: u64,
     /// How many events the last turn applied.
     last: usize,
-    /// The last turn had no time left for its publication; whether all of its cut was applied.
-    owed: Option<bool>,
+    /// The last turn had no time left for its publication.
+    owed: bool,
     /// The last look found what an earlier turn had left, and may not have seen what came since.
     went_on: bool,
     until_report: u32,
@@ -114,7 +114,7 @@ impl<S: Reducer> MainLane<S> {
             settled: Stamp(0),
             turns: past.turn,
             last: 0,
-            owed: None,
+            owed: false,
             went_on: false,
             until_report: REPORT_EVERY,
             current: Place { clocked: false, at: 0 },
@@ -157,28 +157,24 @@ impl<S: Reducer> MainLane<S> {
             go = self.answer_left(&pace)?;
         }
         if go == Go::Wait {
-            // What is applied and due is seen all the same. A request waits: for what was pushed before it.
-            let published = match self.publishing.is_wanted(false) {
+            // What is applied and due is seen all the same.
+            let published = match self.publishing.is_wanted() {
                 true => self.publish()?.or(released),
                 false => released,
             };
             self.report_counts(false);
             return Ok(self.summary(0, published, Left::Journal));
         }
-        // What the last turn had no time left to publish. It is no answer to who asked since: that is the cut's that follows.
-        let owed = match self.owed.take() {
-            Some(finished) if self.publishing.is_wanted(finished) => self.publish()?.or(released),
-            _ => released,
+        // What the last turn had no time left to publish. It is no answer to who asked since, which is not taken yet.
+        let owed = match std::mem::take(&mut self.owed) && self.publishing.is_wanted() {
+            true => self.publish()?.or(released),
+            false => released,
         };
-        if !self.open_batch {
-            if self.last >= DENSE {
-                self.keep_distance();
-            }
-            // What an earlier turn left on an unclocked lane keeps this one from looking there, and what it staged from
-            // looking anywhere.
-            if !self.has_staged() && !self.lanes.unclocked.iter().any(LaneEnd::has_cut) {
-                self.publishing.take_request();
-            }
+        if !self.open_batch && self.last >= DENSE {
+            self.keep_distance();
+        }
+        if self.publishing.is_asked_for() {
+            self.await_request();
         }
         if self.keeping.is_some() {
             self.await_questions();
@@ -196,14 +192,17 @@ impl<S: Reducer> MainLane<S> {
             self.hub.core.counts.turns.add(1);
             self.publishing.changed();
         }
+        if self.publishing.has_request() {
+            self.end_request();
+        }
         if !self.reconcile(&pace) {
-            self.owed = Some(finished);
+            self.owed = true;
             return Ok(self.summary(events, owed, Left::More));
         }
         if self.keeping.is_some() {
             self.answer(&pace)?;
         }
-        let published = match self.publishing.is_wanted(finished) {
+        let published = match self.publishing.is_wanted() {
             true => self.publish()?.or(owed),
             false => owed,
         };
@@ -306,7 +305,7 @@ impl<S: Reducer> MainLane<S> {
     }
 
     /// Takes in lanes and hooks that were opened since the last look.
-    fn adopt(&mut self) {
+    pub(crate) fn adopt(&mut self) {
         let Self { hub, letters, phase, publishing, keeping, applying, lanes, .. } = self;
         let Lanes { unclocked, clocked, .. } = lanes;
         adopt(hub, letters, *phase, publishing, keeping, &applying.flight, unclocked, clocked);

@@ -68,8 +68,8 @@ impl<S> Reader<S> {
 
     /// Asks for a publication, for pipelines that publish [`on request`](crate::Publish::OnRequest). Returns at once.
     ///
-    /// The answer has everything whose push *happened before* this call, from whatever thread. When that is published
-    /// already there is no further publication.
+    /// The answer has everything whose push *happened before* this call, from whatever thread, and what is pushed later does not
+    /// put it off, however much that is. When all of it is published already there is no further publication.
     pub fn request(&self) {
         // P13: what this thread pushed before is in the answer.
         self.published.wanted.set();

@@ -1,12 +1,13 @@
 //! The ways to embed: the host's own loop, mainlane's thread, a task; waking and sleeping.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use mainlane::{Budget, Drive, Effects, Envelope, IdleStrategy, Left, Pipeline, Publish, Reducer};
+use mainlane::{Budget, Drive, Effects, Envelope, IdleStrategy, Left, Overflow, Pipeline, Publish, Reducer, Timeline};
 
 use crate::domain::{Ledger, Note, PATIENCE, drain, settled, until};
 
@@ -403,5 +404,48 @@ fn a_sleeping_reader_is_called_at_the_end() {
         called.recv_timeout(PATIENCE).expect("nobody said that it is over");
         until("the end", || reader.is_ended());
         running.shutdown(PATIENCE);
+    }
+}
+
+/// Nor does what comes later put the answer off, where neither cut nor unclocked lane is ever done when the other is.
+#[test]
+fn a_request_is_answered_in_the_middle_of_a_flood() {
+    for keeps in [false, true] {
+        let builder = Pipeline::builder(Ledger::default()).publish(Publish::OnRequest);
+        let builder = if keeps { builder.timeline(Timeline::window(100)) } else { builder };
+        let lanes = [("a", false), ("b", false), ("mouse", true), ("keys", true)].map(|(name, is_unclocked)| {
+            let lane = builder.lane(name).capacity(16).overflow(Overflow::Return);
+            if is_unclocked { lane.unclocked().open().unwrap() } else { lane.open().unwrap() }
+        });
+        let (mut main_lane, handle) = builder.build().unwrap();
+        let (mut lanes, reader, mut pushed) = (lanes, handle.reader(), 0);
+        let mut fill = |pushed: &mut u64| {
+            for lane in &mut lanes {
+                while lane.push(Note::Item(*pushed)).is_ok() {
+                    *pushed += 1;
+                }
+            }
+        };
+        for _ in 0..20 {
+            fill(&mut pushed);
+            main_lane.turn(Budget::events(8)).unwrap();
+        }
+        for _ in 0..20 {
+            fill(&mut pushed);
+            let before = pushed;
+            reader.request();
+            let version = reader.version();
+            // What is visible and what was left of it before: four rings full, twice, and the half of it is the cut's.
+            let turns = (0..100).take_while(|_| {
+                main_lane.turn(Budget::events(8)).unwrap();
+                fill(&mut pushed);
+                reader.version() == version
+            });
+            assert!(turns.count() <= 32, "keeps {keeps}: the flood puts it off");
+            let seen: HashSet<_> = reader.load().notes().into_iter().map(|note| format!("{note:?}")).collect();
+            let late = (0..before).find(|item| !seen.contains(&format!("{:?}", Note::Item(*item))));
+            assert_eq!(late, None, "keeps {keeps}: pushed before the request");
+        }
+        main_lane.shutdown(PATIENCE);
     }
 }
