@@ -33,6 +33,8 @@ pub(crate) struct Keeping<S: Reducer> {
     pub(crate) safe: Option<(usize, S)>,
     /// For the check, how things were before the batch.
     pub(crate) before: Option<Before<S>>,
+    /// There is no copy of that, which was said. Trying again could take each turn's whole time.
+    pub(crate) uncopied: bool,
     /// Is with the journal and not done before it is durable.
     pub(crate) staged: Option<Staged>,
     /// Effects of turns that are not durable, each with its turn.
@@ -119,6 +121,7 @@ impl<S: Reducer> Keeping<S> {
             marked: false,
             safe: None,
             before: None,
+            uncopied: false,
             staged: None,
             held_effects: VecDeque::new(),
             requests: VecDeque::new(),

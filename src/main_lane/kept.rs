@@ -253,10 +253,11 @@ impl<S: Reducer> MainLane<S> {
         let pending = self.applying.effects.pending.len();
         if let Some(before) = &mut keeping.before {
             before.pending = pending;
-        } else if keeping.applied == 0 {
+        } else if keeping.applied == 0 && !keeping.uncopied {
             match contain(|| check.copy(&self.applying.state)) {
                 Ok(Ok(state)) => keeping.before = Some(Before { state, asked: 0, pending }),
                 Ok(Err(what)) | Err(what) => {
+                    keeping.uncopied = true;
                     let turn = self.turns + 1;
                     self.hub.core.report(Diagnostic::Nondeterministic { turn, kind: None, what });
                 }
@@ -486,7 +487,7 @@ impl<S: Reducer> MainLane<S> {
 
     fn leave_batch(&mut self, turn: u64) -> Result<(), TurnError<S::Event>> {
         let Some(keeping) = &mut self.keeping else { return Ok(()) };
-        keeping.applied = 0;
+        (keeping.applied, keeping.uncopied) = (0, false);
         let Keeping { history, scribe, failed, batch, marked, safe, before, .. } = &mut **keeping;
         let (state, operations) = (&self.applying.state, &self.applying.operations);
         let_go(safe.take());

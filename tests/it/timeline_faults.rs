@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::hash::{Hash, Hasher};
+use std::time::{Duration, Instant};
 
 use mainlane::{
     Authority, Budget, Class, Diagnostic, Effects, Envelope, Event, Fault, Handle, Lane, MainLane, Operation,
@@ -9,6 +10,9 @@ use mainlane::{
 };
 
 use crate::domain::{PATIENCE, settled};
+
+/// What a turn has.
+const TIME: Duration = Duration::from_millis(2);
 
 const ANNA: Origin = Origin::built_in("user", 1);
 
@@ -20,6 +24,10 @@ enum Sharp {
     Effects,
     States,
     Copies,
+    /// Copies take as long as a turn has, and panic then or do not.
+    SlowCopies {
+        panic: bool,
+    },
     /// Whatever is applied, from so many events on.
     Reducer(u32),
 }
@@ -89,6 +97,13 @@ struct Hedge(Vec<u32>);
 impl Clone for Hedge {
     fn clone(&self) -> Self {
         assert!(!is_sharp(Sharp::Copies), "a sharp copy");
+        if let Sharp::SlowCopies { panic } = SHARP.get() {
+            let began = Instant::now();
+            while began.elapsed() < TIME {
+                std::hint::spin_loop();
+            }
+            assert!(!panic, "a sharp copy");
+        }
         Hedge(self.0.clone())
     }
 }
@@ -313,4 +328,25 @@ fn an_event_that_only_panics_the_second_time_is_named_by_the_check() {
     let is_named = |note: &Diagnostic| matches!(note, Diagnostic::Nondeterministic { kind: Some("add"), .. });
     assert!(found.iter().any(is_named), "{found:?}");
     assert_eq!(end(main_lane, &handle), None);
+}
+
+/// The time of one turn is gone with the copy; the next one applies.
+#[test]
+fn a_check_whose_copy_takes_a_whole_turn_keeps_nothing_from_being_applied() {
+    for panic in [false, true] {
+        let (mut lane, mut main_lane, handle) = host(Keeps { timeline: None, check: true });
+        for number in 1..=2 {
+            lane.push(sting(number, Does::Add)).unwrap();
+            SHARP.set(Sharp::SlowCopies { panic });
+            // A thread that is put aside has used up its turn's time too.
+            for _ in 0..1000 {
+                if main_lane.state().0.len() < number as usize {
+                    main_lane.turn(Budget::time(TIME)).unwrap();
+                }
+            }
+            assert_eq!(main_lane.state().0.len(), number as usize, "panic: {panic}");
+        }
+        assert_eq!(handle.counters().faults.nondeterministic, if panic { 2 } else { 0 }, "once for each batch");
+        assert_eq!(end(main_lane, &handle), None);
+    }
 }
