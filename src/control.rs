@@ -65,6 +65,7 @@ mod run; // one run of a worker
 mod wait; // how a worker waits
 mod runtime; // what tasks run on
 mod status; // how workers are doing
+mod changes; // what is told of them on a bus
 mod signals; // signals of the system, if a host asks for them
 mod error; // what can go wrong in setting up workers
 
@@ -73,6 +74,7 @@ pub mod memory; // a standard worker: how much memory is used, and when it is to
 pub mod scheduler; // a standard worker: periodic and likely work, within a budget
 
 pub use crate::backoff::Backoff;
+pub use changes::{HealthChanged, WorkerChanged};
 pub use context::{Congestion, Load, TaskContext, TaskLane, WorkerContext, WorkerLane};
 pub use error::ControlError;
 pub use panel::{ControlPanel, PanelBuilder};

@@ -228,6 +228,11 @@ impl LaneId {
     pub fn number(self) -> u32 {
         self.0
     }
+
+    /// Who its events are about when nobody says so.
+    pub(crate) fn origin(self) -> Origin {
+        Origin::built_in("lane", u64::from(self.0))
+    }
 }
 
 impl fmt::Display for LaneId {

@@ -11,6 +11,8 @@ use crate::control::wait::{Nudge, Woken};
 use crate::event::{Event, LaneId};
 use crate::lane::{Lane, Refused};
 use crate::main_lane::reduce::Reducer;
+use crate::origin::Origin;
+use crate::signal::{Bus, Delivery, Signal, SignalOutlet, SignalReader};
 use crate::snapshot::{CachedReader, Reader, Snapshot};
 
 /// What a worker keeps from one run to the next: its lane stays open, so that nothing accepted is lost and its number stays.
@@ -23,6 +25,9 @@ pub(crate) struct Port<S: Reducer, P> {
     pub(crate) nudge: Arc<Nudge>,
     pub(crate) runtime: Option<tokio::runtime::Handle>,
     pub(crate) congestion: Gauge,
+    pub(crate) signals: Option<Bus>,
+    /// Who its lane's events are about, and its signals come from.
+    pub(crate) origin: Origin,
 }
 
 impl<S: Reducer, P> Port<S, P> {
@@ -143,6 +148,23 @@ macro_rules! context {
             pub fn runtime(&self) -> Option<&tokio::runtime::Handle> {
                 self.0.runtime.as_ref()
             }
+
+            /// The [bus](crate::control::PanelBuilder::signals) that the panel was given, if it was given one: to publish, and to subscribe.
+            pub fn signals(&self) -> Option<&Bus> {
+                self.0.signals.as_ref()
+            }
+
+            /// Where the worker publishes signals of one family, if the panel was given a bus. Their source is the worker's
+            /// [origin](Self::origin). To be made once and kept, in the worker's start.
+            pub fn outlet<T: Signal>(&self) -> Option<SignalOutlet<T>> {
+                self.signals().map(|bus| bus.outlet(self.origin()))
+            }
+
+            /// Who the events of the worker's lane are about, unless they say otherwise: as its
+            /// [lane](crate::control::WorkerSpec::lane) was set up.
+            pub fn origin(&self) -> Origin {
+                self.0.origin
+            }
         }
 
         impl<S: Reducer, P> fmt::Debug for $context<S, P> {
@@ -185,6 +207,29 @@ impl<S: Reducer, P> WorkerContext<S, P> {
         P: Send + Sync,
     {
         self.0.nudge.wait_for(self.0.policy_changed(), moment, &self.0.cancellation)
+    }
+
+    /// Waits for a signal, until `moment` at most, or until the worker is cancelled or nudged. When the bus is shut down there will be
+    /// none any more, and it waits for the others.
+    ///
+    /// A task awaits [`SignalReader::next`] beside [`cancelled`](TaskContext::cancelled) instead.
+    ///
+    /// # Errors
+    /// Why it waits no longer, when that was no signal.
+    pub fn wait_for_signal<T: Signal>(
+        &mut self,
+        reader: &mut SignalReader<T>,
+        moment: Option<Instant>,
+    ) -> Result<Delivery<T>, Woken> {
+        let mut next = None;
+        let come = async {
+            match reader.next().await {
+                Some(delivery) => next = Some(delivery),
+                None => std::future::pending::<()>().await,
+            }
+        };
+        let woken = self.0.nudge.wait_for(come, moment, &self.0.cancellation);
+        next.ok_or(woken)
     }
 }
 

@@ -26,6 +26,7 @@ use crate::lane::waiting::LetGo;
 use crate::latch::Latch;
 use crate::notifications::{Notifications, listen};
 use crate::observe::diagnostic::Diagnostic;
+use crate::signal::Bus;
 
 /// What everybody shares.
 pub(crate) struct Shared {
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) choice: RuntimeChoice,
     /// A snapshot was published that the policy may be different in.
     pub(crate) policy_due: Latch,
+    /// What workers publish on.
+    pub(crate) signals: Option<Bus>,
 }
 
 /// What is behind the lock.
@@ -96,7 +99,7 @@ impl Entry {
 }
 
 impl Shared {
-    pub(crate) fn new(tree: Tree, choice: RuntimeChoice, unparker: Unparker) -> Self {
+    pub(crate) fn new(tree: Tree, choice: RuntimeChoice, unparker: Unparker, signals: Option<Bus>) -> Self {
         let desk = Desk {
             tree,
             engine: Engine::default(),
@@ -109,7 +112,8 @@ impl Shared {
             report: None,
             is_over: false,
         };
-        Self { desk: Mutex::new(desk), told: Notifications::new(), unparker, choice, policy_due: Latch::default() }
+        let (told, policy_due) = (Notifications::new(), Latch::default());
+        Self { desk: Mutex::new(desk), told, unparker, choice, policy_due, signals }
     }
 
     /// The desk, to look at.
@@ -283,14 +287,31 @@ impl Desk {
         self.groups.iter().filter_map(group).collect()
     }
 
-    pub(crate) fn health(&self, now: Instant) -> Health {
+    /// Those workers of whom `is_told` does not hold, which is asked with their state, restarts and failures.
+    pub(crate) fn workers_but(
+        &self,
+        now: Instant,
+        is_told: impl Fn(NodeId, WorkerState, u64, u64) -> bool,
+    ) -> Vec<(NodeId, WorkerStatus)> {
+        let untold = |(id, entry): (&NodeId, &Entry)| {
+            let (stage, restarts, _) = self.tree.look(*id)?;
+            if is_told(*id, state_of(stage, now), restarts, entry.errors + entry.panics) {
+                return None;
+            }
+            Some((*id, self.worker(*id, entry, now)?))
+        };
+        self.workers.iter().filter_map(untold).collect()
+    }
+
+    pub(crate) fn health(&self) -> Health {
         if self.tree.is_escalated() {
             return Health::Escalated;
         }
-        let amiss = |status: WorkerStatus| {
-            matches!(status.state, WorkerState::Resting { .. } | WorkerState::Failed | WorkerState::Stuck)
+        let amiss = |id: &NodeId| {
+            let stage = self.tree.look(*id).map(|(stage, ..)| stage);
+            matches!(stage, Some(Stage::Resting { .. } | Stage::Over(Over::Failed) | Stage::Stuck { .. }))
         };
-        if self.workers(now).into_iter().any(amiss) { Health::Degraded } else { Health::Good }
+        if self.workers.keys().any(amiss) { Health::Degraded } else { Health::Good }
     }
 
     /// Has everything start again after an escalation.

@@ -9,6 +9,7 @@ use crossbeam_utils::sync::Parker;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::control::changes::Herald;
 use crate::control::context::Load;
 use crate::control::desk::keep::{Duties, Escalation, keep};
 use crate::control::desk::{self, Shared};
@@ -31,6 +32,7 @@ use crate::main_lane::reduce::Reducer;
 use crate::main_lane::report::ShutdownReport;
 use crate::observe::diagnostic::Diagnostic;
 use crate::pipeline::Handle;
+use crate::signal::Bus;
 use crate::snapshot::WakingReader;
 
 /// Follows the policy of a pipeline from the panel's thread on.
@@ -46,6 +48,7 @@ pub struct PanelBuilder<P = ()> {
     stop: Option<CancellationToken>,
     stop_within: Duration,
     escalation: Option<Escalation>,
+    signals: Option<Bus>,
     policy: (watch::Sender<Arc<P>>, watch::Receiver<Arc<P>>),
     follow: Option<Follow>,
 }
@@ -60,6 +63,7 @@ impl Default for PanelBuilder<()> {
             stop: None,
             stop_within: desk::STOP_WITHIN,
             escalation: None,
+            signals: None,
             policy: watch::channel(Arc::new(())),
             follow: None,
         }
@@ -108,6 +112,17 @@ impl<P: Send + Sync + 'static> PanelBuilder<P> {
         self
     }
 
+    /// The bus that workers [publish and subscribe](crate::control::WorkerContext::signals) on, and on which the panel itself tells how
+    /// they are doing: [`WorkerChanged`](crate::control::WorkerChanged), [`HealthChanged`](crate::control::HealthChanged). Shut the
+    /// panel down before it.
+    ///
+    /// The panel's thread looks at them all whenever it has something to do, if somebody listens. Whoever begins to listen asks the
+    /// panel then how things stand, and hears of what changes from there on.
+    pub fn signals(mut self, bus: &Bus) -> Self {
+        self.signals = Some(bus.clone());
+        self
+    }
+
     /// What the workers' policy is: a part of this pipeline's state. See [`PolicyReader`].
     ///
     /// `project` runs on the panel's thread, for the newest of the snapshots that are published, at most every two milliseconds. When it
@@ -117,7 +132,7 @@ impl<P: Send + Sync + 'static> PanelBuilder<P> {
         S: Reducer,
         Q: PartialEq + Send + Sync + 'static,
     {
-        let Self { name, runtime, strategy, intensity, stop, stop_within, escalation, .. } = self;
+        let Self { name, runtime, strategy, intensity, stop, stop_within, escalation, signals, .. } = self;
         let (sender, receiver) = watch::channel(Arc::new(project(&handle.reader().load())));
         let (handle, follower) = (handle.clone(), sender.clone());
         let follow = move |shared: &Arc<Shared>| {
@@ -160,7 +175,7 @@ impl<P: Send + Sync + 'static> PanelBuilder<P> {
             Ok(Box::new(look) as Box<dyn FnMut() + Send>)
         };
         let (policy, follow) = ((sender, receiver), Some(Box::new(follow) as Follow));
-        PanelBuilder { name, runtime, strategy, intensity, stop, stop_within, escalation, policy, follow }
+        PanelBuilder { name, runtime, strategy, intensity, stop, stop_within, escalation, signals, policy, follow }
     }
 
     /// Starts the panel: one thread, which sleeps while nothing happens.
@@ -169,7 +184,7 @@ impl<P: Send + Sync + 'static> PanelBuilder<P> {
     /// When the runtime that was given does not fit, the system refuses the thread, or the pipeline whose state has the policy has shut
     /// down.
     pub fn start(self) -> Result<ControlPanel<P>, ControlError> {
-        let Self { name, runtime, strategy, intensity, stop, stop_within, escalation, policy, follow } = self;
+        let Self { name, runtime, strategy, intensity, stop, stop_within, escalation, signals, policy, follow } = self;
         if let RuntimeChoice::Handle(handle) = &runtime
             && !fits(handle)
         {
@@ -177,9 +192,10 @@ impl<P: Send + Sync + 'static> PanelBuilder<P> {
         }
         let parker = Parker::new();
         let tree = Tree::new(strategy, intensity);
-        let shared = Arc::new(Shared::new(tree, runtime, parker.unparker().clone()));
+        let herald = signals.as_ref().map(|bus| Herald::new(bus, &name));
+        let shared = Arc::new(Shared::new(tree, runtime, parker.unparker().clone(), signals));
         let policy_follower = follow.map(|follow| follow(&shared)).transpose()?;
-        let duties = Duties { policy: policy_follower, stop, stop_within, escalation };
+        let duties = Duties { policy: policy_follower, stop, stop_within, escalation, herald };
         let its = shared.clone();
         let thread = std::thread::Builder::new()
             .name(name.replace('\0', " "))
@@ -309,7 +325,7 @@ impl<P: Send + Sync + 'static> ControlPanel<P> {
 
     /// How the workers are doing, in one word.
     pub fn health(&self) -> Health {
-        self.shared.look().health(Instant::now())
+        self.shared.look().health()
     }
 
     /// Blocks until a worker is as `is` says, `deadline` at most. `None` when it was not by then, or is not there.

@@ -176,6 +176,7 @@ impl<'a, S: Reducer, P: Send + Sync + 'static> WorkerSpec<'a, S, P> {
             Some(settings) => settings(builder),
             None => builder,
         };
+        let origin = builder.origin_set();
         let lane = builder.capacity(load.slots()).overflow(Overflow::Wait).open().map_err(ControlError::Lane)?;
         let (core, id, nudge) = (handle.core().clone(), lane.id(), Arc::new(Nudge::default()));
         let reader = handle.reader();
@@ -188,6 +189,8 @@ impl<'a, S: Reducer, P: Send + Sync + 'static> WorkerSpec<'a, S, P> {
             nudge: nudge.clone(),
             runtime: None,
             congestion: Gauge::default(),
+            signals: shared.signals.clone(),
+            origin: origin.unwrap_or(id.origin()),
         };
         shared.attach(&core);
         let mut entry = Some(Entry::new(place.name.clone(), runs_as, id, core, make(port, runs_as), nudge));

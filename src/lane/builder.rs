@@ -86,6 +86,11 @@ impl<S: Reducer> LaneBuilder<S> {
         self
     }
 
+    #[cfg(feature = "control")]
+    pub(crate) fn origin_set(&self) -> Option<Origin> {
+        self.settings.origin
+    }
+
     /// Where the lane stands when stamps tie, and among unclocked lanes; the lower goes first. Default: the rank of its
     /// origin's tier.
     pub fn rank(mut self, rank: u16) -> Self {
@@ -172,7 +177,7 @@ impl<S: Reducer> LaneBuilder<S> {
             return Err(Error::Closed);
         }
         let id = LaneId(core.next_lane());
-        let origin = settings.origin.unwrap_or(Origin::built_in("lane", u64::from(id.0)));
+        let origin = settings.origin.unwrap_or(id.origin());
         let rank = settings.rank.unwrap_or(origin.rank());
         let parker = Parker::new();
         let unparker = parker.unparker().clone();

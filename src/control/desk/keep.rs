@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Decisions, Desk, RunningNow, Shared};
+use crate::control::changes::Herald;
 use crate::control::maintenance::Closing;
 use crate::control::run::{Carrier, Launched, RunEnd, Ticket};
 use crate::control::status::WorkerStatus;
@@ -31,10 +32,14 @@ pub(crate) struct Duties {
     /// How long everything has to stop then.
     pub(crate) stop_within: Duration,
     pub(crate) escalation: Option<Escalation>,
+    /// Tells on a bus how workers are doing.
+    pub(crate) herald: Option<Herald>,
 }
 
 /// The policy is looked at no more often than this.
 const POLICY_EVERY: Duration = Duration::from_millis(2);
+/// How long to rest between two tries to tell the last.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// How long the threads of a runtime of our own have to end at least, also when the deadline has passed.
 const RELEASE: Duration = Duration::from_millis(100);
 
@@ -42,6 +47,7 @@ const RELEASE: Duration = Duration::from_millis(100);
 pub(crate) fn keep(shared: &Arc<Shared>, parker: &Parker, mut duties: Duties) {
     let waker = Waker::from(Arc::new(Unparking(parker.unparker().clone())));
     let mut stopping = duties.stop.take().map(|token| Box::pin(token.cancelled_owned()));
+    let mut herald = duties.herald.take();
     let mut policy_looked = None;
     let mut tasks = Vec::new();
     loop {
@@ -67,6 +73,7 @@ pub(crate) fn keep(shared: &Arc<Shared>, parker: &Parker, mut duties: Duties) {
             let workers = shared.look().workers(now);
             let _ = contain(|| hook(&workers));
         }
+        let untold = herald.as_mut().and_then(|herald| herald.look(shared));
         if !actions.is_empty() {
             actions.into_iter().for_each(|action| carry_out(shared, action));
             shared.tell();
@@ -82,7 +89,7 @@ pub(crate) fn keep(shared: &Arc<Shared>, parker: &Parker, mut duties: Duties) {
         {
             break;
         }
-        let due = desk.tree.next_change().into_iter().chain(policy_due).min();
+        let due = desk.tree.next_change().into_iter().chain(policy_due).chain(untold).min();
         drop(desk);
         match due {
             Some(due) => parker.park_deadline(due),
@@ -91,7 +98,7 @@ pub(crate) fn keep(shared: &Arc<Shared>, parker: &Parker, mut duties: Duties) {
     }
     // The host's, like all that may still hold this thread up: before the end is told, for whoever hears of that joins it.
     let _ = contain(move || drop(duties));
-    finish(shared);
+    finish(shared, herald, parker);
 }
 
 /// Joins the threads of runs that have ended. Returns their tasks, which may need a moment yet.
@@ -126,7 +133,7 @@ fn follow_policy(shared: &Shared, duties: &mut Duties, looked: &mut Option<Insta
 }
 
 /// Everything is over: what is left is the runtime, and the report.
-fn finish(shared: &Shared) {
+fn finish(shared: &Shared, mut herald: Option<Herald>, parker: &Parker) {
     let (mut engine, launchers) = shared.change(|desk| {
         let launchers: Vec<_> = desk.workers.values_mut().filter_map(|entry| entry.launch.take()).collect();
         (std::mem::take(&mut desk.engine), launchers)
@@ -140,22 +147,36 @@ fn finish(shared: &Shared) {
     let maintenance: Vec<_> = queues.iter().map(|queue| queue.close(Closing::Cancel, until)).collect();
     drop(queues);
     engine.release(RELEASE.max(shared.look().tree.time_left(Instant::now())));
-    let mut desk = shared.look();
-    while !desk.ended.is_empty() {
+    let tell_until = Instant::now() + RELEASE;
+    loop {
         // Those that have ended after all: their threads are there until they are joined.
-        let ended = std::mem::take(&mut desk.ended);
-        drop(desk);
+        let ended = std::mem::take(&mut shared.look().ended);
         join(ended).into_iter().for_each(drop);
-        desk = shared.look();
+        // Before the report is there: whoever has it may shut the bus down.
+        let untold = herald.as_mut().and_then(|herald| herald.look(shared));
+        let now = Instant::now();
+        let is_over = shared.change(|desk| {
+            if !desk.ended.is_empty() {
+                return false;
+            }
+            if now < tell_until && herald.as_ref().is_some_and(|herald| !herald.has_told(desk, now)) {
+                return false;
+            }
+            let mut report = desk.final_report(now);
+            report.complete &= maintenance.iter().all(|queue| queue.complete);
+            report.maintenance.clone_from(&maintenance);
+            // Unless somebody has been told another, who did not wait any longer.
+            desk.report.get_or_insert(report);
+            desk.is_over = true;
+            true
+        });
+        if is_over {
+            return;
+        }
+        if untold.is_some() {
+            parker.park_timeout(LOOK_EVERY);
+        }
     }
-    let mut report = desk.final_report(Instant::now());
-    report.complete &= maintenance.iter().all(|queue| queue.complete);
-    report.maintenance = maintenance;
-    // Unless somebody has been told another, who did not wait any longer.
-    desk.report.get_or_insert(report);
-    desk.is_over = true;
-    drop(desk);
-    shared.tell();
 }
 
 fn carry_out(shared: &Arc<Shared>, action: Action) {

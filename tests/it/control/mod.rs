@@ -2,6 +2,7 @@
 
 mod attacks; // what a host should not do, and does
 mod failures; // panics and errors at every step of a life
+mod health; // how workers are doing, told on a bus
 mod held; // the panel's own thread, held up by the host
 mod hosts; // each way of embedding a panel
 #[cfg(all(feature = "workspace", target_os = "linux"))]
@@ -12,6 +13,7 @@ mod scheduling; // periodic and likely work within a budget
 mod shutting; // stopping, in order, in time, or not
 #[cfg(unix)]
 mod signals; // signals to a host that asked for them
+mod talking; // workers that publish and subscribe
 mod waiting; // for a snapshot, for a policy
 
 use std::sync::Arc;
