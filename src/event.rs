@@ -65,7 +65,51 @@ pub trait Event: Send + Sized + 'static {
         None
     }
 
-    /// Which owner of the state this event belongs to. Match exhaustively.
+    /// Which owner of the state this event belongs to. Match exhaustively, without a catch-all arm: a new kind of event is then a compile
+    /// error here, and cannot reach an owner that nobody chose.
+    ///
+    /// ```
+    /// use mainlane::{Authority, Class, Event};
+    ///
+    /// const MODEL: Authority = Authority::new(1, "model");
+    /// const LAYOUT: Authority = Authority::new(2, "layout");
+    ///
+    /// enum Change { Renamed(String), Moved { x: f32, y: f32 }, Closed }
+    ///
+    /// impl Event for Change {
+    ///     type Key = ();
+    ///     type Facets = ();
+    ///     fn class(&self) -> Class<()> { Class::Critical }
+    ///     fn authority(&self) -> Authority {
+    ///         match self {
+    ///             Change::Renamed(_) | Change::Closed => MODEL,
+    ///             Change::Moved { .. } => LAYOUT,
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(Change::Moved { x: 0.0, y: 1.0 }.authority(), LAYOUT);
+    /// ```
+    ///
+    /// With an event that nobody thought of it does not compile:
+    ///
+    /// ```compile_fail,E0004
+    /// # use mainlane::Authority;
+    /// # const MODEL: Authority = Authority::new(1, "model");
+    /// # const LAYOUT: Authority = Authority::new(2, "layout");
+    /// enum Change { Renamed(String), Moved { x: f32, y: f32 }, Closed, Hidden }
+    ///
+    /// fn authority(change: &Change) -> Authority {
+    ///     match change {
+    ///         Change::Renamed(_) | Change::Closed => MODEL,
+    ///         Change::Moved { .. } => LAYOUT,
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// What reaches the wrong owner all the same is refused, counted and reported
+    /// ([`Diagnostic::Misrouted`](crate::Diagnostic::Misrouted)); [`panic_on_misrouted`](crate::Builder::panic_on_misrouted) makes that
+    /// loud in debug builds.
     fn authority(&self) -> Authority {
         Authority::STATE
     }

@@ -114,6 +114,7 @@ impl Pipeline {
             hub,
             publish: Publish::EveryTurn,
             flight: FLIGHT_RECORDER,
+            panics_on_misrouted: false,
             starts: parking_lot::Mutex::new(Vec::new()),
         }
     }
@@ -128,6 +129,7 @@ pub struct Builder<S: Reducer> {
     publish: Publish,
     /// How many events the flight recorder keeps.
     flight: usize,
+    panics_on_misrouted: bool,
     /// Ingestion threads to start.
     pub(crate) starts: parking_lot::Mutex<Vec<Start>>,
 }
@@ -225,6 +227,18 @@ impl<S: Reducer> Builder<S> {
         self
     }
 
+    /// In builds with debug assertions, a panic on an event that reaches an [authority](crate::Authority) that does not own it, on the
+    /// thread of the main lane. Elsewhere nothing is different: such an event is refused, counted and reported, and that is all.
+    ///
+    /// The panic is contained as one of the reducer's is without a timeline: the main lane stops, with the event in the error
+    /// ([`TurnError::Misrouted`](crate::TurnError::Misrouted)), and has refused, counted and reported it before. Also with a timeline, where
+    /// nothing is rolled back, because nothing of the event was applied. What was applied before it in its turn is never published,
+    /// and with a journal it is written down.
+    pub fn panic_on_misrouted(mut self) -> Self {
+        self.panics_on_misrouted = true;
+        self
+    }
+
     /// The state that the pipeline begins with: the one that it was recovered to, if it was.
     pub fn state(&self) -> &S {
         match &self.ends {
@@ -287,6 +301,7 @@ impl<S: Reducer> Builder<S> {
         let mut main_lane = MainLane::new(self.hub.clone(), parker, state, self.publish, reconciler, keeping, past);
         self.hub.core.counts.flight_bytes.set(flight.bytes());
         main_lane.applying.flight = flight;
+        main_lane.applying.panics_on_misrouted = self.panics_on_misrouted && cfg!(debug_assertions);
         Ok((main_lane, Handle::new(self.hub.clone())))
     }
 }

@@ -1,5 +1,7 @@
 //! What happens to one event when its turn has come.
 
+use std::fmt;
+
 use crate::core::Core;
 use crate::event::{Authority, Envelope, Event, LaneId, OperationId, Sequence};
 use crate::main_lane::entry::Fate;
@@ -17,6 +19,17 @@ pub(crate) struct Applying<S: Reducer> {
     pub(crate) flight: Flight,
     /// The reducer panicked, and so many effects were asked for before its event.
     by_reducer: Option<usize>,
+    /// Panics on an event that reached the wrong owner.
+    pub(crate) panics_on_misrouted: bool,
+    /// That is why it panicked.
+    pub(crate) misrouted: Option<Misrouted>,
+}
+
+/// Where an event went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Misrouted {
+    pub(crate) reached: Option<Authority>,
+    pub(crate) belongs_to: Authority,
 }
 
 impl<S: Reducer> Applying<S> {
@@ -24,7 +37,15 @@ impl<S: Reducer> Applying<S> {
 
     /// Takes note of no event until it is given a recorder.
     pub(crate) fn new(state: S, operations: Operations) -> Self {
-        Self { state, effects: Effects::new(), operations, flight: Flight::new(0), by_reducer: None }
+        Self {
+            state,
+            effects: Effects::new(),
+            operations,
+            flight: Flight::new(0),
+            by_reducer: None,
+            panics_on_misrouted: false,
+            misrouted: None,
+        }
     }
 
     /// For events to be applied; what is found is reported to `core`.
@@ -37,8 +58,7 @@ impl<S: Reducer> Applying<S> {
     fn apply(&mut self, core: &Core, envelope: Envelope<'_, S::Event>) -> Applied {
         let authority = envelope.event.authority();
         if authority.bit() & Self::OWNED == 0 {
-            self.flight.refuse(envelope.sequence.0);
-            misrouted(core, envelope.lane, envelope.event, None, authority);
+            self.strayed(core, envelope.lane, envelope.sequence, envelope.event, self.effects.pending.len());
             return Applied::Refused;
         }
         if let Some(operation) = envelope.operation {
@@ -64,17 +84,24 @@ impl<S: Reducer> Applying<S> {
         Applied::Yes
     }
 
-    /// The reducer says that this event is not its own.
+    /// This event is not the state's own, or the reducer says that it reached the wrong part of it.
     ///
     /// By itself, and without the envelope: what is left in the loop over a run of events is what most of them need, which
     /// the compiler then keeps in registers.
     #[cold]
     #[inline(never)]
     fn strayed(&mut self, core: &Core, lane: LaneId, sequence: Sequence, event: &S::Event, asked_before: usize) {
-        self.flight.refuse(sequence.0);
-        let reached = self.effects.misrouted_to;
+        let (reached, belongs_to) = (self.effects.misrouted_to, event.authority());
         self.effects.take_back(asked_before);
-        misrouted(core, lane, event, reached, event.authority());
+        core.report(Diagnostic::Misrouted { lane, kind: event.kind(), reached, belongs_to });
+        if self.panics_on_misrouted {
+            let kind = event.kind();
+            self.by_reducer = Some(asked_before);
+            let misrouted = *self.misrouted.insert(Misrouted { reached, belongs_to });
+            // Nothing of it was applied. Whoever catches this stops the main lane, and rolls nothing back.
+            panic!("an event of kind `{kind}` went wrong: {misrouted}");
+        }
+        self.flight.refuse(sequence.0);
     }
 
     /// Applies an event that has left its lane, and takes note of it.
@@ -139,6 +166,19 @@ impl Drop for Reducing<'_> {
     }
 }
 
+impl fmt::Display for Misrouted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Misrouted { reached: Some(reached), belongs_to } => {
+                write!(f, "it belongs to the authority `{belongs_to}` and reached `{reached}`")
+            }
+            Misrouted { reached: None, belongs_to } => {
+                write!(f, "it belongs to the authority `{belongs_to}`, which this state does not have")
+            }
+        }
+    }
+}
+
 const fn owned(authorities: &[Authority]) -> u64 {
     let (mut mask, mut at) = (0, 0);
     while at < authorities.len() {
@@ -146,11 +186,6 @@ const fn owned(authorities: &[Authority]) -> u64 {
         at += 1;
     }
     mask
-}
-
-#[cold]
-fn misrouted<E: Event>(core: &Core, lane: LaneId, event: &E, reached: Option<Authority>, belongs_to: Authority) {
-    core.report(Diagnostic::Misrouted { lane, kind: event.kind(), reached, belongs_to });
 }
 
 #[cold]
@@ -284,6 +319,24 @@ mod tests {
         let unwound = catch_unwind(AssertUnwindSafe(|| apply(&mut applying, &core, step(THORN))));
         assert!(unwound.is_err() && applying.forget_event());
         assert_eq!((applying.effects.pending, applying.effects.misrouted_to), ([0].into(), None));
+    }
+
+    #[test]
+    fn an_event_that_must_not_go_wrong_panics_after_it_was_refused_and_reported() {
+        let (mut applying, core, diagnostics) = bench();
+        let step = |belongs_to| Step { belongs_to, operation: None };
+        apply(&mut applying, &core, step(MODEL));
+        applying.panics_on_misrouted = true;
+        for (belongs_to, reached) in [(NOBODY, None), (LAYOUT, Some(MODEL))] {
+            let unwound = catch_unwind(AssertUnwindSafe(|| apply(&mut applying, &core, step(belongs_to))));
+            let message = crate::core::panic_message(unwound.unwrap_err());
+            assert!(message.contains("`step`") && message.contains(belongs_to.name()), "{message}");
+            assert_eq!(diagnostics.drain().count(), 1);
+            assert_eq!(applying.misrouted.take(), Some(Misrouted { reached, belongs_to }));
+            // Not blamed on what was dropped, and of its effects nothing is left.
+            assert!(applying.forget_event());
+            assert_eq!((applying.state.0, &applying.effects.pending), (1, &[0].into()));
+        }
     }
 
     #[test]

@@ -112,8 +112,8 @@ fn turns<S: Reducer>(main_lane: &mut MainLane<S>, drive: &Drive, deadlines: &Rec
             return Some(deadline);
         }
         match main_lane.turn(drive.budget) {
-            Err(TurnError::ReducerPanicked(poison)) => main_lane.poison = Some(*poison),
-            Err(_) => return None,
+            Err(TurnError::Stopped) => return None,
+            Err(error) => main_lane.poison = error.into_poison().or(main_lane.poison.take()),
             Ok(turn) if turn.left == Left::Ended => return None,
             Ok(turn) if turn.events > 0 || turn.left == Left::More => idling.reset(),
             Ok(_) => {

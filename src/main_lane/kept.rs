@@ -345,6 +345,11 @@ impl<S: Reducer> MainLane<S> {
         }
         let flight = &mut self.applying.flight;
         let _ = contain(|| flight.note_panicked(&keeping.batch[keeping.applied].0.envelope()));
+        if self.applying.misrouted.is_some() {
+            // The state was left alone: there is nothing to roll back, and the host wants it to stop here.
+            let at = keeping.applied;
+            return Err(self.stop_kept(Some(at), message));
+        }
         match keeping.roll_back() {
             Ok(state) => {
                 // Half-way through an event, its drop may well panic.

@@ -56,6 +56,9 @@ pub enum Left {
 pub enum TurnError<E: Event> {
     /// The reducer panicked. The main lane has stopped: its last snapshot stays readable, and nothing more is accepted.
     ReducerPanicked(Box<Poison<E>>),
+    /// An event reached an authority that does not own it, and the pipeline was built to
+    /// [panic](crate::Builder::panic_on_misrouted) on that. The main lane has stopped, as above.
+    Misrouted(Box<Poison<E>>),
     /// Copying the state panicked, for a snapshot or for the timeline. The main lane has stopped, as above.
     SnapshotPanicked {
         /// What the state's `Clone` said.
@@ -76,13 +79,14 @@ pub enum TurnError<E: Event> {
     Stopped,
 }
 
-/// The event on which a reducer panicked, with its envelope.
+/// The event on which a main lane stopped or went on without it, with its envelope: the reducer panicked on it, or it reached the wrong
+/// authority.
 pub struct Poison<E: Event> {
     /// The lane it came through.
     pub lane: LaneId,
     /// The lane's name.
     pub lane_name: Arc<str>,
-    /// What the reducer said.
+    /// What the panic said.
     pub message: String,
     /// The event's context.
     pub facets: E::Facets,
@@ -124,10 +128,24 @@ impl<E: Event> fmt::Debug for Poison<E> {
     }
 }
 
+impl<E: Event> TurnError<E> {
+    /// The event on which the main lane stopped, if it was one.
+    pub fn into_poison(self) -> Option<Poison<E>> {
+        match self {
+            TurnError::ReducerPanicked(poison) | TurnError::Misrouted(poison) => Some(*poison),
+            TurnError::SnapshotPanicked { .. }
+            | TurnError::DropPanicked { .. }
+            | TurnError::JournalFailed { .. }
+            | TurnError::Stopped => None,
+        }
+    }
+}
+
 impl<E: Event> fmt::Debug for TurnError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TurnError::ReducerPanicked(poison) => f.debug_tuple("ReducerPanicked").field(poison).finish(),
+            TurnError::Misrouted(poison) => f.debug_tuple("Misrouted").field(poison).finish(),
             TurnError::SnapshotPanicked { message } => {
                 f.debug_struct("SnapshotPanicked").field("message", message).finish()
             }
@@ -148,6 +166,12 @@ impl<E: Event> fmt::Display for TurnError<E> {
                 poison.event.kind(),
                 poison.lane_name,
                 poison.message
+            ),
+            TurnError::Misrouted(poison) => write!(
+                f,
+                "{} (from lane `{}`); the main lane has stopped, as `panic_on_misrouted` wants it, the event is in this \
+                 error, the last snapshot stays readable",
+                poison.message, poison.lane_name,
             ),
             TurnError::SnapshotPanicked { message } => write!(
                 f,

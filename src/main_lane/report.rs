@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::event::LaneId;
+use crate::event::{Authority, LaneId};
+use crate::main_lane::apply::Misrouted;
 use crate::main_lane::flight::FlightEntry;
 use crate::observe::counters::Counters;
 
@@ -67,6 +68,20 @@ pub enum Fault {
         /// What the reducer said.
         message: String,
     },
+    /// An event reached an authority that does not own it, and the pipeline was built to
+    /// [panic](crate::Builder::panic_on_misrouted) on that.
+    Misrouted {
+        /// The lane the event came through.
+        lane: LaneId,
+        /// The lane's name.
+        lane_name: Arc<str>,
+        /// The event's kind.
+        kind: &'static str,
+        /// The owner it reached: `None` when the state has no such owner at all.
+        reached: Option<Authority>,
+        /// The owner it names.
+        belongs_to: Authority,
+    },
     /// Copying the state panicked, for a snapshot or for the timeline.
     Snapshot {
         /// What the state's `Clone` said.
@@ -90,6 +105,10 @@ impl fmt::Display for Fault {
             Fault::Reducer { lane_name, kind, message, .. } => {
                 write!(f, "the reducer panicked on an event of kind `{kind}` from lane `{lane_name}`: {message}")
             }
+            Fault::Misrouted { lane_name, kind, reached, belongs_to, .. } => {
+                let misrouted = Misrouted { reached: *reached, belongs_to: *belongs_to };
+                write!(f, "an event of kind `{kind}` from lane `{lane_name}` went wrong: {misrouted}")
+            }
             Fault::Snapshot { message } => write!(f, "copying the state panicked: {message}"),
             Fault::EventDrop { message } => write!(f, "dropping an event panicked: {message}"),
             Fault::Journal { message } => write!(f, "the journal failed: {message}"),
@@ -107,6 +126,13 @@ mod tests {
         let (lane, lane_name, kind, message) = (LaneId(3), "pane 1".into(), "pane.exited", says("boom"));
         let reducer = Fault::Reducer { lane, lane_name, kind, message }.to_string();
         assert!(["pane 1", "pane.exited", "boom"].iter().all(|part| reducer.contains(part)), "{reducer}");
+        let (reached, belongs_to) = (Some(Authority::STATE), Authority::new(1, "layout"));
+        let (lane, lane_name) = (LaneId(3), "pane 1".into());
+        let misrouted = Fault::Misrouted { lane, lane_name, kind, reached, belongs_to }.to_string();
+        assert!(
+            ["pane 1", "pane.exited", "`layout`", "`state`"].iter().all(|part| misrouted.contains(part)),
+            "{misrouted}"
+        );
         assert!(Fault::Snapshot { message: says("no copy") }.to_string().contains("no copy"));
         assert!(Fault::EventDrop { message: says("no end") }.to_string().contains("no end"));
     }

@@ -45,8 +45,8 @@ impl<S: Reducer> MainLane<S> {
                         self.wait_for_input(deadline.min(Instant::now() + LOOK_EVERY));
                     }
                 }
-                Err(TurnError::ReducerPanicked(poison)) => self.poison = Some(*poison),
-                Err(_) => break,
+                Err(TurnError::Stopped) => break,
+                Err(error) => self.poison = error.into_poison().or(self.poison.take()),
             }
             if Instant::now() >= deadline {
                 self.give_up();
@@ -100,8 +100,7 @@ impl<S: Reducer> MainLane<S> {
                 self.phase = Phase::Ended;
                 self.finish();
             }
-            Err(TurnError::ReducerPanicked(poison)) => self.poison = Some(*poison),
-            Err(_) => {}
+            Err(error) => self.poison = error.into_poison().or(self.poison.take()),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::core::{IngestThread, contain, drop_each};
 use crate::hub::Letter;
+use crate::main_lane::apply::Misrouted;
 use crate::main_lane::budget::{Budget, Pace};
 use crate::main_lane::entry::kind;
 use crate::main_lane::flight::FlightEntry;
@@ -41,13 +42,19 @@ impl<S: Reducer> MainLane<S> {
         self.stop_on(Poison::new(entry, lane_name, self.turns + 1, message))
     }
 
-    /// The reducer panicked on this event, which nobody will apply.
+    /// The reducer panicked on this event, or it reached the wrong authority: nobody will apply it.
     #[cold]
     pub(crate) fn stop_on(&mut self, poison: Poison<S::Event>) -> TurnError<S::Event> {
         let Poison { lane, lane_name, message, event, .. } = &poison;
         let (lane, lane_name, kind, message) = (*lane, lane_name.clone(), kind(event), message.clone());
-        let fault = Fault::Reducer { lane, lane_name, kind, message };
-        self.stop_with(fault, TurnError::ReducerPanicked(Box::new(poison)))
+        let (fault, error) = match self.applying.misrouted.take() {
+            Some(Misrouted { reached, belongs_to }) => {
+                let fault = Fault::Misrouted { lane, lane_name, kind, reached, belongs_to };
+                (fault, TurnError::Misrouted(Box::new(poison)))
+            }
+            None => (Fault::Reducer { lane, lane_name, kind, message }, TurnError::ReducerPanicked(Box::new(poison))),
+        };
+        self.stop_with(fault, error)
     }
 
     /// The host's code panicked where nothing can go on: nothing more is accepted, and whoever waits is told.

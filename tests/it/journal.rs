@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use mainlane::journal::{CheckpointPolicy, Durability, Journal, JournalError, Replaying, Retention, StoreError, Sync};
 use mainlane::{
-    Budget, Builder, Class, Effects, Envelope, Event, Left, MainLane, Operation, OperationId, Origin, Phase, Reducer,
-    RewindError, RewindKind, Tier, Timeline,
+    Authority, Budget, Builder, Class, Effects, Envelope, Event, Left, MainLane, Operation, OperationId, Origin, Phase,
+    Reducer, RewindError, RewindKind, Tier, Timeline,
 };
 use serde::{Deserialize, Serialize};
 
@@ -18,10 +18,15 @@ pub(crate) const ANNA: Origin = Origin::built_in("user", 1);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Entry {
     Add(u64),
-    Level { key: u32, value: u64 },
+    Level {
+        key: u32,
+        value: u64,
+    },
     Step(u64, Operation),
     Thorn,
     Ask(u64),
+    /// Reaches the wrong owner.
+    Stray,
 }
 
 /// Depends on the order of everything.
@@ -39,7 +44,7 @@ impl Event for Entry {
     fn class(&self) -> Class<u32> {
         match self {
             Entry::Level { key, .. } => Class::lossy(*key, Tier::NORMAL),
-            Entry::Add(_) | Entry::Step(..) | Entry::Thorn | Entry::Ask(_) => Class::Critical,
+            Entry::Add(_) | Entry::Step(..) | Entry::Thorn | Entry::Ask(_) | Entry::Stray => Class::Critical,
         }
     }
 
@@ -74,6 +79,7 @@ impl Reducer for Book {
                 self.link(1);
                 panic!("a thorn");
             }
+            Entry::Stray => return effects.misrouted(Authority::STATE),
         }
         self.link(envelope.stamp.as_u64() ^ envelope.sequence.as_u64());
     }
@@ -444,7 +450,7 @@ impl Reducer for Careless {
                 self.first = vec![self.forgotten];
             }
             Entry::Level { value, .. } => self.first = vec![*value],
-            Entry::Step(..) | Entry::Thorn => {}
+            Entry::Step(..) | Entry::Thorn | Entry::Stray => {}
         }
     }
 }

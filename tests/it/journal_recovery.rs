@@ -420,7 +420,7 @@ impl Reducer for Wary {
         match envelope.event {
             Entry::Step(_, Operation { phase: Phase::Started, .. }) => panic!("not now"),
             Entry::Step(value, _) | Entry::Add(value) => self.0.push(*value),
-            Entry::Level { .. } | Entry::Ask(_) | Entry::Thorn => {}
+            Entry::Level { .. } | Entry::Ask(_) | Entry::Thorn | Entry::Stray => {}
         }
     }
 }

@@ -575,7 +575,7 @@ impl Reducer for Shaky {
                 *value
             }
             Entry::Add(value) | Entry::Level { value, .. } => *value,
-            Entry::Thorn => {
+            Entry::Thorn | Entry::Stray => {
                 self.chain = 0;
                 panic!("a thorn");
             }

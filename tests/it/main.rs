@@ -27,6 +27,7 @@ mod lanes;
 mod maintenance;
 #[cfg(feature = "journal")]
 mod memory;
+mod misrouted;
 mod order;
 #[cfg(feature = "cli")]
 mod program;

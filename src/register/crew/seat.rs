@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::core::{Core, contain, let_go};
 use crate::main_lane::MainLane;
 use crate::main_lane::budget::Budget;
-use crate::main_lane::outcome::{Left, Poison, TurnError};
+use crate::main_lane::outcome::{Left, Poison};
 use crate::main_lane::reduce::Reducer;
 use crate::main_lane::report::{Fault, ShutdownReport};
 use crate::register::crew::queue::Queue;
@@ -59,8 +59,8 @@ impl<S: Reducer> Driven for Lane<S> {
             Err(error) => error,
         };
         let message = error.to_string();
-        if let TurnError::ReducerPanicked(poison) = error {
-            *self.poison.lock() = Some(*poison);
+        if let Some(poison) = error.into_poison() {
+            *self.poison.lock() = Some(poison);
         }
         let fault = self.main_lane.fault.clone().unwrap_or(Fault::Snapshot { message });
         Turned { events: 0, ended: Ended::Failed(fault) }
