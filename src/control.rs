@@ -62,7 +62,7 @@ mod restarts; // when a worker is started again
 mod tree; // what a supervisor decides, without a thread or a clock
 mod desk; // what everybody shares, and the thread that carries it out
 mod run; // one run of a worker
-mod wait; // how a worker waits
+pub(crate) mod wait; // how a worker waits
 mod runtime; // what tasks run on
 mod status; // how workers are doing
 mod changes; // what is told of them on a bus

@@ -8,6 +8,7 @@
 //! | [`Declaration`], [`Mismatch`] | what a provider says of itself, and where that does not fit its interface |
 //! | [`Follower`] | hears of every provider that comes, is replaced, or leaves |
 //! | [`OperationsView`] | what became of operations, as a part of the state |
+//! | [`OperationFollower`] | one operation to its end, by its signals and by what snapshots say |
 //! | [`Mirror`], [`Divergence`] | whether what mirrors something outside is equal to it |
 
 #[cfg(feature = "register")]
@@ -17,6 +18,8 @@ mod capability;
 mod divergence;
 #[cfg(feature = "register")]
 mod crew;
+#[cfg(feature = "register")]
+mod ending;
 #[cfg(feature = "register")]
 mod follow;
 #[cfg(feature = "register")]
@@ -37,6 +40,8 @@ pub use crew::status::{CrewCounters, CrewReport, ProjectState, ProjectStatus};
 #[cfg(feature = "register")]
 pub use crew::{Crew, CrewBuilder, CrewError, CrewLeft, CrewTurn, Hosted, LINGER, SPARES, STUCK_AFTER};
 pub use divergence::{Comparison, Divergence, Mirror};
+#[cfg(feature = "register")]
+pub use ending::{OperationFollower, OperationNews};
 #[cfg(feature = "register")]
 pub use follow::{ANNOUNCEMENTS, Announcement, Change, Follower, Heard, Listing, Row};
 #[cfg(feature = "register")]

@@ -48,7 +48,7 @@ impl Wake for Unparking {
 }
 
 /// Blocks this thread until that is ready, until `moment` at most.
-fn block_until<T>(moment: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
+pub(crate) fn block_until<T>(moment: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
     let parker = Parker::new();
     let waker = Waker::from(Arc::new(Unparking(parker.unparker().clone())));
     let mut future = pin!(future);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam_utils::sync::Unparker;
 
 use crate::backoff::Backoff;
-use crate::event::Event;
+use crate::event::{Event, OperationId};
 use crate::lane::Lane;
 use crate::latch::Latch;
 use crate::origin::Origin;
@@ -32,6 +32,7 @@ pub struct Subscribe<'a, T: Signal, K = ()> {
     waiting: usize,
     full: Full,
     source: Option<Origin>,
+    operation: Option<OperationId>,
     filter: Option<Filter<T>>,
     key: Option<KeyOf<T, K>>,
     on_failure: Option<OnFailure>,
@@ -40,7 +41,7 @@ pub struct Subscribe<'a, T: Signal, K = ()> {
 impl<'a, T: Signal> Subscribe<'a, T> {
     pub(crate) fn new(bus: &'a Bus, name: Arc<str>) -> Self {
         let (waiting, full) = (WAITING, Full::DropOldest);
-        Self { bus, name, waiting, full, source: None, filter: None, key: None, on_failure: None }
+        Self { bus, name, waiting, full, source: None, operation: None, filter: None, key: None, on_failure: None }
     }
 
     /// A newer signal of the same key takes in the one that waits, so that the newest of each key is always there and memory is bounded
@@ -51,9 +52,9 @@ impl<'a, T: Signal> Subscribe<'a, T> {
     where
         K: Clone + Eq + Hash + Send + 'static,
     {
-        let Self { bus, name, waiting, source, filter, on_failure, .. } = self;
+        let Self { bus, name, waiting, source, operation, filter, on_failure, .. } = self;
         let (full, key) = (Full::CoalesceByKey, Some(Box::new(key) as KeyOf<T, K>));
-        Subscribe { bus, name, waiting, full, source, filter, key, on_failure }
+        Subscribe { bus, name, waiting, full, source, operation, filter, key, on_failure }
     }
 
     /// When the queue is full the oldest signal makes room. This is what holds unless something else is said.
@@ -103,6 +104,14 @@ where
         self
     }
 
+    /// Only signals that are a part of this operation: whose [cause](Sent::cause) names it.
+    ///
+    /// Its end may have been published before; `register::OperationFollower` (feature `register`) learns it all the same.
+    pub fn operation(mut self, operation: OperationId) -> Self {
+        self.operation = Some(operation);
+        self
+    }
+
     /// Only signals of which `filter` says so. It runs on the dispatcher's thread, for each signal of the family: keep it short. A signal
     /// on which it panics passes.
     pub fn filter(mut self, filter: impl FnMut(&Sent<T>) -> bool + Send + 'static) -> Self {
@@ -131,7 +140,7 @@ where
     }
 
     fn open(self) -> Result<SignalReader<T>, SignalError> {
-        let Self { bus, name, waiting, full, source, filter, key, .. } = self;
+        let Self { bus, name, waiting, full, source, operation, filter, key, .. } = self;
         if !(1..=WAITING_MAX).contains(&waiting) {
             return Err(SignalError::Waiting { name, asked: waiting });
         }
@@ -141,10 +150,15 @@ where
         let hub = bus.family::<T>();
         let inbox = Arc::new(Inbox::<T, K>::new(name.clone(), full, waiting, hub.caller()));
         let mail: Arc<dyn Mail<T>> = inbox.clone();
-        let filter: Option<Filter<T>> = match (source, filter) {
-            (None, filter) => filter,
-            (Some(source), None) => Some(Box::new(move |sent| sent.source == source)),
-            (Some(source), Some(mut filter)) => Some(Box::new(move |sent| sent.source == source && filter(sent))),
+        let is_meant = move |sent: &Sent<T>| {
+            source.is_none_or(|source| sent.source == source)
+                && operation.is_none_or(|operation| sent.cause().operation == Some(operation))
+        };
+        let filter: Option<Filter<T>> = match filter {
+            filter if source.is_none() && operation.is_none() => filter,
+            None => Some(Box::new(is_meant)),
+            // The host's is asked about those alone that are meant.
+            Some(mut filter) => Some(Box::new(move |sent| is_meant(sent) && filter(sent))),
         };
         let patience = match full {
             Full::Block { patience } => Some(patience),

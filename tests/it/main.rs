@@ -9,6 +9,8 @@ mod cost;
 #[cfg(feature = "register")]
 mod crew;
 mod domain;
+#[cfg(feature = "register")]
+mod ending;
 mod faults;
 mod flight;
 #[cfg(feature = "register")]

@@ -1,8 +1,6 @@
 //! C12: a host that wants it loud in debug builds when an event reaches the wrong owner.
 
-use mainlane::{
-    Authority, Budget, Diagnostic, Drive, Fault, FlightOutcome, Left, MainLane, Pipeline, Timeline, TurnError,
-};
+use mainlane::{Authority, Budget, Diagnostic, Drive, Fault, FlightOutcome, MainLane, Pipeline, Timeline, TurnError};
 
 use crate::domain::{LAYOUT, Ledger, Note, OTHER, PATIENCE, drain, settled, until};
 
@@ -104,6 +102,7 @@ fn a_journal_that_has_it_goes_on_without_it() {
     use std::time::Instant;
 
     use crate::journal::{ALL, Book, Entry, begin, journal, settle};
+    use mainlane::Left;
     use mainlane::journal::Durability;
 
     for durability in ALL {

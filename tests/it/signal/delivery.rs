@@ -68,6 +68,28 @@ fn what_nobody_hears_is_counted_and_never_made() {
 }
 
 #[test]
+fn whoever_asks_for_one_operation_hears_of_that_alone() {
+    let (mut dispatcher, bus) = bus();
+    let [one, other] = [1, 2].map(mainlane::OperationId);
+    let mut of_one = bus.subscribe::<Said>("one").operation(one).reader().unwrap();
+    let mut of_both =
+        bus.subscribe::<Said>("from here").operation(one).from(HERE).filter(|sent| sent.0 > 1).reader().unwrap();
+    let there = Origin::built_in("test", 2);
+    for (number, source, cause) in [
+        (1, HERE, Cause::operation(one)),
+        (2, HERE, Cause::operation(other)),
+        (3, HERE, Cause::NONE),
+        (4, there, Cause::operation(one)),
+        (5, HERE, Cause::operation(one)),
+    ] {
+        bus.outlet::<Said>(source).publish_because(cause, Said(number)).unwrap();
+        dispatch(&mut dispatcher);
+    }
+    assert_eq!(all(&mut of_one), [1, 4, 5].map(Heard::Number));
+    assert_eq!(all(&mut of_both), [Heard::Number(5)]);
+}
+
+#[test]
 fn whoever_subscribed_before_a_publication_hears_it() {
     // Whatever the dispatcher is about: it is a thread of its own here.
     let running = Bus::builder().start().unwrap();
