@@ -6,11 +6,13 @@
 //! | [`Crew`], [`Hosted`] | many projects: their main lanes on a few threads, or in the host's loop |
 //! | [`Registries`], [`Registry`] | providers of typed interfaces, by key and name; found without a lock, changed at any time |
 //! | [`Declaration`], [`Mismatch`] | what a provider says of itself, and where that does not fit its interface |
-//! | [`Follower`] | hears of every provider that comes, is replaced, or leaves |
+//! | [`Follower`], [`RegistryNews`] | hears of every provider that comes, is replaced, or leaves; the same on a bus |
 //! | [`OperationsView`] | what became of operations, as a part of the state |
 //! | [`OperationFollower`] | one operation to its end, by its signals and by what snapshots say |
 //! | [`Mirror`], [`Divergence`] | whether what mirrors something outside is equal to it |
 
+#[cfg(feature = "register")]
+mod announce;
 #[cfg(feature = "register")]
 mod board;
 #[cfg(feature = "register")]
@@ -33,6 +35,8 @@ mod registry;
 #[cfg(feature = "register")]
 mod root;
 
+#[cfg(feature = "register")]
+pub use announce::{Announcing, RegistryNews};
 #[cfg(feature = "register")]
 pub use capability::{Capability, Declaration, Level, Mismatch, Need, Problem, Support};
 #[cfg(feature = "register")]

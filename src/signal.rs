@@ -91,6 +91,8 @@ pub use status::{BusReport, FamilyStatus, Gone, SubscriberState, SubscriberStatu
 pub use subscribe::{Subscribe, Subscription};
 
 pub(crate) use engine::cause_of;
+#[cfg(feature = "register")]
+pub(crate) use hand::{Job, Work};
 pub(crate) use nowait::NoWaiting;
 
 pub use crate::backoff::Backoff;

@@ -5,6 +5,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use event_listener::Event as Changes;
+
+use super::announce::Cries;
 use super::board::Board;
 use super::capability::Mismatch;
 use super::follow::Row;
@@ -58,15 +61,24 @@ struct Shared {
     by_type: Board<ByType>,
     /// How many were added; held while one is (G1).
     added: Mutex<u64>,
+    additions: Changes,
 }
 
-type ByType = HashMap<TypeId, Arc<dyn Listed>, foldhash::fast::RandomState>;
+type ByType = HashMap<TypeId, Added, foldhash::fast::RandomState>;
+
+#[derive(Clone)]
+struct Added {
+    /// Which one of those that were added, counted from one.
+    number: u64,
+    registry: Arc<dyn Listed>,
+}
 
 /// What registries of all interfaces have in common.
 trait Listed: Any + Send + Sync {
     fn name(&self) -> &'static str;
     fn rows(&self) -> Vec<Row<String>>;
     fn mismatches(&self) -> Vec<Mismatch<String>>;
+    fn crier(&self, from_the_beginning: bool) -> Box<dyn Cries>;
 }
 
 impl<I: Interface + ?Sized> Listed for Registry<I> {
@@ -85,6 +97,10 @@ impl<I: Interface + ?Sized> Listed for Registry<I> {
     fn mismatches(&self) -> Vec<Mismatch<String>> {
         let all = Registry::mismatches(self).into_iter();
         all.map(|mismatch| mismatch.with_key(|key| key.to_string())).collect()
+    }
+
+    fn crier(&self, from_the_beginning: bool) -> Box<dyn Cries> {
+        Registry::crier(self, from_the_beginning)
     }
 }
 
@@ -132,7 +148,8 @@ impl std::error::Error for RegistriesError {}
 impl Registries {
     /// None yet.
     pub fn new() -> Self {
-        Self { shared: Arc::new(Shared { by_type: Board::new(HashMap::default()), added: Mutex::new(0) }) }
+        let (by_type, added) = (Board::new(HashMap::default()), Mutex::new(0));
+        Self { shared: Arc::new(Shared { by_type, added, additions: Changes::new() }) }
     }
 
     /// Adds an empty registry of an interface.
@@ -152,22 +169,41 @@ impl Registries {
         if before.value.contains_key(&TypeId::of::<I>()) {
             return Err(RegistriesError::AlreadyThere { interface });
         }
-        if before.value.values().any(|other| other.name() == interface) {
+        if before.value.values().any(|other| other.registry.name() == interface) {
             return Err(RegistriesError::NameTaken { interface });
         }
         let registry = Registry::<I>::new();
         let mut next = before.value.clone();
-        next.insert(TypeId::of::<I>(), Arc::new(registry.clone()));
         *added += 1;
+        next.insert(TypeId::of::<I>(), Added { number: *added, registry: Arc::new(registry.clone()) });
         // Registries are never taken out: what is dropped here is a map of counts.
         drop(self.shared.by_type.put(*added, next));
+        self.shared.additions.notify(usize::MAX);
         Ok(registry)
+    }
+
+    /// How many registries were added.
+    pub(super) fn added(&self) -> u64 {
+        self.shared.by_type.revision()
+    }
+
+    /// Told when one is.
+    pub(super) fn additions(&self) -> &Changes {
+        &self.shared.additions
+    }
+
+    /// For those that were added after the first `known`, in that order; and how many there are in all.
+    pub(super) fn criers(&self, known: u64, from_the_beginning: bool) -> (u64, Vec<Box<dyn Cries>>) {
+        let by_type = self.shared.by_type.load();
+        let mut new: Vec<_> = by_type.value.values().filter(|added| added.number > known).collect();
+        new.sort_by_key(|added| added.number);
+        (by_type.revision, new.into_iter().map(|added| added.registry.crier(from_the_beginning)).collect())
     }
 
     /// The registry of an interface; `None` when it was not added. Takes no lock.
     pub fn get<I: Interface + ?Sized>(&self) -> Option<Registry<I>> {
         let by_type = self.shared.by_type.load();
-        let registry: &dyn Any = &**by_type.value.get(&TypeId::of::<I>())?;
+        let registry: &dyn Any = &*by_type.value.get(&TypeId::of::<I>())?.registry;
         registry.downcast_ref::<Registry<I>>().cloned()
     }
 
@@ -183,7 +219,8 @@ impl Registries {
     }
 
     fn sorted(&self) -> Vec<Arc<dyn Listed>> {
-        let mut all: Vec<_> = self.shared.by_type.load().value.values().cloned().collect();
+        let by_type = self.shared.by_type.load();
+        let mut all: Vec<_> = by_type.value.values().map(|added| added.registry.clone()).collect();
         all.sort_by_key(|registry| registry.name());
         all
     }

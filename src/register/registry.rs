@@ -15,6 +15,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::sync::{Arc, Weak};
 
+use super::announce::Noted;
 use super::board::{Board, Kept};
 use super::capability::{Capability, Mismatch, Need, Support};
 use super::follow::{Announcement, Change, Follower, Listing, Log, Row};
@@ -62,7 +63,7 @@ pub trait Interface: Send + Sync + 'static {
 
 /// The providers of one interface. Cheap to clone; all clones are one registry.
 pub struct Registry<I: Interface + ?Sized> {
-    shared: Arc<Shared<I>>,
+    pub(super) shared: Arc<Shared<I>>,
 }
 
 pub(super) struct Shared<I: Interface + ?Sized> {
@@ -77,6 +78,7 @@ pub(super) struct Desk<I: Interface + ?Sized> {
     revision: u64,
     pub(super) log: Log<I::Key>,
     refused: VecDeque<Mismatch<I::Key>>,
+    pub(super) noted: Noted<I::Key>,
     hooks: Vec<Hook>,
     counts: RegistryCounts,
 }
@@ -197,6 +199,7 @@ impl<I: Interface + ?Sized> Registry<I> {
             revision: 0,
             log: Log::new(),
             refused: VecDeque::new(),
+            noted: Noted::new(),
             hooks: Vec::new(),
             counts: RegistryCounts::default(),
         };
@@ -329,7 +332,8 @@ impl<I: Interface + ?Sized> Registry<I> {
         let error = match (change, &before) {
             _ if refuses => {
                 let error = mismatches.iter().filter(|mismatch| mismatch.problem.refuses()).cloned().collect();
-                desk.note_refused(mismatches);
+                desk.noted.extend(mismatches.clone());
+                desk.note_refused(&mismatches);
                 Some(RegisterError::Unsupported(error))
             }
             (Change::Registered, Some(_)) => {
@@ -343,6 +347,8 @@ impl<I: Interface + ?Sized> Registry<I> {
         if let Some(error) = error {
             desk.counts.refused += 1;
             drop(desk);
+            // Nothing has changed but what does not fit, which is told, too.
+            let _ = self.shared.changes.notify_all();
             return Err(error);
         }
         // What was refused under this name is over.
@@ -356,6 +362,7 @@ impl<I: Interface + ?Sized> Registry<I> {
         next.insert(key.clone(), all.into());
         let departed = before.as_ref().map(|before| self.departed(before, number));
         let over = self.publish(&mut desk, next, &key, name, change);
+        desk.noted.extend(mismatches);
         let hooks = desk.hooks.clone();
         drop(desk);
         // R-host outside.
@@ -446,13 +453,13 @@ impl<I: Interface + ?Sized> Shared<I> {
 }
 
 impl<I: Interface + ?Sized> Desk<I> {
-    fn note_refused(&mut self, mismatches: Vec<Mismatch<I::Key>>) {
+    fn note_refused(&mut self, mismatches: &[Mismatch<I::Key>]) {
         let is_same = |one: &Mismatch<I::Key>, other: &Mismatch<I::Key>| {
             (one.provider, one.capability) == (other.provider, other.capability) && one.key == other.key
         };
         // Whoever offers the same again and again does not push out the others.
         self.refused.retain(|old| !mismatches.iter().any(|new| is_same(old, new)));
-        self.refused.extend(mismatches);
+        self.refused.extend(mismatches.iter().cloned());
         let over = self.refused.len().saturating_sub(REFUSED_MAX);
         self.refused.drain(..over);
     }

@@ -9,6 +9,8 @@ mod hostile; // what a host should not do, and does
 mod lanes; // signals that become events
 mod policies; // subscribers that are too slow
 mod waiting; // publishers that wait, and those that may not
+#[cfg(feature = "register")]
+mod workflow; // parts of a host that know nothing of each other
 
 use std::sync::Arc;
 use std::time::Duration;
