@@ -29,6 +29,9 @@ pub enum OperationNews<T, O> {
     LeftOpen,
 }
 
+/// Where a state follows operations.
+type Find<S, O> = Box<dyn Fn(&S) -> &OperationsView<O> + Send>;
+
 /// Follows one operation from wherever it is to its end, and never guesses: see [`OperationNews`].
 ///
 /// It is made of a subscription to the operation's signals and a reader of the state that follows operations. Whatever came before what,
@@ -89,7 +92,7 @@ pub struct OperationFollower<S: Reducer, T: Signal, O: Clone> {
     id: OperationId,
     signals: SignalReader<T>,
     states: Reader<S>,
-    operations: Box<dyn Fn(&S) -> &OperationsView<O> + Send>,
+    operations: Find<S, O>,
     /// The last of the news was told.
     is_over: bool,
 }
