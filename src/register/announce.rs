@@ -40,7 +40,7 @@ pub enum RegistryNews {
     Announced(Announcement<String>),
     /// The declaration of a provider does not fit, which comes after the news that it is there; or for that reason it is not.
     Mismatch(Mismatch<String>),
-    /// The bus had no room for too long. What comes next comes after this listing.
+    /// The bus had no room for too long. Announcements that come next are of changes after this listing.
     Missed {
         /// The interface.
         interface: &'static str,

@@ -19,7 +19,7 @@ fn the_main_lane_stops_with_the_event_in_the_error_in_debug_builds_alone() {
             let builder = Pipeline::builder(Ledger::default()).panic_on_misrouted();
             let (effects, ran) = crossbeam_channel::unbounded();
             let builder = builder.reconciler(move |effect, _: &Ledger| effects.send(effect).unwrap());
-            let builder = timeline.clone().into_iter().fold(builder, |builder, timeline| builder.timeline(timeline));
+            let builder = timeline.into_iter().fold(builder, |builder, timeline| builder.timeline(timeline));
             let mut lane = builder.lane("a").open().unwrap();
             let (mut main_lane, handle) = builder.build().unwrap();
             lane.push(Note::Item(0)).unwrap();
