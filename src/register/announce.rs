@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::sync::Unparker;
-use event_listener::{Event as Changes, EventListener};
+use event_listener::{Event as Changes, EventListener, Listener};
 
 use super::capability::Mismatch;
 use super::follow::{Announcement, Follower, Heard, Listing, Row};
@@ -106,7 +106,7 @@ impl<I: Interface + ?Sized> Registry<I> {
         let (heard, noted) = if from_the_beginning { (0, 0) } else { (shared.shelves.revision(), desk.noted.count) };
         drop(desk);
         let (follower, news) = (Follower::new(shared.clone(), heard), VecDeque::new());
-        Box::new(Crier { shared, follower, noted, listener: None, news })
+        Box::new(Crier { shared, follower, noted, listener: Told(None), news })
     }
 }
 
@@ -131,7 +131,7 @@ impl Announcing {
             outlet: bus.outlet(REGISTRIES),
             criers,
             all,
-            listener: None,
+            listener: Told(None),
             untold: None,
             stop: stop.clone(),
             waker: waker.clone(),
@@ -171,7 +171,7 @@ struct Announcer {
     criers: Vec<Box<dyn Cries>>,
     /// Where others may be added, and how many had been.
     all: Option<(Registries, u64)>,
-    listener: Option<EventListener>,
+    listener: Told,
     /// What found the family full.
     untold: Option<RegistryNews>,
     stop: Arc<Latch>,
@@ -182,7 +182,7 @@ struct Announcer {
 impl Announcer {
     fn adopt(&mut self, ctx: &mut Context<'_>) {
         let Some((registries, known)) = &mut self.all else { return };
-        listen(registries.additions(), &mut self.listener, ctx);
+        self.listener.listen(registries.additions(), ctx);
         if registries.added() != *known {
             let (added, criers) = registries.criers(*known, true);
             *known = added;
@@ -225,14 +225,26 @@ impl Job for Announcer {
     }
 }
 
-/// Has `ctx` woken at the next change.
-fn listen(changes: &Changes, listener: &mut Option<EventListener>, ctx: &mut Context<'_>) {
-    loop {
-        let listening = listener.get_or_insert_with(|| changes.listen());
-        match Pin::new(listening).poll(ctx) {
-            Poll::Pending => return,
-            Poll::Ready(()) => *listener = None,
+/// Told of the next change, if it listens.
+struct Told(Option<EventListener>);
+
+impl Told {
+    /// Has `ctx` woken at the next change: only a waker that may be called under a lock.
+    fn listen(&mut self, changes: &Changes, ctx: &mut Context<'_>) {
+        loop {
+            let listening = self.0.get_or_insert_with(|| changes.listen());
+            match Pin::new(listening).poll(ctx) {
+                Poll::Pending => return,
+                Poll::Ready(()) => self.0 = None,
+            }
         }
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        // It passes nothing on (A2 of `src/notifications.rs`).
+        self.0.take().map(EventListener::discard);
     }
 }
 
@@ -248,14 +260,14 @@ struct Crier<I: Interface + ?Sized> {
     follower: Follower<I>,
     /// How many mismatches were told.
     noted: u64,
-    listener: Option<EventListener>,
+    listener: Told,
     /// Mismatches that are to be told next.
     news: VecDeque<RegistryNews>,
 }
 
 impl<I: Interface + ?Sized> Cries for Crier<I> {
     fn listen(&mut self, ctx: &mut Context<'_>) {
-        listen(&self.shared.changes.event, &mut self.listener, ctx);
+        self.listener.listen(&self.shared.changes.event, ctx);
     }
 
     fn next(&mut self) -> Option<RegistryNews> {
