@@ -379,11 +379,12 @@ impl<S: Reducer> MainLane<S> {
             if !staged && applied > 0 {
                 scribe.record(turn, &keeping.batch[..applied]);
             }
-            if let (true, Some(at), Some(kind)) = (staged, poison, kind) {
-                scribe.quarantine(turn, at, kind, &message);
-            }
             for (at, message) in std::mem::take(&mut keeping.poisoned) {
                 scribe.quarantine(turn, at, keeping.batch[at].0.kind(), &message);
+            }
+            // In the order of their places.
+            if let (true, Some(at), Some(kind)) = (staged, poison, kind) {
+                scribe.quarantine(turn, at, kind, &message);
             }
             scribe.submit();
         }
