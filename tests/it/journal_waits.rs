@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use mainlane::journal::{Behind, CheckpointPolicy, Durability, NotDurable, Retention, StoreError};
+use mainlane::journal::{Behind, CheckpointPolicy, Durability, NotDurable, Replaying, Retention, StoreError};
 use mainlane::{
     Budget, Effects, Envelope, Event, Left, OperationId, Origin, Phase, Publish, Reducer, RewindError, Timeline,
     TimelineError, TurnError,
@@ -735,4 +735,83 @@ fn wherever_a_crash_comes_the_state_and_the_past_are_the_same() {
         }
     }
     assert!(compared > 100, "{compared} changes were compared");
+}
+
+/// Takes its time over everything, and cannot be copied once it was asked something.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Brittle {
+    told: Vec<u64>,
+    is_brittle: bool,
+}
+
+/// Longer than a turn of a shutdown has.
+const SLOW: Duration = Duration::from_millis(2);
+
+impl Clone for Brittle {
+    fn clone(&self) -> Self {
+        assert!(!self.is_brittle, "no copy");
+        Self { told: self.told.clone(), is_brittle: false }
+    }
+}
+
+impl Reducer for Brittle {
+    type Event = Entry;
+    type Effect = ();
+
+    fn apply(&mut self, envelope: &Envelope<'_, Entry>, _: &mut Effects<()>) {
+        let began = Instant::now();
+        while began.elapsed() < SLOW {
+            std::hint::spin_loop();
+        }
+        match envelope.event {
+            Entry::Add(value) => self.told.push(*value),
+            Entry::Ask(_) => self.is_brittle = true,
+            _ => panic!("a thorn"),
+        }
+    }
+}
+
+#[test]
+fn of_a_batch_that_a_shutdown_leaves_half_applied_there_is_no_checkpoint() {
+    let disk = Disk::default();
+    let open = || journal(&disk).durability(Durability::BeforeApply).recover(Brittle::default()).unwrap();
+    let (builder, _) = open();
+    let mut lane = builder.lane("a").open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    lane.push_batch((0..20).map(Entry::Add)).unwrap();
+    main_lane.turn(Budget::UNLIMITED).unwrap();
+    handle.journal().unwrap().wait(1, Instant::now() + PATIENCE).unwrap();
+    let report = main_lane.shutdown(Duration::ZERO);
+    assert!(!report.complete && main_lane.state().told.len() < 20, "{report:?}");
+    let (builder, recovery) = open();
+    assert_eq!((recovery.turn, recovery.checkpoint), (1, 0));
+    assert_eq!(builder.state().told, (0..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_was_set_aside_before_the_end_of_a_pipeline_is_written_down() {
+    for durability in ALL {
+        let disk = Disk::default();
+        let open = journal(&disk).durability(durability).timeline(Timeline::window(50));
+        let (builder, _) = open.recover(Brittle::default()).unwrap();
+        let builder = builder.publish(Publish::OnRequest);
+        let mut lane = builder.lane("a").open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        lane.push_batch([Entry::Add(1), Entry::Thorn, Entry::Ask(1), Entry::Thorn]).unwrap();
+        if durability == Durability::BeforeApply {
+            main_lane.turn(Budget::UNLIMITED).unwrap();
+            handle.journal().unwrap().wait(1, Instant::now() + PATIENCE).unwrap();
+        }
+        let error = main_lane.turn(Budget::UNLIMITED).unwrap_err();
+        assert!(matches!(error, TurnError::ReducerPanicked(_)), "it cannot be rolled back: {error}");
+        assert_eq!(main_lane.shutdown(PATIENCE).journal.unwrap().durable, 1);
+        let expected = if durability == Durability::BeforeApply { &[1, 3][..] } else { &[1] };
+        disk.edit(|rows| {
+            let said = rows.quarantined.iter().map(|event| event.index);
+            assert!(said.eq(expected.iter().copied()), "{durability:?}: {:?}", rows.quarantined);
+        });
+        let journal = journal(&disk).timeline(Timeline::window(50));
+        let (state, report) = journal.replay::<Brittle>(Replaying::default(), None, &mut |_| true).unwrap();
+        assert_eq!((report.quarantined.len(), state.told.as_slice()), (expected.len(), &[1][..]));
+    }
 }
