@@ -76,6 +76,7 @@ pub fn before_the_end() {
 pub enum Looking {
     /// As the dispatcher does.
     AfterTheSignal,
+    /// A subscription that comes between the two is missed.
     BeforeTheSignal,
 }
 

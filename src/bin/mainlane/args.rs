@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::trial::Breakage;
-
 /// Many producers, one coherent state, and a thread that must not stall.
 ///
 /// Without a command it runs a short demonstration: three commands and the current folder.
@@ -186,6 +184,13 @@ fn named(text: &str) -> Result<Named, String> {
         }
         _ => Err("the project's name, `=`, and what belongs to it".to_owned()),
     }
+}
+
+/// How a project is to break, and how long after its opening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Breakage {
+    Panic(Duration),
+    Hang(Duration),
 }
 
 /// `--break`: the project's name, and how it breaks.

@@ -19,11 +19,11 @@ use mainlane::workspace::{
 use mainlane::{Budget, Builder, Diagnostic, Origin, Pipeline};
 use parking_lot::Mutex;
 
-use crate::args::RunArgs;
+use crate::args::{Breakage, RunArgs};
 use crate::session::{PANE_KEYS, in_words};
 pub(crate) use ended::{CrewSummary, ProjectSummary, ProjectsEnd};
 
-use crate::trial::{Breakage, Breaker, Fragile, TRIAL, is_on_purpose};
+use crate::trial::{Breaker, Fragile, TRIAL, is_on_purpose};
 
 /// How often a project that fails is opened again, and after which rests.
 const REOPEN: Reopen = Reopen::Within(

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use mainlane::workspace::{PlugInEvent, Workspace, WorkspaceEffect, WorkspaceEvent, WorkspaceFacets};
 use mainlane::{Authority, Effects, Envelope, Origin, Outlet, Polled, Reducer, Source, SourceError};
 
+use crate::args::Breakage;
+
 /// The lane of the events that break a project, and the plug-in that they are from.
 pub(crate) const TRIAL: &str = "trial";
 /// What the panic says.
@@ -15,13 +17,6 @@ const ON_PURPOSE: &str = "broken on purpose, by --break";
 const HANG: Duration = Duration::from_secs(2);
 const PANIC: &str = "panic";
 const HANGS: &str = "hang";
-
-/// How a project breaks, and how long after its opening.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Breakage {
-    Panic(Duration),
-    Hang(Duration),
-}
 
 impl Breakage {
     pub(crate) fn name(self) -> &'static str {

@@ -8,10 +8,10 @@ use mainlane::register::{CrewCounters, ProjectPhase, RegisterReport};
 use serde::Serialize;
 
 use super::{Beside, Projects, word};
+use crate::args::Breakage;
 use crate::print::line;
 use crate::state::{PaneSummary, WorktreeSummary};
 use crate::summary::EventSummary;
-use crate::trial::Breakage;
 
 /// What became of them.
 pub(crate) struct ProjectsEnd {
