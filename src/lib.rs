@@ -116,5 +116,5 @@ struct Embedding;
 
 /// The page on who may talk to whom: its programs run, and what it forbids does not compile.
 #[doc = include_str!("../docs/routing.md")]
-#[cfg(all(doctest, feature = "signal"))]
+#[cfg(all(doctest, feature = "register"))]
 struct Routing;

@@ -245,7 +245,7 @@
 //! # let speakers = registries.add::<dyn Speaker>().unwrap();
 //! # let silent = registries.add::<dyn Silent>().unwrap();
 //! # speakers.register(speakers.offer(1, "word", Arc::new(Word))).unwrap();
-//! let provider: Provider<dyn Speaker> = Provider { key: 1, ..todo!() };
+//! let provider: Provider<dyn Speaker> = Provider { key: 1, ..unreachable!() };
 //! ```
 //!
 //! Nor copied out of the registry, where nobody would know who holds it.

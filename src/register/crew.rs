@@ -14,8 +14,10 @@ mod threads;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+
+use crossbeam_utils::sync::Unparker;
 
 use crate::core::{DROP_DEADLINE, SharedMark, let_go};
 use crate::main_lane::MainLane;
@@ -110,6 +112,8 @@ pub(crate) struct Shared {
     pub(crate) threads: Threads,
     pub(crate) manner: Manner,
     seats: Mutex<Seats>,
+    /// Whom to wake when a project has ended by itself.
+    on_end: OnceLock<Unparker>,
 }
 
 /// Who is open, in the order of hosting.
@@ -129,6 +133,11 @@ impl Shared {
 
     pub(crate) fn find(&self, which: impl Fn(&Seat) -> bool) -> Option<Arc<Seat>> {
         self.seats.lock().all.values().find(|seat| which(seat)).cloned()
+    }
+
+    /// One is not driven any more.
+    pub(crate) fn tell_end(&self) {
+        self.on_end.get().inspect(|waits| waits.unpark());
     }
 
     /// One has been shut down. Its name is free.
@@ -221,7 +230,8 @@ impl CrewBuilder {
         }
         let queue = Arc::new(Queue::new(wanted, self.spares, self.hook));
         let (threads, seats) = (Threads::default(), Mutex::new(Seats::default()));
-        let crew = Crew { shared: Arc::new(Shared { queue, threads, manner: self.manner, seats }), done: None };
+        let shared = Shared { queue, threads, manner: self.manner, seats, on_end: OnceLock::new() };
+        let crew = Crew { shared: Arc::new(shared), done: None };
         if wanted > 0 {
             let refused = |(name, reason)| CrewError::Thread { name, reason };
             while crew.shared.threads.start_one(&crew.shared).map_err(refused)? {}
@@ -407,6 +417,11 @@ impl Crew {
         let report = self.stop(deadline);
         self.done = Some(report.clone());
         report
+    }
+
+    /// Has this one woken whenever a project has ended by itself. One only: a crew has one register.
+    pub(crate) fn on_end(&self, waits: Unparker) {
+        let _ = self.shared.on_end.set(waits);
     }
 
     /// As `shutdown`, which whoever shares the crew calls once.

@@ -26,12 +26,19 @@ pub(crate) use keeper::Keeper;
 use project::{AnyProject, Busy, Slot};
 pub use project::{OpenError, Project, ProjectChanged, ProjectPhase, Reopen};
 
+/// The thread of the bus's that tells what happens in the registries.
+const REGISTRIES: &str = "registries";
+
 /// The composition root of a host with many projects: it owns the [bus](crate::signal), the [registries](Registries), the projects with
 /// the [crew](Crew) that drives them, and the [control panel](ControlPanel) with its workers.
 ///
 /// They are started in this order, projects [after](ProjectSpec::after) those that they need, and stopped in the reverse order: workers
 /// can push their last words, projects tell their end on the bus. A project that crashes is [opened again](Reopen) by itself, if that
 /// is wanted; the others do not notice.
+///
+/// All that its parts have to tell is on its bus: [`ProjectChanged`]; each project's [`Diagnostic`](crate::Diagnostic)s, by the project's
+/// origin; [`WorkerChanged`](crate::control::WorkerChanged) and [`HealthChanged`](crate::control::HealthChanged) of the panel;
+/// [`RegistryNews`](crate::register::RegistryNews) of the registries.
 ///
 /// ```
 /// use std::time::Duration;
@@ -127,7 +134,7 @@ impl RegisterBuilder {
         self
     }
 
-    /// The control panel.
+    /// The control panel. Its [bus](PanelBuilder::signals) is the register's, whatever was said before.
     pub fn panel(mut self, panel: PanelBuilder) -> Self {
         self.panel = panel;
         self
@@ -142,9 +149,12 @@ impl RegisterBuilder {
         let crew = self.crew.start().map_err(RegisterFault::Crew)?;
         let (projects, next) = (Mutex::new(Vec::new()), AtomicU64::new(1));
         let shared = Arc::new(Shared { crew, bus: bus.bus().clone(), projects, next });
-        let panel = self.panel.start().map_err(RegisterFault::Panel)?;
-        let keeper = Keeper::start(shared.clone()).map_err(RegisterFault::Bus)?;
-        Ok(Register { shared, panel, registries: Registries::new(), keeper, bus, done: None })
+        let panel = self.panel.signals(bus.bus()).start().map_err(RegisterFault::Panel)?;
+        let registries = Registries::new();
+        registries.announce(bus.bus(), REGISTRIES).map_err(RegisterFault::Bus)?.keep();
+        let keeper = Keeper::start(shared.clone())
+            .map_err(|error| RegisterFault::Thread { name: keeper::NAME, reason: error.to_string() })?;
+        Ok(Register { shared, panel, registries, keeper, bus, done: None })
     }
 }
 
@@ -200,8 +210,10 @@ impl Register {
     /// # Errors
     /// When there is none of this name, or it cannot be opened.
     pub fn reopen(&self, name: &str) -> Result<(), ProjectError> {
-        let project = self.find(name)?;
-        project.open(&self.shared).map_err(|error| ProjectError::Open { name: name.into(), error })
+        let opened = self.find(name)?.open(&self.shared);
+        // One that could not be opened may be due again.
+        self.keeper.look();
+        opened.map_err(|error| ProjectError::Open { name: name.into(), error })
     }
 
     /// Closes a project: applies everything accepted, publishes, and joins its threads. The others do not notice. It can be opened
@@ -328,8 +340,15 @@ impl<S: Reducer> fmt::Debug for ProjectSpec<'_, S> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RegisterFault {
-    /// The bus, or the thread that looks after the projects.
+    /// The bus.
     Bus(SignalError),
+    /// The system refused the thread that looks after the projects.
+    Thread {
+        /// What it would have been called.
+        name: &'static str,
+        /// Why.
+        reason: String,
+    },
     /// The crew.
     Crew(CrewError),
     /// The control panel.
@@ -340,6 +359,7 @@ impl fmt::Display for RegisterFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bus(error) => write!(f, "the bus could not be started: {error}"),
+            Self::Thread { name, reason } => write!(f, "the thread `{name}` could not be started: {reason}"),
             Self::Crew(error) => write!(f, "the crew could not be started: {error}"),
             Self::Panel(error) => write!(f, "the control panel could not be started: {error}"),
         }

@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use mainlane::control::{Backoff, Intensity, Next, Worker, WorkerContext, WorkerError};
-use mainlane::register::{Condition, Crew, Project, ProjectChanged, ProjectError, ProjectPhase, Register, Reopen};
+use mainlane::control::{Backoff, Intensity, Next, Worker, WorkerChanged, WorkerContext, WorkerError, WorkerState};
+use mainlane::register::{
+    Condition, Crew, Interface, Need, Project, ProjectChanged, ProjectError, ProjectPhase, Register, RegistryNews,
+    Reopen,
+};
 use mainlane::signal::{Sent, SignalReader};
 use mainlane::{Budget, Diagnostic, Pipeline};
 
@@ -157,6 +160,82 @@ fn closing_and_reopening_leaves_the_others_alone() {
     }
     until("everything of the other", || applied(&other) == 20);
     assert!(matches!(register.close("third", PATIENCE), Err(ProjectError::Unknown { .. })));
+}
+
+/// What happened to it is told whenever that is: nothing else has the register look.
+#[test]
+fn a_project_whose_pipeline_is_closed_by_its_handle_is_closed() {
+    let register = Register::builder().start().unwrap();
+    let mut changes = register.bus().subscribe::<ProjectChanged>("test").waiting(100).reader().unwrap();
+    let project = register.project("one", ledger).reopen(at_once(3)).open().unwrap();
+    told(&mut changes, "one", |phase| *phase == ProjectPhase::Open);
+    push(&project, Note::Item(1));
+    project.handle().close();
+    told(&mut changes, "one", |phase| *phase == ProjectPhase::Closed);
+    assert_eq!((applied(&project), project.phase()), (1, ProjectPhase::Closed));
+    register.reopen("one").unwrap();
+    push(&project, Note::Item(2));
+    until("the event", || applied(&project) == 1 && project.openings() == 2);
+}
+
+/// The host's attempt does not count as the last word: the project is due again, and nothing else has the register look.
+#[test]
+fn a_project_that_the_host_could_not_open_again_is_tried_again() {
+    let register = Register::builder().start().unwrap();
+    let mut changes = register.bus().subscribe::<ProjectChanged>("test").waiting(100).reader().unwrap();
+    let tries = Arc::new(AtomicU64::new(0));
+    let tried = tries.clone();
+    let open = move || match tried.fetch_add(1, SeqCst) {
+        1 => Err("the disk is busy".into()),
+        _ => ledger(),
+    };
+    let project = register.project("shaky", open).reopen(at_once(3)).open().unwrap();
+    assert!(register.close("shaky", PATIENCE).unwrap().is_some());
+    told(&mut changes, "shaky", |phase| *phase == ProjectPhase::Closed);
+    assert!(register.reopen("shaky").is_err());
+    told(&mut changes, "shaky", |phase| *phase == ProjectPhase::Open);
+    assert_eq!((tries.load(SeqCst), project.openings()), (3, 2));
+}
+
+#[test]
+fn what_happens_to_its_workers_and_in_its_registries_is_on_its_bus() {
+    trait Build: Send + Sync {}
+    impl Interface for dyn Build {
+        type Key = u64;
+        const NAME: &'static str = "build";
+        const CAPABILITIES: &'static [Need] = &[];
+
+        fn id(key: &u64) -> u64 {
+            *key
+        }
+    }
+    struct Cargo;
+    impl Build for Cargo {}
+
+    struct Idle;
+    impl Worker<Ledger> for Idle {
+        fn turn(&mut self, _: &mut WorkerContext<Ledger>) -> Result<Next, WorkerError> {
+            Ok(Next::Nudged)
+        }
+    }
+
+    let mut register = Register::builder().start().unwrap();
+    let mut news = register.bus().subscribe::<RegistryNews>("test").reader().unwrap();
+    let mut workers = register.bus().subscribe::<WorkerChanged>("test").waiting(100).reader().unwrap();
+    let builds = register.registries().add::<dyn Build>().unwrap();
+    builds.register(builds.offer(7, "cargo", Arc::new(Cargo))).unwrap();
+    let told = news.wait(PATIENCE).expect("a provider was registered");
+    assert_eq!(told.signal().unwrap().to_string(), "build@cargo for 7: registered");
+    let project = register.project("one", ledger).open().unwrap();
+    register.panel().worker(&project.handle(), "idler", || Ok(Idle)).start().unwrap();
+    loop {
+        let told = workers.wait(PATIENCE).expect("the worker runs");
+        let change = told.signal().expect("nothing is missing");
+        if &*change.worker == "idler" && change.is == Some(WorkerState::Running) {
+            break;
+        }
+    }
+    assert!(register.shutdown(PATIENCE).complete, "who tells of registries ends with the bus");
 }
 
 #[test]

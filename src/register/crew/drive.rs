@@ -74,7 +74,7 @@ impl Driver<'_> {
                 self.watched(&seat, || seat.put_away_as_heir());
                 self.shared.forget(&seat);
             }
-            (Rest::Over { heir: false }, _) => {}
+            (Rest::Over { heir: false }, _) => self.shared.tell_end(),
         }
     }
 

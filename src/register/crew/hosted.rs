@@ -41,9 +41,9 @@ impl<S: Reducer> Hosted<S> {
         &self.handle
     }
 
-    /// True when the main lane has ended: it was closed, or its reducer panicked.
+    /// True when the main lane has ended: it was closed, or has failed. The crew does not drive it any more.
     pub fn is_finished(&self) -> bool {
-        self.handle.is_ended()
+        self.handle.is_ended() || self.seat.end.lock().is_some()
     }
 
     /// Closes the lanes, applies everything accepted, runs the effects, publishes, and joins every thread of this project. Its name

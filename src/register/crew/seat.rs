@@ -210,7 +210,12 @@ impl Seat {
     fn put_away(&self, mut lane: Box<dyn Driven>, deadline: Instant) -> ShutdownReport {
         let report = contain(|| lane.shutdown_by(deadline));
         let_go(lane);
-        report.unwrap_or_else(|_| self.report_of_a_straggler(deadline))
+        let mut report = report.unwrap_or_else(|_| self.report_of_a_straggler(deadline));
+        // What stopped it may have been the crew, of which the main lane knows nothing.
+        if let (None, Some(End::Failed(fault))) = (&report.fault, &*self.end.lock()) {
+            report.fault = Some(fault.clone());
+        }
+        report
     }
 
     /// What can be said when the reducer, or the reconciler, does not return.

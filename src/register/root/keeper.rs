@@ -1,5 +1,7 @@
-//! The thread that sees to projects that have failed: it hears of them on the bus, and opens them again when they are due.
+//! The thread that sees to projects that have ended by themselves: the crew tells it of them, and it opens them again when they are
+//! due.
 
+use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -8,15 +10,13 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use crossbeam_utils::sync::{Parker, Unparker};
 
 use crate::latch::Latch;
-use crate::main_lane::budget::Budget;
-use crate::observe::diagnostic::Diagnostic;
 use crate::register::root::Shared;
 use crate::register::root::project::AnyProject;
-use crate::signal::{Sent, SignalError, SignalReader, family::earlier};
+use crate::signal::family::earlier;
 
-const NAME: &str = "register";
-/// How long it sleeps at most: a project whose host closed it says nothing.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const NAME: &str = "register";
+/// When it asks the system again for a thread that it had not got.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) struct Keeper {
     stop: Arc<Latch>,
@@ -27,23 +27,19 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    pub(crate) fn start(shared: Arc<Shared>) -> Result<Self, SignalError> {
-        let stops = |sent: &Sent<Diagnostic>| matches!(**sent, Diagnostic::Stopped(_));
-        let stopped = shared.bus().subscribe::<Diagnostic>(NAME).filter(stops).reader()?;
+    /// # Errors
+    /// When the system refuses the thread.
+    pub(crate) fn start(shared: Arc<Shared>) -> io::Result<Self> {
         let parker = Parker::new();
         let unparker = parker.unparker().clone();
-        let woken = unparker.clone();
-        stopped.wake_with(move || woken.unpark());
+        shared.crew.on_end(unparker.clone());
         let stop = Arc::new(Latch::default());
         let (alive, done) = crossbeam_channel::bounded(0);
         let its = stop.clone();
-        let thread = std::thread::Builder::new()
-            .name(NAME.to_owned())
-            .spawn(move || {
-                keep(&shared, stopped, &its, &parker);
-                drop(alive);
-            })
-            .map_err(|error| SignalError::Thread { name: NAME.to_owned(), reason: error.to_string() })?;
+        let thread = std::thread::Builder::new().name(NAME.to_owned()).spawn(move || {
+            keep(&shared, &its, &parker);
+            drop(alive);
+        })?;
         Ok(Self { stop, unparker, thread: Some(thread), done })
     }
 
@@ -70,17 +66,18 @@ impl Keeper {
 struct Opening {
     project: Arc<dyn AnyProject>,
     thread: JoinHandle<()>,
+    /// Set when all that is left to the thread is to end.
+    over: Arc<Latch>,
 }
 
-fn keep(shared: &Arc<Shared>, mut stopped: SignalReader<Diagnostic>, stop: &Latch, parker: &Parker) {
+fn keep(shared: &Arc<Shared>, stop: &Latch, parker: &Parker) {
     let mut openings = Vec::<Opening>::new();
     while !stop.is_set() {
-        // What it says does not matter, nor what was missed: all are looked at.
-        let _ = stopped.drain(Budget::UNLIMITED, |_| ());
-        openings.retain(|opening| !opening.thread.is_finished());
+        let over = openings.extract_if(.., |opening| opening.over.is_set());
+        over.for_each(|opening| drop(opening.thread.join()));
         let (now, mut next) = (Instant::now(), None);
         for project in shared.projects() {
-            project.has_failed(shared);
+            project.note_end(shared);
             let Some(due) = project.due() else { continue };
             if openings.iter().any(|opening| Arc::ptr_eq(&opening.project, &project)) {
                 continue;
@@ -89,22 +86,28 @@ fn keep(shared: &Arc<Shared>, mut stopped: SignalReader<Diagnostic>, stop: &Latc
                 next = earlier(next, Some(due));
                 continue;
             }
-            match open(shared, &project, parker.unparker()) {
-                Ok(thread) => openings.push(Opening { project, thread }),
+            match open(shared, project, parker.unparker()) {
+                Ok(opening) => openings.push(opening),
                 // The system has no thread just now.
-                Err(_) => next = earlier(next, Some(now + LOOK_EVERY)),
+                Err(_) => next = earlier(next, Some(now + ASK_AGAIN)),
             }
         }
-        parker.park_deadline(earlier(next, Some(now + LOOK_EVERY)).unwrap_or(now + LOOK_EVERY));
+        match next {
+            Some(next) => parker.park_deadline(next),
+            None => parker.park(),
+        }
     }
     openings.into_iter().for_each(|opening| drop(opening.thread.join()));
 }
 
-fn open(shared: &Arc<Shared>, project: &Arc<dyn AnyProject>, unparker: &Unparker) -> std::io::Result<JoinHandle<()>> {
-    let (shared, opened, unparker) = (shared.clone(), project.clone(), unparker.clone());
-    std::thread::Builder::new().name(format!("open {}", project.name()).replace('\0', " ")).spawn(move || {
+fn open(shared: &Arc<Shared>, project: Arc<dyn AnyProject>, unparker: &Unparker) -> io::Result<Opening> {
+    let (over, name) = (Arc::new(Latch::default()), format!("open {}", project.name()).replace('\0', " "));
+    let (shared, opened, ends, unparker) = (shared.clone(), project.clone(), over.clone(), unparker.clone());
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
         // What went wrong is in the project's phase, and was told.
         crate::core::let_go(opened.open(&shared));
+        ends.set();
         unparker.unpark();
-    })
+    })?;
+    Ok(Opening { project, thread, over })
 }

@@ -149,6 +149,13 @@ struct Ends<S: Reducer> {
     hosted: Option<Hosted<S>>,
 }
 
+impl<S: Reducer> Ends<S> {
+    /// True when it has ended by itself, and nobody has put it away yet.
+    fn is_finished(&self) -> bool {
+        self.hosted.as_ref().is_some_and(Hosted::is_finished)
+    }
+}
+
 /// What is to be seen of it.
 pub(crate) struct Book {
     phase: ProjectPhase,
@@ -170,8 +177,9 @@ pub(crate) struct Busy;
 pub(crate) trait AnyProject: Send + Sync {
     fn name(&self) -> &Arc<str>;
     fn look(&self) -> (ProjectPhase, u64, Option<ShutdownReport>);
-    /// Notes that its main lane has stopped by itself, if it has. True if it did not know.
-    fn has_failed(&self, register: &Shared) -> bool;
+    /// Puts its main lane away if that has ended by itself. Does nothing while somebody opens or closes it, who has the keeper look
+    /// again afterwards.
+    fn note_end(&self, register: &Shared);
     /// When it is to be opened again.
     fn due(&self) -> Option<Instant>;
     /// Opens it, unless it is open.
@@ -265,14 +273,10 @@ impl<S: Reducer> AnyProject for Slot<S> {
         (book.phase.clone(), book.openings, book.last.clone())
     }
 
-    fn has_failed(&self, register: &Shared) -> bool {
-        if self.book.lock().phase != ProjectPhase::Open || !self.handle.load().is_ended() {
-            return false;
-        }
-        // Whoever opens or closes it now, sees to it.
-        let Some(mut ends) = self.ends.try_lock() else { return false };
-        if self.book.lock().phase != ProjectPhase::Open {
-            return false;
+    fn note_end(&self, register: &Shared) {
+        let Some(mut ends) = self.ends.try_lock() else { return };
+        if !ends.is_finished() {
+            return;
         }
         let report = self.put_away(&mut ends.hosted, Duration::ZERO);
         let fault = report.as_ref().and_then(|report| report.fault.as_ref()).map(Fault::to_string);
@@ -284,7 +288,6 @@ impl<S: Reducer> AnyProject for Slot<S> {
                 Some(why) => book.fail(why.into()),
             }
         });
-        true
     }
 
     fn due(&self) -> Option<Instant> {
@@ -293,7 +296,7 @@ impl<S: Reducer> AnyProject for Slot<S> {
 
     fn open(&self, register: &Shared) -> Result<(), OpenError> {
         let mut ends = self.ends.lock();
-        if self.book.lock().phase == ProjectPhase::Open && !self.handle.load().is_ended() {
+        if ends.hosted.is_some() && !ends.is_finished() {
             return Ok(());
         }
         let last = self.put_away(&mut ends.hosted, Duration::ZERO);
