@@ -138,11 +138,15 @@ impl Worker<Workspace> for Writes {
 /// What the monitor chooses, which is looked at as it is chosen: later the panes have written more.
 fn chosen(state: &Workspace, level: MemoryLevel, nth: usize) -> Option<WorkspaceEvent> {
     let pane = |id: PaneId| state.model.panes.get(&id).map(|pane| (pane.warmth, pane.used)).unwrap();
-    let hidden = |(id, _): &(PaneId, Warmth)| !state.layout.shows(*id);
-    let candidates: Vec<_> =
-        state.demotion_candidates(level).into_iter().filter(hidden).map(|(id, _)| pane(id)).collect();
+    let candidates = state.demotion_candidates(level);
+    assert!(
+        candidates.is_sorted_by_key(|(id, _)| state.layout.shows(*id)),
+        "a pane on screen goes before a hidden one"
+    );
+    let hidden = candidates.iter().filter(|(id, _)| !state.layout.shows(*id));
+    let hidden: Vec<_> = hidden.map(|(id, _)| pane(*id)).collect();
     let in_order = |earlier: &(Warmth, u64), later: &(Warmth, u64)| earlier.0 != later.0 || earlier.1 <= later.1;
-    assert!(candidates.is_sorted_by(in_order), "a pane goes before one that was used longer ago");
+    assert!(hidden.is_sorted_by(in_order), "a pane goes before one that was used longer ago");
     state.demotion_candidate(level, nth)
 }
 
@@ -199,6 +203,8 @@ fn child() {
     for writer in 0..WRITERS {
         wait_until(&panel, &format!("writer {writer}"), WorkerState::Done);
     }
+    let failures: Vec<_> = panel.workers().into_iter().filter_map(|worker| worker.last_failure).collect();
+    assert!(failures.is_empty(), "{failures:?}");
     let held = reader.load().held_bytes();
     let lanes = handle.counters().lanes;
     assert!(panel.shutdown(PATIENCE).complete);
@@ -214,9 +220,12 @@ fn child() {
             (OUTPUTS * OUTPUT_BYTES, OUTPUTS * OUTPUT_BYTES / 64),
             "{id} is counted exactly"
         );
-        let is_full = pane.scrollback.bytes() == SCROLLBACK_BYTES;
-        if state.layout.shows(*id) || !matches!(arm, Arm::Held | Arm::Process) {
-            assert!(pane.warmth == Warmth::Hot && is_full, "{id}: {pane:?}");
+        let keeps_all = pane.warmth == Warmth::Hot && pane.scrollback.bytes() == SCROLLBACK_BYTES;
+        match (state.layout.shows(*id), arm) {
+            (_, Arm::Unwatched | Arm::Ample) | (true, Arm::Held) => assert!(keeps_all, "{id}: {pane:?}"),
+            // What is freed is not always given back to the system, so the hidden ones may not have been enough.
+            (true, Arm::Process) => assert!(pane.warmth != Warmth::Cold, "{id}: {pane:?}"),
+            (false, Arm::Held | Arm::Process) => {}
         }
         *warmths.entry(format!("{:?}", pane.warmth)).or_default() += 1;
     }
