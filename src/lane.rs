@@ -12,6 +12,7 @@ mod coalesce_twin;
 pub(crate) mod gate;
 pub(crate) mod idle;
 pub(crate) mod ingest;
+pub(crate) mod prepare;
 pub(crate) mod ring;
 pub(crate) mod runs;
 pub(crate) mod source;
@@ -25,9 +26,10 @@ use crossbeam_utils::sync::Parker;
 
 use crate::clock::{critical_key, lossy_key};
 use crate::core::Core;
-use crate::event::{Class, Coalesced, Event, LaneId, Phase, Tier};
+use crate::event::{Class, Coalesced, Event, LaneId, Tier};
 use crate::lane::coalesce::{Coalescer, Pushed};
 use crate::lane::gate::{Entered, Gate};
+use crate::lane::prepare::{Prepare, class_of};
 use crate::lane::ring::RingProducer;
 use crate::lane::table::Unread;
 use crate::lane::waiting::{Patience, Room};
@@ -56,9 +58,6 @@ pub(crate) struct LaneShared {
     #[cfg(feature = "control")]
     pub(crate) tasks: Arc<Notifications>,
 }
-
-pub(crate) type Classifier<E> = Box<dyn FnMut(&E) -> Class<<E as Event>::Key> + Send>;
-pub(crate) type Dresser<E> = Box<dyn FnMut(&mut E, &mut <E as Event>::Facets) + Send>;
 
 /// What `push` does when the ring is full of critical events. Lossy events never wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -180,21 +179,14 @@ pub struct Lane<E: Event> {
     shared: Arc<LaneShared>,
     ring: RingProducer<Item<E>>,
     table: Coalescer<E::Key, Item<E>>,
-    preparing: Preparing<E>,
+    /// What is done to events first; `None` when that is nothing.
+    preparing: Option<Box<dyn Prepare<E>>>,
     order: Order,
     lossy_sequence: u64,
     overflow: Overflow,
     parker: Parker,
     /// Until when it waits for room, besides.
     patience: Patience,
-}
-
-/// What is done to an event before it is stamped.
-struct Preparing<E: Event> {
-    dress: Option<Dresser<E>>,
-    classify: Option<Classifier<E>>,
-    /// There is neither.
-    is_plain: bool,
 }
 
 /// Whether anything is to be done to events before they are pushed: told apart once per call, not once per event.
@@ -209,35 +201,15 @@ pub(crate) enum Order {
     Unclocked,
 }
 
-impl<E: Event> Preparing<E> {
-    fn new(dress: Option<Dresser<E>>, classify: Option<Classifier<E>>) -> Self {
-        let is_plain = dress.is_none() && classify.is_none();
-        Self { dress, classify, is_plain }
-    }
-
-    /// In place, and in its slot where that is known: to move an event that was written a moment ago costs more than to
-    /// write it.
-    #[inline]
-    fn prepare<const HOW: bool>(&mut self, Item { facets, event }: &mut Item<E>) -> Class<E::Key> {
-        if HOW == DRESSED
-            && let Some(dress) = &mut self.dress
-        {
-            dress(event, facets);
-        }
-        let class = match &mut self.classify {
-            Some(classify) if HOW == DRESSED => classify(event),
-            _ => event.class(),
-        };
-        class_of(event, class)
-    }
-}
-
-/// The end of an operation is critical, whatever the event's class says.
+/// Its class, after what is to be done to it first.
 #[inline]
-fn class_of<E: Event>(event: &E, class: Class<E::Key>) -> Class<E::Key> {
-    match event.operation() {
-        Some(operation) if operation.phase == Phase::Terminal => Class::Critical,
-        _ => class,
+fn prepare_as<const HOW: bool, E: Event>(
+    preparing: &mut Option<Box<dyn Prepare<E>>>,
+    item: &mut Item<E>,
+) -> Class<E::Key> {
+    match preparing {
+        Some(preparing) if HOW == DRESSED => preparing.prepare(item),
+        _ => class_of(&item.event, item.event.class()),
     }
 }
 
@@ -275,7 +247,7 @@ impl<E: Event> Lane<E> {
     /// As [`push`](Lane::push); the facets come back filled in.
     #[inline]
     pub fn push_with(&mut self, facets: E::Facets, event: E) -> Result<(), Refused<(E::Facets, E)>> {
-        if self.preparing.is_plain { self.push_one::<PLAIN>(facets, event) } else { self.push_dressed(facets, event) }
+        if self.preparing.is_none() { self.push_one::<PLAIN>(facets, event) } else { self.push_dressed(facets, event) }
     }
 
     /// Out of the way of those that are plain.
@@ -287,7 +259,7 @@ impl<E: Event> Lane<E> {
     #[inline]
     fn push_one<const HOW: bool>(&mut self, facets: E::Facets, event: E) -> Result<(), Refused<(E::Facets, E)>> {
         let mut item = Item { facets, event };
-        match self.preparing.prepare::<HOW>(&mut item) {
+        match prepare_as::<HOW, E>(&mut self.preparing, &mut item) {
             Class::Critical => self.push_critical(item),
             Class::Lossy { key, tier } => self.push_lossy(&key, tier, item),
         }
@@ -357,7 +329,7 @@ impl<E: Event> Lane<E> {
         &mut self,
         pairs: &mut impl Iterator<Item = (E::Facets, E)>,
     ) -> Result<usize, Refused<(E::Facets, E)>> {
-        if self.preparing.is_plain { self.push_all::<PLAIN>(pairs) } else { self.push_all::<DRESSED>(pairs) }
+        if self.preparing.is_none() { self.push_all::<PLAIN>(pairs) } else { self.push_all::<DRESSED>(pairs) }
     }
 
     fn push_all<const HOW: bool>(
@@ -372,7 +344,7 @@ impl<E: Event> Lane<E> {
                 None => {
                     let Some((facets, event)) = pairs.next() else { return Ok(accepted) };
                     let mut item = Item { facets, event };
-                    let class = self.preparing.prepare::<HOW>(&mut item);
+                    let class = prepare_as::<HOW, E>(&mut self.preparing, &mut item);
                     (item, class)
                 }
             };
@@ -422,7 +394,7 @@ impl<E: Event> Lane<E> {
             let run = Run { ring: &mut self.ring, counts: &self.shared.counts.producer };
             let preparing = &mut self.preparing;
             let next = || pairs.next().map(|(facets, event)| Item { facets, event });
-            let admit = |item: &mut Item<E>| match preparing.prepare::<HOW>(item) {
+            let admit = |item: &mut Item<E>| match prepare_as::<HOW, E>(preparing, item) {
                 Class::Critical => Ok(()),
                 lossy => Err(lossy),
             };

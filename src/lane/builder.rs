@@ -3,20 +3,19 @@
 use crossbeam_utils::sync::Parker;
 use parking_lot::Mutex;
 
-use crate::core::contain;
 use crate::error::Error;
 use crate::event::{Class, Event, LaneId};
-use crate::facets::Facets;
 use crate::hub::{Hub, Letter};
 use crate::lane::coalesce::Coalescer;
 use crate::lane::gate::Gate;
 use crate::lane::idle::IdleStrategy;
 use crate::lane::ingest::{self, Ingest, Restart};
+use crate::lane::prepare::{Classifier, Enricher, Preparing};
 use crate::lane::ring;
 use crate::lane::source::{Source, SourceError};
 use crate::lane::table::{self, KEYS_MAX, Unread};
 use crate::lane::waiting::Patience;
-use crate::lane::{Classifier, Dresser, Item, Lane, LaneShared, Order, Overflow, Preparing};
+use crate::lane::{Item, Lane, LaneShared, Order, Overflow};
 use crate::main_lane::lane_end::LaneEnd;
 use crate::main_lane::reduce::Reducer;
 #[cfg(feature = "control")]
@@ -45,22 +44,19 @@ pub(crate) type Start = Box<dyn FnOnce() -> Result<(), Error> + Send>;
 pub struct LaneBuilder<S: Reducer> {
     hub: Arc<Hub<S>>,
     name: Arc<str>,
-    settings: Settings<EventOf<S>>,
-    by_state: Option<StateClassifier<S>>,
+    settings: Settings<S>,
 }
 
-type StateClassifier<S> = Box<dyn FnMut(&EventOf<S>, &S) -> Class<<EventOf<S> as Event>::Key> + Send>;
-
-struct Settings<E: Event> {
+struct Settings<S: Reducer> {
     origin: Option<Origin>,
     rank: Option<Rank>,
     clocked: bool,
     capacity: usize,
     keys: usize,
     overflow: Overflow,
-    facets: Option<E::Facets>,
-    enrich: Option<Dresser<E>>,
-    classify: Option<Classifier<E>>,
+    facets: Option<FacetsOf<S>>,
+    enrich: Option<Enricher<S>>,
+    classify: Classifier<S>,
 }
 
 impl<S: Reducer> LaneBuilder<S> {
@@ -74,9 +70,9 @@ impl<S: Reducer> LaneBuilder<S> {
             overflow: Overflow::Wait,
             facets: None,
             enrich: None,
-            classify: None,
+            classify: Classifier::Event,
         };
-        Self { hub, name, settings, by_state: None }
+        Self { hub, name, settings }
     }
 
     /// Who its events are about, unless an event says otherwise itself. Default: a built-in part called `lane`, with the
@@ -146,8 +142,7 @@ impl<S: Reducer> LaneBuilder<S> {
         mut self,
         classify: impl FnMut(&EventOf<S>) -> Class<<EventOf<S> as Event>::Key> + Send + 'static,
     ) -> Self {
-        self.settings.classify = Some(Box::new(classify));
-        self.by_state = None;
+        self.settings.classify = Classifier::Rule(Box::new(classify));
         self
     }
 
@@ -156,8 +151,7 @@ impl<S: Reducer> LaneBuilder<S> {
         mut self,
         classify: impl FnMut(&EventOf<S>, &S) -> Class<<EventOf<S> as Event>::Key> + Send + 'static,
     ) -> Self {
-        self.by_state = Some(Box::new(classify));
-        self.settings.classify = None;
+        self.settings.classify = Classifier::ByState(Box::new(classify));
         self
     }
 
@@ -171,7 +165,7 @@ impl<S: Reducer> LaneBuilder<S> {
 
     fn open_as(self, foreign: bool) -> Result<Lane<EventOf<S>>, Error> {
         self.validate()?;
-        let Self { hub, name, settings, by_state } = self;
+        let Self { hub, name, settings } = self;
         let core = hub.core.clone();
         if core.is_closing() {
             return Err(Error::Closed);
@@ -198,8 +192,8 @@ impl<S: Reducer> LaneBuilder<S> {
         });
         let (producer, consumer) = ring::ring(settings.capacity, settings.clocked);
         let (table, taker) = table::table(settings.keys);
-        let classify = settings.classify.or_else(|| by_state.map(|classify| with_state(&hub, classify)));
-        let dress = dresser(&hub, origin, settings.facets, settings.enrich, shared.counts.clone());
+        let Settings { facets, enrich, classify, .. } = settings;
+        let preparing = Preparing::of_lane(&hub, origin, facets, enrich, classify, shared.counts.clone());
         let end =
             LaneEnd::new(id, name.clone(), origin, rank, settings.clocked, foreign, shared.clone(), consumer, taker);
         let bytes = bytes_of::<EventOf<S>>(settings.capacity, settings.keys, settings.clocked);
@@ -216,7 +210,7 @@ impl<S: Reducer> LaneBuilder<S> {
             shared,
             ring: producer,
             table: Coalescer::new(table, settings.keys),
-            preparing: Preparing::new(dress, classify),
+            preparing,
             order: if settings.clocked { Order::Clocked } else { Order::Unclocked },
             lossy_sequence: 0,
             overflow: settings.overflow,
@@ -247,48 +241,6 @@ fn bytes_of<E: Event>(capacity: usize, keys: usize, clocked: bool) -> u64 {
     let records = if clocked { 2 * size_of::<u64>() } else { 0 };
     let ring = capacity * (size_of::<Item<E>>() + records);
     (ring + 2 * keys * size_of::<Option<Unread<Item<E>>>>()) as u64
-}
-
-/// A classifier that looks at the newest published state.
-fn with_state<S: Reducer>(hub: &Hub<S>, mut classify: StateClassifier<S>) -> Classifier<EventOf<S>> {
-    let mut newest = crate::snapshot::Reader::new(hub.published.clone(), hub.core.clone()).cached();
-    Box::new(move |event| classify(event, newest.load()))
-}
-
-/// All that is done to an event's facets, or `None` when there is nothing to do.
-fn dresser<S: Reducer>(
-    hub: &Hub<S>,
-    origin: Origin,
-    defaults: Option<FacetsOf<S>>,
-    mut enrich: Option<Dresser<EventOf<S>>>,
-    counts: Arc<LaneCounts>,
-) -> Option<Dresser<EventOf<S>>> {
-    if FacetsOf::<S>::NONE && enrich.is_none() {
-        return None;
-    }
-    let mut newest = crate::snapshot::Reader::new(hub.published.clone(), hub.core.clone()).cached();
-    Some(Box::new(move |event, facets| {
-        // Each is the host's code, and a panic in one takes nothing from the others.
-        let contained = |step: &mut dyn FnMut()| {
-            if contain(step).is_err() {
-                counts.producer.enricher_panics.add(1);
-            }
-        };
-        if let Some(enrich) = &mut enrich {
-            contained(&mut || enrich(event, facets));
-        }
-        if FacetsOf::<S>::NONE {
-            return;
-        }
-        contained(&mut || {
-            if let Some(defaults) = &defaults {
-                facets.fill(defaults);
-            }
-            if let Some(known) = newest.load().facets_of(event.origin().unwrap_or(origin), event) {
-                facets.fill(known);
-            }
-        });
-    }))
 }
 
 /// Opens a lane with a thread of mainlane's behind it.

@@ -13,7 +13,7 @@ use crate::event::Event;
 use crate::lane::LaneShared;
 use crate::lane::idle::{IdleStrategy, Idling};
 #[cfg(feature = "signal")]
-use crate::lane::{DRESSED, Item, PLAIN, Refused};
+use crate::lane::{DRESSED, Item, Refused, prepare_as};
 use crate::lane::{Lane, Overflow};
 use crate::latch::Latch;
 #[cfg(feature = "control")]
@@ -122,11 +122,7 @@ impl<E: Event> Lane<E> {
 
     fn prepared(&mut self, event: E) -> (Item<E>, Class<E::Key>) {
         let mut item = Item { facets: E::Facets::default(), event };
-        let class = if self.preparing.is_plain {
-            self.preparing.prepare::<PLAIN>(&mut item)
-        } else {
-            self.preparing.prepare::<DRESSED>(&mut item)
-        };
+        let class = prepare_as::<DRESSED, E>(&mut self.preparing, &mut item);
         (item, class)
     }
 

@@ -121,7 +121,9 @@ impl<S: Clone> Publisher<S> {
     /// The snapshot that has rested longest and that no reader holds.
     fn recycle(&mut self) -> Option<Arc<Snapshot<S>>> {
         let rested = self.retired.len().saturating_sub(QUARANTINE);
-        let at = (0..rested).find(|at| Arc::get_mut(&mut self.retired[*at]).is_some())?;
+        // The count first: to look whether it is ours alone takes its line from those who hold it.
+        let is_free = |held: &mut Arc<Snapshot<S>>| Arc::strong_count(held) == 1 && Arc::get_mut(held).is_some();
+        let at = (0..rested).find(|at| is_free(&mut self.retired[*at]))?;
         self.retired.remove(at)
     }
 }

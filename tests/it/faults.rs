@@ -1,12 +1,14 @@
 //! C8, C11 to C13: what goes wrong is contained, counted and said.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use mainlane::{
-    Authority, Budget, Diagnostic, Drive, Error, Fault, Left, Operation, OperationId, Outlet, Phase, Pipeline, Polled,
-    Refused, Restart, Source, SourceError, TurnError, WAKE_PANICS_MAX,
+    Authority, Budget, Class, Diagnostic, Drive, Effects, Envelope, Error, Event, Facets, Fault, Fill, Left, Operation,
+    OperationId, Origin, Outlet, Phase, Pipeline, Polled, Reducer, Refused, Restart, Source, SourceError, TurnError,
+    WAKE_PANICS_MAX,
 };
 
 use crate::domain::{LAYOUT, Ledger, Note, OTHER, PATIENCE, drain, settled, until};
@@ -165,6 +167,87 @@ fn a_panicking_enricher_costs_the_event_nothing() {
     assert_eq!(main_lane.state().notes(), [Note::Item(100), Note::Item(1), Note::Item(102)]);
     assert_eq!(settled(&handle).events.enricher_panics, 1);
     assert!(handle.diagnostics().drain().any(|note| matches!(note, Diagnostic::EnricherPanicked { count: 1, .. })));
+}
+
+/// Which steps of its preparation panic on it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Touchy {
+    enrich: bool,
+    fill: bool,
+    classify: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Context {
+    enriched: Option<u32>,
+    of_lane: Option<u32>,
+    known: Option<u32>,
+}
+
+impl Facets for Context {
+    fn fill(&mut self, fallback: &Self) {
+        self.enriched.fill(&fallback.enriched);
+        self.of_lane.fill(&fallback.of_lane);
+        self.known.fill(&fallback.known);
+    }
+}
+
+impl Event for Touchy {
+    type Key = ();
+    type Facets = Context;
+
+    fn class(&self) -> Class<()> {
+        Class::Critical
+    }
+}
+
+#[derive(Clone, Default)]
+struct Applied(Vec<(Touchy, Context)>);
+
+impl Reducer for Applied {
+    type Event = Touchy;
+    type Effect = ();
+
+    fn apply(&mut self, envelope: &Envelope<'_, Touchy>, _: &mut Effects<()>) {
+        self.0.push((*envelope.event, *envelope.facets));
+    }
+
+    fn facets_of(&self, _: Origin, event: &Touchy) -> Option<&Context> {
+        assert!(!event.fill, "the state does not know");
+        Some(&Context { enriched: Some(3), of_lane: Some(3), known: Some(3) })
+    }
+}
+
+#[test]
+fn a_panic_in_one_step_of_the_preparation_takes_nothing_from_the_others() {
+    let both = [false, true];
+    let all = both.map(|enrich| both.map(|fill| both.map(|classify| Touchy { enrich, fill, classify })));
+    let builder = Pipeline::builder(Applied::default());
+    let lane = builder.lane("touchy").facets(Context { enriched: Some(2), of_lane: Some(2), known: None });
+    let enrich = |event: &mut Touchy, context: &mut Context| {
+        assert!(!event.enrich, "the enricher is broken");
+        context.enriched = Some(1);
+    };
+    let classify = |event: &Touchy, _: &Applied| {
+        assert!(!event.classify, "the classifier is broken");
+        Class::Critical
+    };
+    let mut lane = lane.enrich(enrich).classify_by(classify).open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    let mut expected = Vec::new();
+    for event in all.into_iter().flatten().flatten() {
+        let pushed = catch_unwind(AssertUnwindSafe(|| lane.push(event)));
+        assert_eq!(pushed.is_ok(), !event.classify, "an event without a class is none: {event:?}");
+        if pushed.is_ok() {
+            let enriched = if event.enrich { Some(2) } else { Some(1) };
+            let known = if event.fill { None } else { Some(3) };
+            expected.push((event, Context { enriched, of_lane: Some(2), known }));
+        }
+    }
+    drain(&mut main_lane);
+    assert_eq!(main_lane.state().0, expected);
+    // Four of eight each.
+    assert_eq!(settled(&handle).events.enricher_panics, 8);
 }
 
 /// Emits two events a poll, and fails in its second one as it is told.
