@@ -41,18 +41,8 @@ fn signals_that_race_with_a_shutdown_are_delivered_or_counted() {
         let go = Arc::new(AtomicBool::new(false));
         let publishing: Vec<_> = (0..2)
             .map(|place| {
-                let (outlet, go) = (running.bus().outlet::<Said>(Origin::built_in("test", place)), go.clone());
-                std::thread::spawn(move || {
-                    let mut accepted = 0;
-                    loop {
-                        match outlet.publish(Said(accepted)) {
-                            Ok(()) => accepted += 1,
-                            Err(Unpublished::Full(_)) => std::thread::yield_now(),
-                            Err(_) => return accepted,
-                        }
-                        go.store(accepted > round * 10, SeqCst);
-                    }
-                })
+                let outlet = running.bus().outlet(Origin::built_in("test", place));
+                publish_until_closed(outlet, round * 10, go.clone())
             })
             .collect();
         until("publications", || go.load(SeqCst));

@@ -166,7 +166,6 @@ fn a_reader_is_drained_within_a_budget() {
 
 #[test]
 fn a_sleeping_host_is_called_once_until_it_has_looked_again() {
-    use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
     let (mut dispatcher, bus) = bus();
     let outlet = bus.outlet::<Said>(HERE);
     let mut reader = bus.subscribe::<Said>("host").reader().unwrap();
@@ -190,22 +189,15 @@ fn a_sleeping_host_is_called_once_until_it_has_looked_again() {
 
 #[test]
 fn a_dispatcher_that_sleeps_is_told_of_input() {
-    use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-    let calls = Arc::new(AtomicU64::new(0));
-    let counted = calls.clone();
-    let (mut dispatcher, bus) = Bus::builder()
-        .on_input(move || {
-            counted.fetch_add(1, SeqCst);
-        })
-        .build();
+    let (mut dispatcher, bus, calls) = told_bus();
     let outlet = bus.outlet::<Said>(HERE);
     let _reader = bus.subscribe::<Said>("one").reader().unwrap();
     dispatch(&mut dispatcher);
     assert!(!dispatcher.arm_input());
-    let before = calls.load(SeqCst);
+    let before = calls();
     outlet.publish(Said(1)).unwrap();
     outlet.publish(Said(2)).unwrap();
-    assert_eq!(calls.load(SeqCst), before + 1, "once for each arming");
+    assert_eq!(calls(), before + 1, "once for each arming");
     assert!(dispatcher.arm_input(), "something is there");
     assert_eq!(dispatch(&mut dispatcher), 2);
 }

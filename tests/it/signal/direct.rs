@@ -1,28 +1,20 @@
 //! Outlets that hand on by themselves.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-
-use mainlane::signal::{Backoff, Unpublished};
+use mainlane::signal::Backoff;
 
 use super::*;
 use crate::domain::until;
 
 #[test]
 fn what_is_published_directly_is_there_without_the_dispatcher() {
-    let calls = Arc::new(AtomicU64::new(0));
-    let counted = calls.clone();
-    let (mut dispatcher, bus) = Bus::builder()
-        .on_input(move || {
-            counted.fetch_add(1, SeqCst);
-        })
-        .build();
+    let (mut dispatcher, bus, calls) = told_bus();
     let mut reader = bus.subscribe::<Said>("one").reader().unwrap();
     let (direct, other) = (bus.direct_outlet::<Said>(HERE), bus.outlet::<Said>(HERE));
     dispatch(&mut dispatcher);
     assert!(!dispatcher.arm_input());
-    let before = calls.load(SeqCst);
+    let before = calls();
     direct.publish(Said(0)).unwrap();
-    assert_eq!((all(&mut reader), calls.load(SeqCst)), (numbers(0..1), before), "and nobody is woken for it");
+    assert_eq!((all(&mut reader), calls()), (numbers(0..1), before), "and nobody is woken for it");
     // What others published is handed on with it, before it.
     other.publish(Said(1)).unwrap();
     direct.clone().publish(Said(2)).unwrap();
@@ -31,20 +23,15 @@ fn what_is_published_directly_is_there_without_the_dispatcher() {
 
 #[test]
 fn the_dispatcher_is_told_when_it_has_to_look_again() {
-    let calls = Arc::new(AtomicU64::new(0));
-    let counted = calls.clone();
-    let hook = move || {
-        counted.fetch_add(1, SeqCst);
-    };
-    let (mut dispatcher, bus) = Bus::builder().on_input(hook).build();
+    let (mut dispatcher, bus, calls) = told_bus();
     let _full =
         bus.subscribe::<Said>("full").waiting(1).retry(3, Backoff::between(PATIENCE, PATIENCE)).reader().unwrap();
     let direct = bus.direct_outlet::<Said>(HERE);
     dispatch(&mut dispatcher);
     direct.publish(Said(0)).unwrap();
-    let before = calls.load(SeqCst);
+    let before = calls();
     direct.publish(Said(1)).unwrap();
-    assert_eq!(calls.load(SeqCst), before + 1, "something is kept aside, and is to be tried again");
+    assert_eq!(calls(), before + 1, "something is kept aside, and is to be tried again");
     assert!(dispatcher.turn(Budget::UNLIMITED).due.is_some());
 }
 
@@ -72,18 +59,7 @@ fn with_others_beside_it_and_a_shutdown_in_the_middle_all_are_delivered_or_count
             .map(|place| {
                 let source = Origin::built_in("test", place);
                 let outlet = if place == 0 { bus.outlet::<Said>(source) } else { bus.direct_outlet(source) };
-                let go = go.clone();
-                std::thread::spawn(move || {
-                    let mut accepted = 0;
-                    loop {
-                        match outlet.publish(Said(accepted)) {
-                            Ok(()) => accepted += 1,
-                            Err(Unpublished::Full(_)) => std::thread::yield_now(),
-                            Err(_) => return accepted,
-                        }
-                        go.store(accepted > round * 5, SeqCst);
-                    }
-                })
+                publish_until_closed(outlet, round * 5, go.clone())
             })
             .collect();
         until("publications", || go.load(SeqCst));

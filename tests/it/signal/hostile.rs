@@ -1,7 +1,6 @@
 //! What a host should not do, and does.
 
 use std::hash::{Hash, Hasher};
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use mainlane::signal::{BusNotice, OnFailure, SignalError, SubscriberState, WAITING_MAX};
 

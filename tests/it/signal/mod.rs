@@ -13,9 +13,13 @@ mod waiting; // publishers that wait, and those that may not
 mod workflow; // parts of a host that know nothing of each other
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mainlane::signal::{Bus, Cause, Delivery, Dispatcher, Patient, Sent, Signal, SignalOutlet, SignalReader};
+use mainlane::signal::{
+    Bus, Cause, Delivery, Dispatcher, Patient, Sent, Signal, SignalOutlet, SignalReader, Unpublished,
+};
 use mainlane::{Budget, Origin};
 
 use crate::domain::PATIENCE;
@@ -45,6 +49,41 @@ impl Patient for Asked {}
 /// A bus that the test drives.
 fn bus() -> (Dispatcher, Bus) {
     Bus::builder().build()
+}
+
+/// A bus that the test drives, and how often it was told that there is something.
+fn told_bus() -> (Dispatcher, Bus, impl Fn() -> u64) {
+    let calls = Arc::new(AtomicU64::new(0));
+    let counted = calls.clone();
+    let on_input = move || {
+        counted.fetch_add(1, SeqCst);
+    };
+    let (dispatcher, bus) = Bus::builder().on_input(on_input).build();
+    (dispatcher, bus, move || calls.load(SeqCst))
+}
+
+/// Publishes from a thread until the bus is closed. Returns how many signals were accepted, and raises `go` when they are `enough`.
+fn publish_until_closed(outlet: SignalOutlet<Said>, enough: u64, go: Arc<AtomicBool>) -> JoinHandle<u64> {
+    std::thread::spawn(move || {
+        let mut accepted = 0;
+        loop {
+            match outlet.publish(Said(accepted)) {
+                Ok(()) => accepted += 1,
+                Err(Unpublished::Full(_)) => std::thread::yield_now(),
+                Err(_) => return accepted,
+            }
+            if accepted >= enough {
+                go.store(true, SeqCst);
+            }
+        }
+    })
+}
+
+/// Does something on another thread, so that a test whose locks wait for each other fails.
+fn in_time<R: Send + 'static>(what: &str, work: impl FnOnce() -> R + Send + 'static) -> R {
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(work()));
+    is_done.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{what} did not happen within {PATIENCE:?}"))
 }
 
 /// Takes turns until nothing is left.
