@@ -138,17 +138,32 @@ impl<T: Signal> SignalOutlet<T> {
     /// As [`publish`](SignalOutlet::publish).
     #[inline]
     pub fn publish_with(&self, cause: Cause, signal: impl FnOnce() -> T) -> Result<(), Unpublished<T>> {
-        if !self.hub.inlet.is_heard() {
-            self.counts.0.unheard.fetch_add(1, Relaxed);
+        if !self.has_listeners() {
             return Ok(());
         }
-        self.put(self.entry(cause, signal())).map_err(|unput| match unput {
+        self.put(self.entry(cause, signal())).map_err(|unput| self.unpublished(unput))
+    }
+
+    /// Counts a signal that nobody hears.
+    #[inline]
+    fn has_listeners(&self) -> bool {
+        let is_heard = self.hub.inlet.is_heard();
+        if !is_heard {
+            self.counts.0.unheard.fetch_add(1, Relaxed);
+        }
+        is_heard
+    }
+
+    /// Counts a signal for which there was no room.
+    #[cold]
+    fn unpublished(&self, unput: Unput<Entry<T>>) -> Unpublished<T> {
+        match unput {
+            Unput::Closed(entry) => Unpublished::Closed(entry.signal),
             Unput::Full(entry) => {
                 self.hub.inlet.refuse(1);
                 Unpublished::Full(entry.signal)
             }
-            Unput::Closed(entry) => Unpublished::Closed(entry.signal),
-        })
+        }
     }
 
     fn entry(&self, cause: Cause, signal: T) -> Entry<T> {
@@ -204,8 +219,7 @@ impl<T: Patient> SignalOutlet<T> {
     /// # Errors
     /// The signal, when there was no room in time, the bus was shut down, or this thread may not wait.
     pub fn publish_within(&self, patience: Duration, cause: Cause, signal: T) -> Result<(), Unpublished<T>> {
-        if !self.hub.inlet.is_heard() {
-            self.counts.0.unheard.fetch_add(1, Relaxed);
+        if !self.has_listeners() {
             return Ok(());
         }
         let deadline = Instant::now() + patience.min(A_YEAR);
@@ -215,28 +229,26 @@ impl<T: Patient> SignalOutlet<T> {
             listen!(self.hub.room => room);
             entry = match self.put(entry) {
                 Ok(()) => return Ok(()),
-                Err(Unput::Closed(entry)) => return Err(Unpublished::Closed(entry.signal)),
                 Err(Unput::Full(entry)) => entry,
+                Err(unput) => return Err(self.unpublished(unput)),
             };
             if nowait::is_here() {
                 self.hub.inlet.refuse(1);
                 return Err(Unpublished::MayNotWait(entry.signal));
             }
             if room.wait_deadline(deadline).is_none() {
-                self.hub.inlet.refuse(1);
-                return Err(Unpublished::Full(entry.signal));
+                return Err(self.unpublished(Unput::Full(entry)));
             }
         }
     }
 
     /// As [`publish_within`](SignalOutlet::publish_within), for tasks: waits as long as it takes, without holding up its thread. Dropping
-    /// the future drops the signal. Needs no runtime.
+    /// the future drops the signal. Needs no runtime. Not to be blocked on where `publish_within` is refused: that might wait for itself.
     ///
     /// # Errors
     /// The signal, when the bus was shut down.
     pub async fn publish_async(&self, cause: Cause, signal: T) -> Result<(), Unpublished<T>> {
-        if !self.hub.inlet.is_heard() {
-            self.counts.0.unheard.fetch_add(1, Relaxed);
+        if !self.has_listeners() {
             return Ok(());
         }
         let mut entry = self.entry(cause, signal);
@@ -244,8 +256,8 @@ impl<T: Patient> SignalOutlet<T> {
             listen!(self.hub.room => room);
             entry = match self.put(entry) {
                 Ok(()) => return Ok(()),
-                Err(Unput::Closed(entry)) => return Err(Unpublished::Closed(entry.signal)),
                 Err(Unput::Full(entry)) => entry,
+                Err(unput) => return Err(self.unpublished(unput)),
             };
             room.await;
         }
