@@ -16,7 +16,7 @@ use crate::signal::inbox::{Call, Caller, Inbox, Mail, Match};
 use crate::signal::inlet::Inlet;
 use crate::signal::notice::BusNotice;
 use crate::signal::outlet::{Entry, OutletCounts};
-use crate::signal::queue::Hashed;
+use crate::signal::queue::{Fallen, Hashed};
 use crate::signal::sent::{Batch, Sent};
 use crate::signal::status::{FamilyStatus, Gone};
 
@@ -189,6 +189,8 @@ pub(crate) struct Sink<T, K> {
     pub(crate) hash: foldhash::fast::RandomState,
     /// What matched; empty between turns.
     pub(crate) matches: Vec<Match<K>>,
+    /// What fell out of the queue; empty between turns.
+    pub(crate) fallen: Fallen<T, K>,
     pub(crate) blocks_since: Option<Instant>,
     /// Signals were dropped the last time, and that was told.
     pub(crate) lags: bool,
@@ -197,7 +199,7 @@ pub(crate) struct Sink<T, K> {
 impl<T, K> Sink<T, K>
 where
     T: Signal,
-    K: Clone + Eq + std::hash::Hash + Send + 'static,
+    K: Eq + std::hash::Hash + Send + 'static,
 {
     /// Notes what matches.
     fn match_all(&mut self, batch: &Batch<T>) {
@@ -248,7 +250,7 @@ where
 impl<T, K> Subscriber<T> for Sink<T, K>
 where
     T: Signal,
-    K: Clone + Eq + std::hash::Hash + Send + 'static,
+    K: Eq + std::hash::Hash + Send + 'static,
 {
     fn mail(&self) -> Arc<dyn Mail<T>> {
         self.inbox.clone()
@@ -256,9 +258,10 @@ where
 
     fn offer(&mut self, batch: &Batch<T>, refused: u64, turn: &Turning<'_>) -> bool {
         self.match_all(batch);
-        let offered = self.inbox.offer(batch, &mut self.matches, refused, turn.now);
-        // What a panic in the middle left.
-        self.matches.clear();
+        let offered = self.inbox.offer(batch, &mut self.matches, refused, turn.now, &mut self.fallen);
+        self.fallen.bury();
+        // What a subscriber that is gone did not want.
+        self.matches.drain(..).for_each(let_go);
         match offered.broken {
             None => self.tell_drops(offered.dropped, turn),
             Some(message) => {
@@ -298,7 +301,8 @@ where
     }
 
     fn look_aside(&mut self, turn: &Turning<'_>) -> Option<Instant> {
-        let (due, dropped) = self.inbox.look_aside(turn.now);
+        let (due, dropped) = self.inbox.look_aside(turn.now, &mut self.fallen);
+        self.fallen.bury();
         if dropped > 0 {
             self.tell_drops(dropped, turn);
         }

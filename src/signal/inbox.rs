@@ -1,10 +1,9 @@
 //! One subscriber's signals, between the dispatcher and whoever takes them.
 //!
 //! The dispatcher puts in a batch under the lock, the subscriber takes under the same lock; neither runs the host's code under it,
-//! but for the comparison of keys.
+//! but for the comparison of keys: wakers are cloned, called and dropped without it, and so are signals and keys dropped.
 
 use std::collections::VecDeque;
-use std::hash::Hash;
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -15,7 +14,7 @@ use parking_lot::Condvar;
 
 use crate::core::{contain, let_go};
 use crate::signal::policy::Full;
-use crate::signal::queue::{Hashed, Queue, QueueCounts, Run, Taken};
+use crate::signal::queue::{Fallen, Hashed, Queue, QueueCounts, Run, Taken};
 use crate::signal::sent::{Batch, Sent};
 use crate::signal::status::{SubscriberState, SubscriberStatus};
 use crate::sync::Mutex;
@@ -95,7 +94,7 @@ pub(crate) trait Mail<T>: Send + Sync {
     fn status(&self) -> SubscriberStatus;
 }
 
-impl<T, K: Clone + Eq> Inbox<T, K> {
+impl<T, K: Eq> Inbox<T, K> {
     pub(crate) fn new(name: Arc<str>, full: Full, capacity: usize, dispatcher: Caller) -> Self {
         let Ok(latency) = Histogram::new(2) else { unreachable!("two digits are possible") };
         let held = Held {
@@ -112,26 +111,30 @@ impl<T, K: Clone + Eq> Inbox<T, K> {
         Self { name, full, held: Mutex::new(held), arrived: Condvar::new(), dispatcher }
     }
 
-    /// Puts in what matches, and what was refused after it.
-    pub(crate) fn offer(&self, batch: &Batch<T>, matches: &mut Vec<Match<K>>, refused: u64, now: Instant) -> Offered {
+    /// Puts in what matches, and what was refused after it. What falls out of the queue is in `fallen`.
+    pub(crate) fn offer(
+        &self,
+        batch: &Batch<T>,
+        matches: &mut Vec<Match<K>>,
+        refused: u64,
+        now: Instant,
+        fallen: &mut Fallen<T, K>,
+    ) -> Offered {
         let mut held = self.held.lock();
         if held.state != SubscriberState::Open {
             return Offered { open: false, dropped: 0, broken: None };
         }
         let dropped_before = held.queue.counts().dropped;
-        let queue = &mut held.queue;
-        // Keys are compared by the host's code.
-        let broken = contain(|| {
-            for each in matches.drain(..) {
-                match (&mut *queue, each) {
-                    (Queue::Runs(runs), Match::Run(at)) => runs.offer(Run { batch: batch.clone(), at }, now),
-                    (Queue::Keyed(keyed), Match::Key(at, key)) => keyed.offer(one(batch, at), key),
-                    (Queue::Keyed(keyed), Match::Broken(at)) => keyed.unkeyed(&one(batch, at)),
-                    _ => unreachable!("signals have keys where they are coalesced by them"),
-                }
+        let mut broken = None;
+        for each in matches.drain(..) {
+            match (&mut held.queue, each) {
+                (Queue::Runs(runs), Match::Run(at)) => runs.offer(Run { batch: batch.clone(), at }, now),
+                (Queue::Keyed(keyed), Match::Key(_, key)) if broken.is_some() => keyed.let_fall(key),
+                (Queue::Keyed(keyed), Match::Key(at, key)) => broken = keyed.offer(one(batch, at), key).err(),
+                (Queue::Keyed(keyed), Match::Broken(at)) => keyed.unkeyed(&one(batch, at)),
+                _ => unreachable!("signals have keys where they are coalesced by them"),
             }
-        })
-        .err();
+        }
         if refused > 0 {
             held.queue.refused(refused);
         }
@@ -140,6 +143,7 @@ impl<T, K: Clone + Eq> Inbox<T, K> {
             held.queue.clear();
         }
         let dropped = held.queue.counts().dropped - dropped_before;
+        held.queue.swap_fallen(fallen);
         let sleeper = if broken.is_some() || !held.queue.is_empty() { held.sleeper() } else { None };
         drop(held);
         self.rouse(sleeper);
@@ -160,11 +164,12 @@ impl<T, K: Clone + Eq> Inbox<T, K> {
         room
     }
 
-    /// Looks at what is kept aside. Returns when the next look is due, and how many were dropped.
-    pub(crate) fn look_aside(&self, now: Instant) -> (Option<Instant>, u64) {
+    /// Looks at what is kept aside. Returns when the next look is due, and how many were dropped; they are in `fallen`.
+    pub(crate) fn look_aside(&self, now: Instant, fallen: &mut Fallen<T, K>) -> (Option<Instant>, u64) {
         let mut held = self.held.lock();
         let dropped_before = held.queue.counts().dropped;
         let due = held.queue.look_aside(now);
+        held.queue.swap_fallen(fallen);
         (due, held.queue.counts().dropped - dropped_before)
     }
 
@@ -196,6 +201,8 @@ impl<T, K: Clone + Eq> Inbox<T, K> {
         }
         if let Some(hook) = hook {
             let _ = contain(|| hook());
+            // Its subscriber may have left meanwhile.
+            let_go(hook);
         }
     }
 }
@@ -235,7 +242,14 @@ struct Sleeper {
     hook: Option<Hook>,
 }
 
-impl<T, K: Clone + Eq> Held<T, K> {
+impl<T, K: Eq> Held<T, K> {
+    /// What nobody needs any more, to be dropped when the lock is free.
+    fn fallen(&mut self) -> Fallen<T, K> {
+        let mut fallen = Fallen::default();
+        self.queue.swap_fallen(&mut fallen);
+        fallen
+    }
+
     /// Whoever found nothing the last time; once.
     fn sleeper(&mut self) -> Option<Sleeper> {
         let was_idle = std::mem::take(&mut self.idle);
@@ -250,7 +264,7 @@ impl<T, K: Clone + Eq> Held<T, K> {
     }
 }
 
-impl<T: Send + Sync, K: Clone + Eq + Hash + Send> Mail<T> for Inbox<T, K> {
+impl<T: Send + Sync, K: Eq + Send> Mail<T> for Inbox<T, K> {
     fn take(&self, most: usize, into: &mut VecDeque<Taken<T>>) -> bool {
         let mut lock = self.held.lock();
         if !lock.is_ready() {
@@ -267,7 +281,9 @@ impl<T: Send + Sync, K: Clone + Eq + Hash + Send> Mail<T> for Inbox<T, K> {
         }
         let more = !into.is_empty() || held.state == SubscriberState::Open || !held.queue.is_empty();
         let starved = std::mem::take(&mut held.starved);
+        let mut fallen = held.fallen();
         drop(lock);
+        fallen.bury();
         if starved {
             (self.dispatcher)(Call::Room);
         }
@@ -295,14 +311,26 @@ impl<T: Send + Sync, K: Clone + Eq + Hash + Send> Mail<T> for Inbox<T, K> {
     }
 
     fn poll(&self, ctx: &mut Context<'_>) -> Poll<()> {
+        {
+            let mut held = self.held.lock();
+            if held.is_ready() {
+                return Poll::Ready(());
+            }
+            if held.waker.as_ref().is_some_and(|waker| waker.will_wake(ctx.waker())) {
+                return Poll::Pending;
+            }
+        }
+        // Cloned and dropped by the host's code; nothing is changed if that panics.
+        let waker = ctx.waker().clone();
         let mut held = self.held.lock();
         if held.is_ready() {
+            drop(held);
+            let_go(waker);
             return Poll::Ready(());
         }
-        if !held.waker.as_ref().is_some_and(|waker| waker.will_wake(ctx.waker())) {
-            // Cloned and dropped by the host's code; nothing is changed if that panics.
-            held.waker = Some(ctx.waker().clone());
-        }
+        let before = held.waker.replace(waker);
+        drop(held);
+        let_go(before);
         Poll::Pending
     }
 
@@ -315,6 +343,7 @@ impl<T: Send + Sync, K: Clone + Eq + Hash + Send> Mail<T> for Inbox<T, K> {
         if ready {
             let _ = contain(|| hook());
         }
+        let_go(hook);
     }
 
     fn interrupt(&self) {
@@ -329,8 +358,9 @@ impl<T: Send + Sync, K: Clone + Eq + Hash + Send> Mail<T> for Inbox<T, K> {
         }
         held.queue.clear();
         held.starved = false;
-        let (waker, hook) = (held.waker.take(), held.hook.take());
+        let (waker, hook, mut fallen) = (held.waker.take(), held.hook.take(), held.fallen());
         drop(held);
+        fallen.bury();
         let_go(waker);
         let_go(hook);
         (self.dispatcher)(Call::Left);
@@ -340,7 +370,9 @@ impl<T: Send + Sync, K: Clone + Eq + Hash + Send> Mail<T> for Inbox<T, K> {
         let mut held = self.held.lock();
         held.state = SubscriberState::Detached;
         held.queue.clear();
+        let mut fallen = held.fallen();
         drop(held);
+        fallen.bury();
         (self.dispatcher)(Call::Left);
     }
 

@@ -4,6 +4,8 @@
 //! - **Q1 all accounted for**: `matched = delivered + dropped + coalesced + waiting`.
 //! - **Q2 told where it happened**: what is missing between two signals that are taken is told between the two: so many, from this
 //!   number to that.
+//! - **Q3 nothing dropped here**: signals and keys are the host's, and may ask for whatever lock is held around the queue as they are
+//!   dropped. What nobody needs any more has [fallen](Fallen) out of the queue, and waits for somebody to take it away.
 //!
 //! There are two: of signals in their order, whose unit is a [run](Runs) of them, and of the newest [of each key](Keyed).
 
@@ -14,6 +16,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Instant;
 
+use crate::core::let_go;
 use crate::signal::policy::Full;
 use crate::signal::sent::{Batch, Sent};
 
@@ -91,6 +94,26 @@ impl<T> Run<T> {
     }
 }
 
+/// Q3: signals and keys that nobody needs any more.
+pub(crate) struct Fallen<T, K> {
+    runs: Vec<Run<T>>,
+    keys: Vec<K>,
+}
+
+impl<T, K> Default for Fallen<T, K> {
+    fn default() -> Self {
+        Self { runs: Vec::new(), keys: Vec::new() }
+    }
+}
+
+impl<T, K> Fallen<T, K> {
+    /// Drops them: where no lock is held.
+    pub(crate) fn bury(&mut self) {
+        self.keys.drain(..).for_each(let_go);
+        self.runs.clear();
+    }
+}
+
 /// What a subscriber gets next.
 pub(crate) enum Taken<T> {
     /// Signals, each for itself.
@@ -129,7 +152,7 @@ macro_rules! either {
     };
 }
 
-impl<T, K: Clone + Eq> Queue<T, K> {
+impl<T, K: Eq> Queue<T, K> {
     pub(crate) fn new(full: Full, capacity: usize) -> Self {
         match full {
             Full::CoalesceByKey => Self::Keyed(Keyed::new(capacity)),
@@ -188,8 +211,16 @@ impl<T, K: Clone + Eq> Queue<T, K> {
     pub(crate) fn clear(&mut self) {
         either!(self, its => its.clear());
         let counts = self.counts();
-        // Q1, also when the host's code panicked in the middle of an offer.
+        // Q1, also of the one whose key could not be compared.
         counts.dropped = counts.matched - counts.delivered - counts.coalesced;
+    }
+
+    /// Q3: exchanges what has fallen out for what is to be used for that from here on, which is empty.
+    pub(crate) fn swap_fallen(&mut self, fallen: &mut Fallen<T, K>) {
+        match self {
+            Self::Runs(runs) => std::mem::swap(&mut runs.fallen, &mut fallen.runs),
+            Self::Keyed(keyed) => std::mem::swap(&mut keyed.fallen, fallen),
+        }
     }
 }
 

@@ -47,10 +47,11 @@ impl<'a, T: Signal> Subscribe<'a, T> {
     /// A newer signal of the same key takes in the one that waits, so that the newest of each key is always there and memory is bounded
     /// by the number of keys. When the queue is full of other keys, the one that has waited longest is dropped.
     ///
-    /// `key` runs on the dispatcher's thread. A signal of which it panics is dropped, and the subscriber told.
+    /// `key` runs on the dispatcher's thread. A signal of which it panics is dropped, and the subscriber told. Keys are compared while
+    /// the subscription is locked, so a comparison must not use the bus.
     pub fn coalesce_by_key<K>(self, key: impl FnMut(&Sent<T>) -> K + Send + 'static) -> Subscribe<'a, T, K>
     where
-        K: Clone + Eq + Hash + Send + 'static,
+        K: Eq + Hash + Send + 'static,
     {
         let Self { bus, name, waiting, source, operation, filter, on_failure, .. } = self;
         let (full, key) = (Full::CoalesceByKey, Some(Box::new(key) as KeyOf<T, K>));
@@ -90,7 +91,7 @@ impl<T: Patient> Subscribe<'_, T> {
 
 impl<'a, T: Signal, K> Subscribe<'a, T, K>
 where
-    K: Clone + Eq + Hash + Send + 'static,
+    K: Eq + Hash + Send + 'static,
 {
     /// How many signals may wait. Default: [`WAITING`].
     pub fn waiting(mut self, signals: usize) -> Self {
@@ -173,6 +174,7 @@ where
             keeps_aside: matches!(full, Full::Retry { .. }),
             hash: Default::default(),
             matches: Vec::new(),
+            fallen: Default::default(),
             blocks_since: None,
             lags: false,
         };

@@ -23,6 +23,8 @@ pub(crate) struct Runs<T> {
     /// A blocking subscriber that held up its family for long enough.
     suspended: bool,
     pub(super) counts: QueueCounts,
+    /// What nobody needs any more.
+    pub(super) fallen: Vec<Run<T>>,
 }
 
 /// Runs in a row, with what is missing right before each.
@@ -55,6 +57,7 @@ impl<T> Runs<T> {
             aside: Aside { line: Line::default(), rests: backoff.schedule(None), tried: 0, due: None },
             suspended: false,
             counts: QueueCounts::default(),
+            fallen: Vec::new(),
         }
     }
 
@@ -104,6 +107,7 @@ impl<T> Runs<T> {
             self.missed_before.add(missed);
             self.missed_before.numbers(run.signals());
             self.counts.dropped += run.len() as u64;
+            self.fallen.push(run);
         }
     }
 
@@ -146,6 +150,7 @@ impl<T> Runs<T> {
             self.missed_after.add(missed);
             self.missed_after.numbers(run.signals());
             self.counts.dropped += run.len() as u64;
+            self.fallen.push(run);
         }
         self.missed_after.add(after);
         self.aside.anew(None);
@@ -153,8 +158,9 @@ impl<T> Runs<T> {
     }
 
     pub(super) fn clear(&mut self) {
-        self.waiting = Line::default();
-        self.aside.line = Line::default();
+        for line in [&mut self.waiting, &mut self.aside.line] {
+            self.fallen.extend(std::mem::take(line).runs.into_iter().map(|(_, run)| run));
+        }
         self.aside.anew(None);
         (self.missed_before, self.missed_after) = Default::default();
     }

@@ -7,6 +7,7 @@ mod engine; // what pipelines say of themselves
 mod handlers; // host's code on threads of the bus's
 mod hostile; // what a host should not do, and does
 mod lanes; // signals that become events
+mod locks; // host's code where a lock might be held
 mod policies; // subscribers that are too slow
 mod waiting; // publishers that wait, and those that may not
 #[cfg(feature = "register")]
