@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam_utils::sync::Unparker;
 
-use crate::backoff::Backoff;
+use crate::backoff::{A_YEAR, Backoff};
 use crate::event::{Event, OperationId};
 use crate::lane::Lane;
 use crate::latch::Latch;
@@ -59,20 +59,23 @@ impl<'a, T: Signal> Subscribe<'a, T> {
     }
 
     /// When the queue is full the oldest signal makes room. This is what holds unless something else is said.
-    pub fn drop_oldest(mut self) -> Self {
-        self.full = Full::DropOldest;
-        self
+    pub fn drop_oldest(self) -> Self {
+        self.when_full(Full::DropOldest)
     }
 
     /// When the queue is full the newest signal is dropped.
-    pub fn drop_newest(mut self) -> Self {
-        self.full = Full::DropNewest;
-        self
+    pub fn drop_newest(self) -> Self {
+        self.when_full(Full::DropNewest)
     }
 
     /// When the queue is full, as many signals again are kept aside and move up as room is made; see [`Full::Retry`].
-    pub fn retry(mut self, tries: u32, backoff: Backoff) -> Self {
-        self.full = Full::Retry { tries, backoff };
+    pub fn retry(self, tries: u32, backoff: Backoff) -> Self {
+        self.when_full(Full::Retry { tries, backoff })
+    }
+
+    /// What is said last holds, also when signals were to be coalesced by a key that is `()`.
+    fn when_full(mut self, full: Full) -> Self {
+        (self.full, self.key) = (full, None);
         self
     }
 }
@@ -83,9 +86,8 @@ impl<T: Patient> Subscribe<'_, T> {
     ///
     /// Nobody waits for ever, and nobody waits for himself: see [`publish_within`](crate::signal::SignalOutlet::publish_within). In a
     /// family that is not [`Patient`], the engine's diagnostics for one, this does not compile.
-    pub fn block(mut self, patience: Duration) -> Self {
-        self.full = Full::Block { patience };
-        self
+    pub fn block(self, patience: Duration) -> Self {
+        self.when_full(Full::Block { patience })
     }
 }
 
@@ -93,7 +95,8 @@ impl<'a, T: Signal, K> Subscribe<'a, T, K>
 where
     K: Eq + Hash + Send + 'static,
 {
-    /// How many signals may wait. Default: [`WAITING`].
+    /// How many signals may wait. Default: [`WAITING`]. One that waits keeps those that were handed on together with it, 64 at most, also
+    /// if they do not match: what a filter picks from many may keep that much more memory.
     pub fn waiting(mut self, signals: usize) -> Self {
         self.waiting = signals;
         self
@@ -162,7 +165,8 @@ where
             Some(mut filter) => Some(Box::new(move |sent| is_meant(sent) && filter(sent))),
         };
         let patience = match full {
-            Full::Block { patience } => Some(patience),
+            // It is added to a moment.
+            Full::Block { patience } => Some(patience.min(A_YEAR)),
             _ => None,
         };
         let sink = Sink {

@@ -89,6 +89,28 @@ fn what_was_refused_is_handed_back_counted_and_told_to_everybody() {
 }
 
 #[test]
+fn what_was_refused_stands_between_what_came_before_and_what_came_after() {
+    let (mut dispatcher, bus) = bus();
+    let outlet = bus.outlet(HERE);
+    let mut reader = bus.subscribe::<Said>("one").reader().unwrap();
+    (0..8).for_each(|number| outlet.publish(Said(number)).unwrap());
+    assert!(outlet.publish(Said(99)).is_err());
+    assert_eq!(dispatcher.turn(Budget::events(4)).signals, 4);
+    (8..12).for_each(|number| outlet.publish(Said(number)).unwrap());
+    dispatch(&mut dispatcher);
+    assert_eq!(all(&mut reader), [numbers(0..8), vec![Heard::Refused(1)], numbers(8..12)].concat());
+}
+
+#[test]
+fn the_policy_that_was_named_last_holds() {
+    let (mut dispatcher, bus) = bus();
+    let mut reader = bus.subscribe::<Said>("unsure").coalesce_by_key(|_| ()).drop_oldest().reader().unwrap();
+    let mut newest = bus.subscribe::<Said>("newest").drop_oldest().coalesce_by_key(|_| ()).reader().unwrap();
+    say(&mut dispatcher, &bus.outlet(HERE), 0..3);
+    assert_eq!((all(&mut reader), all(&mut newest)), (numbers(0..3), vec![Heard::Parts(2, 3)]));
+}
+
+#[test]
 fn no_subscriber_touches_another() {
     let (mut dispatcher, bus) = bus();
     let outlet = bus.outlet(HERE);

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use mainlane::signal::{BusNotice, SubscriberState, Unpublished};
+use mainlane::signal::{BusNotice, SubscriberState};
 use mainlane::{Pipeline, Reconciler};
 
 use super::*;
