@@ -32,6 +32,8 @@ pub(crate) struct FamilyHub<T: Signal> {
     pub(crate) room: Notifications,
     /// A subscriber has left.
     left: Latch,
+    /// A subscriber that blocked has made room.
+    made_room: Latch,
     /// Subscriptions on their way to the dispatcher.
     joining: Mailbox<Box<dyn Subscriber<T>>>,
     book: Mutex<Book<T>>,
@@ -64,6 +66,7 @@ impl<T: Signal> FamilyHub<T> {
             bus,
             room: Notifications::new(),
             left: Latch::default(),
+            made_room: Latch::default(),
             joining: Mailbox::new(),
             book: Mutex::new(book),
         }
@@ -101,8 +104,9 @@ impl<T: Signal> FamilyHub<T> {
         let hub = Arc::downgrade(self);
         Box::new(move |call| {
             let Some(hub) = hub.upgrade() else { return };
-            if call == Call::Left {
-                hub.left.set();
+            match call {
+                Call::Left => hub.left.set(),
+                Call::Room => hub.made_room.set(),
             }
             hub.bus.wake();
         })
@@ -427,6 +431,15 @@ impl<T: Signal> FamilyTurns<T> {
         std::mem::take(&mut self.owed.0)
     }
 
+    /// How many of `most` signals come before refusals that are owed.
+    fn up_to_refusals(&self, most: usize) -> usize {
+        if self.owed.0 == 0 {
+            most
+        } else {
+            most.min(self.owed.1.saturating_sub(self.number) as usize + self.taken.len())
+        }
+    }
+
     /// Hands on up to `most` of what was taken. Returns how many that were.
     fn hand_on(&mut self, most: usize, turn: &Turning<'_>) -> usize {
         let count = self.taken.len().min(most);
@@ -484,8 +497,10 @@ impl<T: Signal> Family for FamilyTurns<T> {
     fn turn(&mut self, most: usize, now: Instant, notices: &dyn Fn(BusNotice)) -> FamilyTurn {
         let notices = (!Self::is_of_notices()).then_some(notices);
         let turn = Turning { now, family: T::FAMILY, notices };
+        // Before the look at who has room, so that whoever makes some after it is heard.
+        self.hub.made_room.take();
         let (mut room, mut due) = self.room(&turn);
-        let most = most.min(BATCH);
+        let most = self.up_to_refusals(most.min(BATCH));
         if self.take(most.min(room)) {
             (room, due) = self.room(&turn);
         }
@@ -507,9 +522,10 @@ impl<T: Signal> Family for FamilyTurns<T> {
 
     fn has_input(&self) -> bool {
         let hub = &self.hub;
-        (self.depth() > 0 && !self.blocked)
+        (self.depth() > 0 && (!self.blocked || hub.made_room.is_set()))
             || hub.joining.posted() != self.joined
-            || hub.inlet.refused() != self.refused
+            // While some are owed, others wait until those are told.
+            || (self.owed.0 == 0 && hub.inlet.refused() != self.refused)
             || hub.left.is_set()
     }
 

@@ -103,6 +103,44 @@ fn one_that_never_reads_holds_up_its_family_for_its_patience_and_then_loses_the_
 }
 
 #[test]
+fn a_patience_without_end_is_a_long_one() {
+    let (mut dispatcher, bus) = bus();
+    let mut reader = bus.subscribe::<Asked>("blocks").waiting(1).block(Duration::MAX).reader().unwrap();
+    let outlet = bus.outlet::<Asked>(HERE);
+    (0..2).for_each(|number| outlet.publish(Asked(number)).unwrap());
+    assert!(dispatcher.turn(Budget::UNLIMITED).due.is_some());
+    assert_eq!(asked(&mut reader), [Some(0)]);
+    assert_eq!(dispatch(&mut dispatcher), 1);
+}
+
+#[test]
+fn while_a_subscriber_blocks_its_dispatcher_can_sleep_until_there_is_room() {
+    let (mut dispatcher, bus, calls) = told_bus();
+    let mut reader = bus.subscribe::<Asked>("blocks").waiting(1).block(PATIENCE).reader().unwrap();
+    let outlet = bus.outlet::<Asked>(HERE);
+    outlet.publish(Asked(0)).unwrap();
+    dispatch(&mut dispatcher);
+    (1..5).for_each(|number| outlet.publish(Asked(number)).unwrap());
+    for round in 0..3 {
+        assert!(outlet.publish(Asked(9)).is_err());
+        dispatch(&mut dispatcher);
+        assert!(!dispatcher.arm_input(), "nothing can be done, {round} more refusals or not");
+    }
+    // Room that is made before it arms is not overlooked, though the call came before too.
+    dispatch(&mut dispatcher);
+    let before = calls();
+    assert_eq!(asked(&mut reader), [Some(0)]);
+    assert_eq!(calls(), before + 1);
+    assert!(dispatcher.arm_input(), "there is room");
+    let mut heard = Vec::new();
+    for _ in 0..9 {
+        dispatch(&mut dispatcher);
+        heard.extend(asked(&mut reader));
+    }
+    assert_eq!(heard, [Some(1), Some(2), Some(3), Some(4), None]);
+}
+
+#[test]
 fn a_wait_that_might_be_for_oneself_is_refused() {
     let (mut dispatcher, bus) = bus();
     let fill = |outlet: &SignalOutlet<Asked>| while outlet.publish(Asked(0)).is_ok() {};
