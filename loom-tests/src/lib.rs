@@ -42,6 +42,14 @@ mod ready_file;
 #[path = "../../src/wake.rs"]
 mod wake_files;
 
+mod core {
+    //! What `signal/inlet.rs` knows of the engine's care for the host's code.
+
+    pub(crate) fn let_go<T>(value: T) {
+        drop(value);
+    }
+}
+
 mod event {
     //! The names that `lane/coalesce.rs` and `main_lane/operations.rs` know of the engine's events.
 

@@ -2,12 +2,13 @@
 //!
 //! Modelled: publishers that race with the end of a bus; a subscription that is made, told of, and published for; a dispatcher that
 //! sleeps until a signal comes. In every execution each signal that was accepted is taken or counted as stranded, is taken if it was
-//! put in before the end began, and reaches whoever subscribed before.
+//! put in before the inlet was closed, whoever comes late, and reaches whoever subscribed before.
 //!
 //! Bounds: two publishers beside the dispatcher with at most three preemptions, one in full. A few seconds.
 //!
-//! Must make it fail: either barrier taken away (B1), and a dispatcher that looks for subscriptions before it takes a signal,
-//! which are control arms; an end without a last look; a publisher that does not look at the stage again.
+//! Must make it fail: either barrier taken away (B1), a dispatcher that looks for subscriptions before it takes a signal, and one that
+//! calls the end before it has taken what there is, which are control arms; an end without a last look; a publisher that does not look
+//! at the stage again.
 
 use std::sync::atomic::{AtomicUsize, Ordering as Plain};
 
@@ -52,23 +53,39 @@ pub fn an_end_in_the_middle(publishers: u32) {
     assert_eq!(accepted, delivered + inlet.stranded(), "a signal was accepted, and is neither delivered nor counted");
 }
 
-/// What was put in before the end began is delivered (I3).
-pub fn before_the_end() {
+/// When the dispatcher takes what there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taking {
+    /// As the dispatcher does.
+    BeforeTheEndAndAfter,
+    /// Whoever comes late finds what was there before, and counts it as stranded.
+    AfterTheEnd,
+}
+
+/// What was put in before the inlet was closed is delivered, whoever comes late (I3).
+pub fn before_the_end(taking: Taking) {
     let (inlet, bell) = (Arc::new(Inlet::<u32>::new(2)), silent());
     let done = Arc::new(AtomicBool::new(false));
-    let (publishing, finished) = (inlet.clone(), done.clone());
-    let publisher = thread::spawn(move || {
-        assert!(publishing.put(1, &bell).is_ok() || !finished.load(Acquire));
+    let (publishing, finished, rings) = (inlet.clone(), done.clone(), bell.clone());
+    let early = thread::spawn(move || {
+        assert!(publishing.put(1, &rings).is_ok() || !finished.load(Acquire));
         finished.store(true, Release);
     });
+    let publishing = inlet.clone();
+    let late = thread::spawn(move || drop(publishing.put(2, &bell)));
     let was_before = done.load(Acquire);
     inlet.close();
-    inlet.end(StoreLoad::detect());
-    let delivered = take_all(&inlet);
-    if was_before {
-        assert_eq!((delivered, inlet.stranded()), (1, 0), "it was put in before the end");
+    let mut delivered: Vec<u32> = Vec::new();
+    if taking == Taking::BeforeTheEndAndAfter {
+        delivered.extend(std::iter::from_fn(|| inlet.take()));
     }
-    publisher.join().unwrap();
+    inlet.end(StoreLoad::detect());
+    delivered.extend(std::iter::from_fn(|| inlet.take()));
+    if was_before {
+        assert!(delivered.contains(&1), "it was put in before the inlet was closed");
+    }
+    early.join().unwrap();
+    late.join().unwrap();
 }
 
 /// When the dispatcher looks for subscriptions.

@@ -361,7 +361,12 @@ mod signal {
 
     #[test]
     fn what_was_published_before_the_end() {
-        holds("before the end", All, before_the_end);
+        holds("before the end", Preemptions(3), || before_the_end(Taking::BeforeTheEndAndAfter));
+    }
+
+    #[test]
+    fn control_taking_after_the_end_alone() {
+        fails("taking after the end", Preemptions(3), None, || before_the_end(Taking::AfterTheEnd));
     }
 
     #[test]

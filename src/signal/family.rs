@@ -467,6 +467,16 @@ impl<T: Signal> FamilyTurns<T> {
         count
     }
 
+    /// Hands on whatever there is, whoever blocks.
+    fn hand_on_all(&mut self, turn: &Turning<'_>) {
+        loop {
+            self.take(self.up_to_refusals(BATCH));
+            if self.hand_on(BATCH, turn) == 0 {
+                return;
+            }
+        }
+    }
+
     fn count(&mut self) {
         self.blocks = self.subscribers.iter().any(|subscriber| subscriber.blocks());
         self.keeps_aside = self.subscribers.iter().any(|subscriber| subscriber.keeps_aside());
@@ -539,16 +549,14 @@ impl<T: Signal> Family for FamilyTurns<T> {
     }
 
     fn end(&mut self, now: Instant, notices: &dyn Fn(BusNotice)) {
-        self.hub.inlet.end(self.hub.bus.store_load);
-        self.subscribers.extend(self.hub.joining.close());
         let notices = (!Self::is_of_notices()).then_some(notices);
         let turn = Turning { now, family: T::FAMILY, notices };
-        loop {
-            self.take(BATCH);
-            if self.hand_on(BATCH, &turn) == 0 {
-                break;
-            }
-        }
+        // I3: before the end, after which publishers that were held up count whatever lies in the queue.
+        self.hub.inlet.close();
+        self.hand_on_all(&turn);
+        self.hub.inlet.end(self.hub.bus.store_load);
+        self.subscribers.extend(self.hub.joining.close());
+        self.hand_on_all(&turn);
         let _ = self.hub.room.notify_all();
         self.subscribers.drain(..).for_each(|subscriber| {
             subscriber.end();
@@ -563,3 +571,7 @@ pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<In
         (one, other) => one.or(other),
     }
 }
+
+#[cfg(test)]
+#[path = "family_tests.rs"]
+mod tests;

@@ -11,7 +11,8 @@
 //!   (`sync/store_load.rs`): either the dispatcher's last look sees the signal, or its publisher sees that the end has come,
 //!   and empties the queue itself.
 //! - **I3 what came before the end is delivered**: `put` looks at the stage first, so that only those who were under way when the
-//!   inlet was closed can come after it. What they put in before the end is taken by the dispatcher.
+//!   inlet was closed can come after it. The dispatcher takes all there is before it calls the end: from then on any of those who come
+//!   late empties the queue, and counts what it finds.
 //!
 //! The stage hands over no data, and what a signal carries is handed over by the queue: there is no pair here.
 //! Model: `loom-tests/src/signal.rs`.
@@ -20,6 +21,7 @@
 //! dispatcher wait for it. Other publishers go on. I2 needs just that of two publishers that meet the end: neither leaves before
 //! its own signal is out of the queue, whoever took it.
 
+use crate::core::let_go;
 use crate::sync::{ArrayQueue, AtomicU64, CachePadded, Ordering::Relaxed, StoreLoad};
 use crate::wake::Bell;
 
@@ -89,6 +91,11 @@ impl<T> Inlet<T> {
         if self.stage.load(Relaxed) != OPEN {
             return Err(Unput::Closed(signal));
         }
+        self.push_and(signal, barrier)
+    }
+
+    #[inline]
+    fn push_and(&self, signal: T, barrier: impl FnOnce()) -> Result<(), Unput<T>> {
         self.queue.push(signal).map_err(Unput::Full)?;
         // B1: orders the look at the stage behind the signal.
         barrier();
@@ -103,7 +110,8 @@ impl<T> Inlet<T> {
     fn strand(&self) {
         while let Some(signal) = self.queue.pop() {
             self.stranded.fetch_add(1, Relaxed);
-            drop(signal);
+            // The host's, and perhaps not this publisher's: it must not end the loop.
+            let_go(signal);
         }
     }
 
@@ -132,7 +140,7 @@ impl<T> Inlet<T> {
         self.queue.pop()
     }
 
-    /// From here on nothing more is put in but by those who are just about to. The dispatcher then takes what there is.
+    /// From here on nothing more is put in but by those who are just about to. The dispatcher then takes all there is.
     pub(crate) fn close(&self) {
         self.stage.store(CLOSING, Relaxed);
     }
@@ -143,6 +151,14 @@ impl<T> Inlet<T> {
         self.stage.store(ENDED, Relaxed);
         // B1: the dispatcher's last look into the queue is ordered behind the stage.
         store_load.heavy();
+    }
+}
+
+#[cfg(test)]
+impl<T> Inlet<T> {
+    /// As a publisher that was held up between its look at the stage and its push.
+    pub(crate) fn put_late(&self, signal: T) -> Result<(), Unput<T>> {
+        self.push_and(signal, || StoreLoad::detect().light())
     }
 }
 
@@ -168,12 +184,27 @@ mod tests {
     #[test]
     fn what_lies_there_after_the_end_is_counted_by_whoever_put_it_there() {
         let (inlet, bell) = (Arc::new(Inlet::new(4)), bell());
-        // As a publisher that was held up between its look at the stage and its push.
-        inlet.queue.push(1).unwrap();
         inlet.end(StoreLoad::detect());
-        inlet.strand();
+        assert!(inlet.put_late(1).is_ok());
         assert_eq!((inlet.stranded(), inlet.take()), (1, None));
         assert!(matches!(inlet.put(2, &bell), Err(Unput::Closed(2))));
+    }
+
+    #[test]
+    fn what_panics_as_it_is_dropped_after_the_end_keeps_nobody_from_counting_the_rest() {
+        struct Bomb;
+
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("a bomb");
+            }
+        }
+
+        let inlet = Inlet::new(4);
+        assert!(inlet.put_late(Bomb).is_ok());
+        inlet.end(StoreLoad::detect());
+        assert!(inlet.put_late(Bomb).is_ok(), "it does not unwind");
+        assert_eq!((inlet.stranded(), inlet.depth()), (2, 0));
     }
 
     #[test]
