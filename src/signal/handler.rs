@@ -38,7 +38,7 @@ pub trait Handler<T: Signal>: Send + 'static {
         let _ = missed;
     }
 
-    /// True when it has nothing to do any more, and its subscription is to end. Asked after each signal.
+    /// True when it has nothing to do any more, and its subscription is to end. Asked after each signal. A panic here ends it too.
     fn is_over(&self) -> bool {
         false
     }
@@ -129,6 +129,24 @@ impl<T: Signal, H: Handler<T>> Handling<T, H> {
         false
     }
 
+    /// Host's code beside `handle` panicked.
+    fn panicked(&self, message: String) {
+        self.reader.mail().tally(&|tallies| tallies.failures += 1);
+        let (family, subscriber) = (T::FAMILY, self.name.clone());
+        self.tell(BusNotice::HandlerFailed { family, subscriber, message, panicked: true, again: false });
+    }
+
+    /// True when the handler has nothing to do any more.
+    fn is_over(&mut self) -> bool {
+        contain(|| self.handler.is_over()).unwrap_or_else(|message| {
+            // Nobody knows, and it would be asked again after each signal.
+            self.reader.mail().detach();
+            self.panicked(message.clone());
+            self.tell(BusNotice::Detached { family: T::FAMILY, subscriber: self.name.clone(), message });
+            true
+        })
+    }
+
     /// Nobody hears it when there is no room: it is counted there.
     fn tell(&self, notice: BusNotice) {
         let _ = self.notices.publish(notice);
@@ -156,15 +174,7 @@ impl<T: Signal, H: Handler<T>> Job for Handling<T, H> {
                     Some(Delivery::Missed(missed)) => {
                         let _here = NoWaiting::here();
                         if let Err(message) = contain(|| self.handler.missed(missed)) {
-                            let (family, subscriber) = (T::FAMILY, self.name.clone());
-                            self.reader.mail().tally(&|tallies| tallies.failures += 1);
-                            self.tell(BusNotice::HandlerFailed {
-                                family,
-                                subscriber,
-                                message,
-                                panicked: true,
-                                again: false,
-                            });
+                            self.panicked(message);
                         }
                         continue;
                     }
@@ -177,11 +187,20 @@ impl<T: Signal, H: Handler<T>> Job for Handling<T, H> {
             {
                 return Work::Over;
             }
-            if contain(|| self.handler.is_over()).unwrap_or(true) {
+            if self.is_over() {
                 return Work::Over;
             }
         }
         Work::More
+    }
+}
+
+impl<T: Signal, H> Drop for Handling<T, H> {
+    fn drop(&mut self) {
+        if self.again.take().is_some() {
+            // It rested, to be handed over again.
+            self.reader.mail().tally(&|tallies| tallies.given_up += 1);
+        }
     }
 }
 

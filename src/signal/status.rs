@@ -46,7 +46,8 @@ pub struct SubscriberStatus {
     pub failures: u64,
     /// How often a signal was handed to the handler again.
     pub retries: u64,
-    /// Signals that its handler never got done.
+    /// Signals that its handler never got done, one among them that rested for another try as the handler ended. They are among those
+    /// that were delivered.
     pub given_up: u64,
     /// Panics of its filter, which let the signal pass then, and of the function that gives keys, which dropped it.
     pub filter_panics: u64,

@@ -118,7 +118,45 @@ fn while_one_handler_rests_the_others_of_its_thread_go_on() {
     let report = running.shutdown(Duration::ZERO);
     assert!(!report.complete && report.stragglers.is_empty(), "{report:?}");
     let status = rests.status();
-    assert_eq!((status.matched, status.delivered + status.dropped), (5, 5), "{status:?}");
+    assert_eq!((status.matched, status.delivered + status.dropped, status.given_up), (5, 5, 1), "{status:?}");
+}
+
+#[test]
+fn what_rests_as_its_subscription_is_dropped_is_given_up() {
+    let (mut dispatcher, bus) = bus();
+    let resting = OnFailure::Retry { tries: 1, backoff: Backoff::between(PATIENCE * 10, PATIENCE * 10) };
+    let rests = bus.subscribe::<Said>("rests").on_failure(resting).on_thread("hands", fails).unwrap();
+    say(&mut dispatcher, &bus.outlet(HERE), 0..1);
+    until("the failure", || rests.status().failures == 1);
+    assert_eq!(rests.status().given_up, 0);
+    drop(rests);
+    // The dispatcher has not looked who left yet.
+    until("the end of its handler", || bus.status::<Said>().subscribers[0].given_up == 1);
+}
+
+#[test]
+fn a_handler_that_panics_as_it_is_asked_whether_it_is_over_is_detached_and_the_bus_says_so() {
+    struct Unsure;
+
+    impl Handler<Said> for Unsure {
+        fn handle(&mut self, _: &Sent<Said>) -> Result<(), HandlerError> {
+            Ok(())
+        }
+
+        fn is_over(&self) -> bool {
+            panic!("who knows")
+        }
+    }
+
+    let (running, outlet) = started();
+    let mut notices = running.bus().subscribe::<BusNotice>("notices").reader().unwrap();
+    let subscription = running.bus().subscribe::<Said>("unsure").on_thread("hands", Unsure).unwrap();
+    publish(&outlet, 1);
+    let mut told = || notices.wait(PATIENCE).unwrap().signal().unwrap().signal().clone();
+    assert!(matches!(told(), BusNotice::HandlerFailed { panicked: true, message, .. } if message == "who knows"));
+    assert!(matches!(told(), BusNotice::Detached { message, .. } if message == "who knows"));
+    let status = subscription.status();
+    assert_eq!((status.state, status.failures, status.given_up), (SubscriberState::Detached, 1, 0));
 }
 
 #[test]

@@ -69,7 +69,28 @@ fn a_pipeline_that_shuts_down_first_lets_go_of_its_signals() {
     assert!(pipeline.shutdown(PATIENCE).complete, "a source that waits for signals is interrupted");
     until("room for a signal", || outlet.publish(Said(1)).is_ok());
     until("both subscriptions are gone", || !outlet.is_heard());
-    assert_eq!(subscription.status().given_up, 0, "its event found the lane closed, and was not tried again");
+    let status = subscription.status();
+    assert_eq!((status.given_up, status.retries), (1, 0), "its event found the lane closed, and was not tried again");
+}
+
+#[test]
+fn a_source_does_not_wait_for_itself() {
+    let running = Bus::builder().start().unwrap();
+    let bus = running.bus();
+    let blocks = bus.subscribe::<Asked>("blocks").waiting(1).block(PATIENCE * 10).reader().unwrap();
+    let (asks, (tries, tried)) = (bus.outlet::<Asked>(HERE), std::sync::mpsc::channel());
+    let map = move |_: &Sent<Said>| {
+        while asks.publish(Asked(0)).is_ok() {}
+        tries.send(asks.publish_within(PATIENCE * 10, Cause::NONE, Asked(1))).unwrap();
+        None::<Note>
+    };
+    let builder = Pipeline::builder(Ledger::default());
+    builder.ingest("signals", bus.subscribe::<Said>("source").source(map).unwrap()).start().unwrap();
+    let (main_lane, _handle) = builder.build().unwrap();
+    let _pipeline = main_lane.spawn(Drive::new()).unwrap();
+    bus.outlet::<Said>(HERE).publish(Said(1)).unwrap();
+    assert_eq!(tried.recv_timeout(PATIENCE), Ok(Err(Unpublished::MayNotWait(Asked(1)))));
+    drop(blocks);
 }
 
 #[test]
