@@ -5,6 +5,7 @@ use std::fmt;
 use crate::event::Event;
 use crate::lane::source::{Interrupt, Outlet, Polled, Source, SourceError};
 use crate::signal::Signal;
+use crate::signal::nowait::NoWaiting;
 use crate::signal::reader::{Delivery, SignalReader};
 use crate::signal::sent::Sent;
 
@@ -36,6 +37,8 @@ where
         for _ in 0..CHUNK {
             match self.reader.next_waiting() {
                 Some(Delivery::Signal { sent, .. }) => {
+                    // As in a handler: it is this thread that makes the room.
+                    let _here = NoWaiting::here();
                     if let Some(event) = (self.map)(&sent) {
                         outlet.push(event);
                     }
