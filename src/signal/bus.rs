@@ -1,12 +1,13 @@
 //! The bus, as those see it who publish and subscribe.
 
 use std::any::{Any, TypeId};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crossbeam_utils::sync::{Parker, Unparker};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, ReentrantMutex};
 
 use crate::core::contain;
 use crate::latch::Latch;
@@ -64,8 +65,11 @@ impl BusCore {
 /// What the ends of one bus share.
 pub(crate) struct Shared {
     pub(crate) core: Arc<BusCore>,
-    /// The dispatcher's work; whoever has the lock does it.
-    pub(crate) turns: Mutex<Turns>,
+    /// The dispatcher's work; whoever has the lock does it. It is borrowed for as long as that takes: host's code that is called
+    /// meanwhile, and comes back here, finds it borrowed.
+    pub(crate) turns: ReentrantMutex<RefCell<Turns>>,
+    /// The end of the dispatcher's work is left to whoever does it.
+    pub(crate) is_left: Latch,
     /// Families on their way to the dispatcher.
     pub(crate) families: Mailbox<Box<dyn Family>>,
     directory: Mutex<Directory>,
@@ -111,7 +115,8 @@ impl BusBuilder {
         }
         let shared = Arc::new(Shared {
             core,
-            turns: Mutex::new(Turns::default()),
+            turns: ReentrantMutex::new(RefCell::new(Turns::default())),
+            is_left: Latch::default(),
             families: Mailbox::new(),
             directory: Mutex::default(),
             hands: Mutex::new(Some(Vec::new())),

@@ -1,7 +1,7 @@
 //! Who hands signals on: one thread, or the host's loop.
 
 use std::fmt;
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -22,6 +22,8 @@ use crate::signal::status::BusReport;
 
 /// How long beyond its deadline a thread gets that has been told to leave its work.
 const GRACE: Duration = Duration::from_millis(200);
+/// How many signals the bus's own thread hands on before it looks whether it is to end.
+const TURN: usize = 1024;
 /// How long the dispatcher of a bus that is being shut down sleeps at most while a subscriber blocks.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
@@ -114,6 +116,8 @@ impl Turns {
 
     /// Closes the families that are not closed yet.
     fn close(&mut self, shared: &Shared, closed: &mut usize) {
+        // Whoever waits for room is told so, and that is the host's code.
+        let _here = NoWaiting::here();
         self.adopt(shared);
         self.families[*closed..].iter_mut().for_each(|family| family.close());
         *closed = self.families.len();
@@ -121,6 +125,27 @@ impl Turns {
 
     fn is_blocked(&self) -> bool {
         self.families.iter().any(|family| family.is_blocked())
+    }
+
+    /// Hands on what is left until there is nothing, or `deadline`; then whatever there is, whoever blocks.
+    fn end_by(&mut self, shared: &Shared, parker: &Parker, deadline: Instant) {
+        let mut closed = 0;
+        // Families that are named meanwhile are closed too.
+        loop {
+            self.close(shared, &mut closed);
+            let left = self.turn(shared, Budget::time(LOOK_EVERY));
+            let is_blocked = left.due.is_some() && self.is_blocked();
+            if left.signals == 0 && !is_blocked && shared.families.close_if_empty() {
+                break;
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+            if left.signals == 0 {
+                parker.park_timeout(LOOK_EVERY);
+            }
+        }
+        self.end(shared);
     }
 
     fn end(&mut self, shared: &Shared) {
@@ -135,6 +160,42 @@ impl Turns {
     }
 }
 
+impl Shared {
+    /// Does a part of the dispatcher's work; `None` in the middle of it, in host's code that it calls.
+    fn at_work<R>(&self, work: impl FnOnce(&mut Turns) -> R) -> Option<R> {
+        let guard = self.turns.lock();
+        let mut turns = guard.try_borrow_mut().ok()?;
+        Some(work(&mut turns))
+    }
+
+    /// Leaves the end to whoever does the dispatcher's work just now, if anybody does.
+    fn leave_the_end(&self) {
+        self.is_left.set();
+        // B1: orders the look at the lock behind the flag.
+        self.core.store_load.heavy();
+        self.end_if_free();
+    }
+
+    /// For whoever did the dispatcher's work, after it: ends it, if that was left to somebody.
+    pub(crate) fn end_if_left(&self) {
+        // B1: orders the look at the flag behind the lock.
+        self.core.store_load.light();
+        if self.is_left.is_set() {
+            self.end_if_free();
+        }
+    }
+
+    /// Unless somebody is at work, who will look at the flag.
+    #[cold]
+    fn end_if_free(&self) {
+        if let Some(guard) = self.turns.try_lock()
+            && let Ok(mut turns) = guard.try_borrow_mut()
+        {
+            turns.end(self);
+        }
+    }
+}
+
 /// There is nobody to tell when there is no room: it is counted there.
 fn tell(notices: Option<&SignalOutlet<BusNotice>>, notice: BusNotice) {
     if let Some(notices) = notices {
@@ -144,23 +205,29 @@ fn tell(notices: Option<&SignalOutlet<BusNotice>>, notice: BusNotice) {
 
 impl Dispatcher {
     pub(crate) fn new(bus: Bus, parker: Parker) -> Self {
-        bus.shared.turns.lock().notices = Some(bus.notices());
+        let notices = bus.notices();
+        bus.shared.at_work(|turns| turns.notices = Some(notices));
         Self { bus, parker, done: None }
     }
 
     /// Hands on what there is, as far as the budget goes: signals are counted once, however many hear them. The clock is looked at
-    /// after each handful of up to 64.
+    /// after each handful of up to 64. Without a limit it goes on for as long as more is published meanwhile.
     pub fn turn(&mut self, budget: Budget) -> Dispatched {
         let shared = &self.bus.shared;
-        shared.turns.lock().turn(shared, budget)
+        // In the middle of another turn, which one who publishes directly takes, this one has nothing to do.
+        let in_another = Dispatched { signals: 0, more: true, due: None };
+        shared.at_work(|turns| turns.turn(shared, budget)).unwrap_or(in_another)
     }
 
     /// For loops that sleep: looks once more, and if there is nothing, has [`on_input`](crate::signal::BusBuilder::on_input) called when
-    /// there is. True when there is something already.
+    /// there is. True when there is something already; never after the bus was shut down.
     pub fn arm_input(&mut self) -> bool {
+        if self.done.is_some() {
+            return false;
+        }
         let shared = &self.bus.shared;
         shared.core.bell.arm();
-        let found = shared.turns.lock().has_input(shared);
+        let found = shared.at_work(|turns| turns.has_input(shared)).unwrap_or(true);
         if found {
             shared.core.bell.disarm();
         }
@@ -176,7 +243,7 @@ impl Dispatcher {
         let bus = self.bus.clone();
         let (deadline, deadlines) = crossbeam_channel::bounded(1);
         let (endings, ending) = crossbeam_channel::bounded(1);
-        let thread = std::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name(NAME.to_owned())
             .spawn(move || run(self, &deadlines, &endings))
             .map_err(|error| SignalError::Thread { name: NAME.to_owned(), reason: error.to_string() })?;
@@ -186,49 +253,48 @@ impl Dispatcher {
     /// Closes the bus to whoever publishes, hands on what was accepted, has the handlers finish their work, and joins their threads.
     ///
     /// What is not done by the deadline is given up, and reported. Calling it again returns the same report.
+    ///
+    /// In host's code that the bus calls, it does not wait for the thread that it is called on: a handler's thread ends when the handler
+    /// returns, with the work that it has left, and is among the [stragglers](BusReport::stragglers); what a filter, a hook or a waker is
+    /// called in the middle of is ended after it.
     pub fn shutdown(&mut self, deadline: Duration) -> BusReport {
-        self.shutdown_by(Instant::now() + deadline.min(A_YEAR))
+        self.shutdown_by(Instant::now() + deadline.min(A_YEAR), thread::current().id())
     }
 
-    fn shutdown_by(&mut self, deadline: Instant) -> BusReport {
+    fn shutdown_by(&mut self, deadline: Instant, caller: ThreadId) -> BusReport {
         if let Some(done) = &self.done {
             return done.clone();
         }
         let began = Instant::now();
-        let shared = &self.bus.shared;
-        shared.closing.set();
-        let mut closed = 0;
-        // Families that are named meanwhile are closed too.
-        loop {
-            shared.turns.lock().close(shared, &mut closed);
-            let (left, is_blocked) = {
-                let mut turns = shared.turns.lock();
-                let left = turns.turn(shared, Budget::time(LOOK_EVERY));
-                (left, left.due.is_some() && turns.is_blocked())
-            };
-            if left.signals == 0 && !is_blocked && shared.families.close_if_empty() {
-                break;
-            }
-            if Instant::now() >= deadline {
-                break;
-            }
-            if left.signals == 0 {
-                self.parker.park_timeout(LOOK_EVERY);
-            }
-        }
-        shared.turns.lock().end(shared);
-        let report = self.join_hands(began, deadline);
+        self.bus.shared.closing.set();
+        let is_ended = self.end_by(deadline.max(began) + GRACE, deadline);
+        let mut report = self.join_hands(began, if is_ended { deadline } else { began }, caller);
+        report.complete &= is_ended;
         self.done = Some(report.clone());
         report
     }
 
-    fn join_hands(&mut self, began: Instant, deadline: Instant) -> BusReport {
+    /// Does what is left of the dispatcher's work. False when another is at it until `patience` ends, or this is in the middle of it: then
+    /// the end is left to whoever that is.
+    fn end_by(&self, patience: Instant, deadline: Instant) -> bool {
+        let shared = &self.bus.shared;
+        let guard = shared.turns.try_lock_until(patience);
+        let turns = guard.as_ref().and_then(|guard| guard.try_borrow_mut().ok());
+        let Some(mut turns) = turns else {
+            shared.leave_the_end();
+            return false;
+        };
+        turns.end_by(shared, &self.parker, deadline);
+        true
+    }
+
+    fn join_hands(&mut self, began: Instant, deadline: Instant, caller: ThreadId) -> BusReport {
         let hands = self.bus.shared.hands.lock().take().unwrap_or_default();
         hands.iter().for_each(|hand| hand.end());
         let grace = deadline.max(Instant::now()) + GRACE;
         let (mut complete, mut joined, mut stragglers) = (true, 0, Vec::new());
         for hand in hands {
-            match hand.join(deadline, grace) {
+            match hand.join(deadline, grace, caller) {
                 Joined::Done => joined += 1,
                 Joined::Left => (complete, joined) = (false, joined + 1),
                 Joined::Not(name) => {
@@ -253,20 +319,21 @@ impl fmt::Debug for Dispatcher {
     }
 }
 
-fn run(mut dispatcher: Dispatcher, deadlines: &Receiver<Instant>, endings: &Sender<BusReport>) {
+fn run(mut dispatcher: Dispatcher, deadlines: &Receiver<(Instant, ThreadId)>, endings: &Sender<BusReport>) {
     let mut idling = Idling::default();
-    let deadline = loop {
-        if let Ok(deadline) = deadlines.try_recv() {
-            break deadline;
+    let (deadline, caller) = loop {
+        if let Ok(asked) = deadlines.try_recv() {
+            break asked;
         }
-        let dispatched = dispatcher.turn(Budget::UNLIMITED);
+        // Not all there is: a publisher that never rests would keep this from ever hearing of its end.
+        let dispatched = dispatcher.turn(Budget::events(TURN));
         if dispatched.signals > 0 {
             idling.reset();
         } else if idling.wait(IdleStrategy::PARK) {
             sleep(&mut dispatcher);
         }
     };
-    let _ = endings.send(dispatcher.shutdown_by(deadline));
+    let _ = endings.send(dispatcher.shutdown_by(deadline, caller));
 }
 
 /// Sleeps until something is published, or due.
@@ -274,8 +341,7 @@ fn sleep(dispatcher: &mut Dispatcher) {
     if dispatcher.arm_input() {
         return;
     }
-    let due = dispatcher.bus.shared.turns.lock().due;
-    match due {
+    match dispatcher.bus.shared.at_work(|turns| turns.due).flatten() {
         Some(due) => dispatcher.parker.park_deadline(due),
         None => dispatcher.parker.park(),
     }
@@ -286,7 +352,7 @@ fn sleep(dispatcher: &mut Dispatcher) {
 pub struct RunningBus {
     bus: Bus,
     thread: Option<JoinHandle<()>>,
-    deadline: Sender<Instant>,
+    deadline: Sender<(Instant, ThreadId)>,
     ending: Receiver<BusReport>,
     done: Option<BusReport>,
 }
@@ -304,18 +370,22 @@ impl RunningBus {
         }
         let began = Instant::now();
         let deadline = began + deadline.min(A_YEAR);
-        let _ = self.deadline.try_send(deadline);
+        let caller = thread::current().id();
+        let _ = self.deadline.try_send((deadline, caller));
         self.bus.shared.closing.set();
         self.bus.shared.core.wake();
-        let mut report = match self.ending.recv_deadline(deadline + 3 * GRACE) {
-            Ok(report) => {
+        // The bus's own thread would wait for itself: it ends when it is back from here.
+        let is_here = self.thread.as_ref().is_some_and(|thread| thread.thread().id() == caller);
+        let ending = if is_here { None } else { self.ending.recv_deadline(deadline + 3 * GRACE).ok() };
+        let mut report = match ending {
+            Some(report) => {
                 if let Some(thread) = self.thread.take() {
                     let _ = thread.join();
                 }
                 BusReport { joined: report.joined + 1, ..report }
             }
-            // A filter, a hook or a waker of the host's does not return.
-            Err(_) => BusReport {
+            // A filter, a hook or a waker of the host's does not return, or asks for this.
+            None => BusReport {
                 complete: false,
                 joined: 0,
                 stragglers: vec!["signal-bus".to_owned()],

@@ -1,5 +1,6 @@
 //! The threads that call handlers: one for each name, shared by all handlers that asked for it.
 
+use std::thread::ThreadId;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -78,17 +79,22 @@ impl Hand {
         self.unparker.unpark();
     }
 
-    /// Joins the thread, if it ends in time; what it has not done by then it leaves, if it looks at all.
-    pub(crate) fn join(self, deadline: Instant, grace: Instant) -> Joined {
+    /// Joins the thread, if it ends in time; what it has not done by then it leaves, if it looks at all. It is not waited for if it is the
+    /// caller, or the caller waits for whoever calls this.
+    pub(crate) fn join(self, deadline: Instant, grace: Instant, caller: ThreadId) -> Joined {
+        if self.thread.thread().id() == caller {
+            self.shared.stop.set();
+            return Joined::Not(self.name.to_string());
+        }
         let in_time = self.done.recv_deadline(deadline) != Err(RecvTimeoutError::Timeout);
         self.shared.stop.set();
         self.unparker.unpark();
         if !in_time && self.done.recv_deadline(grace) == Err(RecvTimeoutError::Timeout) {
             return Joined::Not(self.name.to_string());
         }
-        // Panics were contained.
-        let _ = self.thread.join();
-        if in_time { Joined::Done } else { Joined::Left }
+        // Panics of the host's were contained.
+        let is_sound = self.thread.join().is_ok();
+        if in_time && is_sound { Joined::Done } else { Joined::Left }
     }
 }
 

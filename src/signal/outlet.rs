@@ -199,10 +199,13 @@ impl<T: Signal> SignalOutlet<T> {
 fn hand_on(shared: &Shared) {
     // Where nobody may wait, nobody does others' work either.
     let turns = if nowait::is_here() { None } else { shared.turns.try_lock() };
-    let Some(mut turns) = turns else { return shared.core.bell.ring() };
+    let Some(guard) = turns else { return shared.core.bell.ring() };
+    let Ok(mut turns) = guard.try_borrow_mut() else { return shared.core.bell.ring() };
     let before = turns.due;
     let dispatched = turns.turn(shared, Budget::events(BATCH));
     drop(turns);
+    drop(guard);
+    shared.end_if_left();
     // The dispatcher goes on with the rest, and keeps the times.
     if dispatched.more || dispatched.due != before {
         shared.core.wake();

@@ -1,8 +1,9 @@
 //! Shutdowns, in the middle of everything.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::Mutex;
+use std::sync::mpsc;
 
-use mainlane::signal::{SignalError, Unpublished};
+use mainlane::signal::SignalError;
 
 use super::*;
 use crate::domain::until;
@@ -72,7 +73,7 @@ fn signals_that_race_with_a_shutdown_are_delivered_or_counted() {
 fn a_handler_that_does_not_return_is_named() {
     let mut running = Bus::builder().start().unwrap();
     let release = Arc::new(AtomicBool::new(false));
-    let (started, starting) = std::sync::mpsc::channel();
+    let (started, starting) = mpsc::channel();
     let held = release.clone();
     let handler = move |_: &Sent<Said>| {
         started.send(())?;
@@ -105,4 +106,92 @@ fn whoever_waits_is_let_go_by_the_end() {
     let waiting = std::thread::spawn(move || reader.wait(PATIENCE * 10).is_none());
     assert!(running.shutdown(PATIENCE).complete);
     assert!(waiting.join().unwrap());
+}
+
+const A_YEAR: Duration = Duration::from_secs(31_536_000);
+
+#[test]
+fn a_bus_with_signals_that_beget_signals_can_be_shut_down() {
+    let mut running = Bus::builder().start().unwrap();
+    let outlet = running.bus().outlet::<Said>(HERE);
+    let (its, seen) = (outlet.clone(), Arc::new(AtomicU64::new(0)));
+    let count = seen.clone();
+    let begets = move |sent: &Sent<Said>| {
+        let _ = its.publish(Said(sent.0 + 1));
+        count.fetch_add(1, SeqCst) > 0
+    };
+    let _reader = running.bus().subscribe::<Said>("begets").filter(begets).reader().unwrap();
+    outlet.publish(Said(0)).unwrap();
+    until("many signals", || seen.load(SeqCst) > 10_000);
+    assert!(running.shutdown(PATIENCE).complete);
+}
+
+#[test]
+fn a_handler_that_shuts_down_the_bus_does_not_wait_for_itself() {
+    let running = Arc::new(Mutex::new(Some(Bus::builder().start().unwrap())));
+    let (reports, reported) = mpsc::channel();
+    let its = running.clone();
+    let handler = move |_: &Sent<Said>| {
+        if let Some(mut running) = its.lock().unwrap().take() {
+            reports.send(running.shutdown(A_YEAR))?;
+        }
+        Ok(())
+    };
+    let bus = running.lock().unwrap().as_ref().unwrap().bus().clone();
+    let subscription = bus.subscribe::<Said>("quits").on_thread("quitter", handler).unwrap();
+    bus.outlet::<Said>(HERE).publish(Said(1)).unwrap();
+    let report = reported.recv_timeout(PATIENCE).expect("it waits for itself");
+    assert_eq!((report.complete, report.joined, report.stragglers), (false, 1, vec!["quitter".to_owned()]));
+    // And then its thread ends, with the handler.
+    assert!(reported.recv().is_err());
+    assert_eq!(subscription.status().delivered, 1);
+}
+
+#[test]
+fn a_filter_that_shuts_down_the_bus_does_not_wait_for_itself() {
+    let running = Arc::new(Mutex::new(Some(Bus::builder().start().unwrap())));
+    let (reports, reported) = mpsc::channel();
+    let its = running.clone();
+    let filter = move |_: &Sent<Said>| {
+        if let Some(mut running) = its.lock().unwrap().take() {
+            reports.send(running.shutdown(A_YEAR)).unwrap();
+        }
+        true
+    };
+    let bus = running.lock().unwrap().as_ref().unwrap().bus().clone();
+    let mut reader = bus.subscribe::<Said>("quits").filter(filter).reader().unwrap();
+    bus.outlet::<Said>(HERE).publish(Said(1)).unwrap();
+    let report = reported.recv_timeout(PATIENCE).expect("it waits for itself");
+    assert_eq!((report.complete, report.stragglers), (false, vec!["signal-bus".to_owned()]));
+    assert!(reported.recv().is_err(), "the bus ends after it, and lets go of the filter");
+    assert_eq!(all(&mut reader), numbers(1..2));
+    assert!(reader.is_over());
+}
+
+#[test]
+fn a_bus_that_ends_in_the_middle_of_a_direct_publication_is_ended_after_it() {
+    let (dispatcher, bus) = bus();
+    let (mut kept, its) = (Some(dispatcher), bus.clone());
+    let filter = move |_: &Sent<Said>| {
+        drop(kept.take());
+        its.is_closed()
+    };
+    let mut reader = bus.subscribe::<Said>("quits").filter(filter).reader().unwrap();
+    let (direct, other) = (bus.direct_outlet::<Said>(HERE), bus.outlet::<Asked>(HERE));
+    let mut asked = bus.subscribe::<Asked>("others").reader().unwrap();
+    other.publish(Asked(1)).unwrap();
+    assert_eq!(in_time("a publication", move || direct.publish(Said(1))), Ok(()));
+    assert_eq!(all(&mut reader), numbers(1..2));
+    assert_eq!(other.publish(Asked(2)), Err(Unpublished::Closed(Asked(2))));
+    assert_eq!(asked.next_waiting().unwrap().signal().map(|sent| sent.0), Some(1));
+    assert!(reader.is_over() && asked.is_over());
+}
+
+#[test]
+fn a_loop_that_goes_on_after_the_end_can_sleep() {
+    let (mut dispatcher, bus) = bus();
+    let _reader = bus.subscribe::<Said>("one").reader().unwrap();
+    assert!(dispatcher.shutdown(PATIENCE).complete);
+    assert_eq!(dispatch(&mut dispatcher), 0);
+    assert!(!dispatcher.arm_input(), "nothing will ever come");
 }
