@@ -1,6 +1,7 @@
 //! The signal bus.
 
 mod closing; // shutdowns, in the middle of everything
+mod counts; // whatever happens, all is accounted for
 mod delivery; // who hears what, in which order
 mod direct; // outlets that hand on by themselves
 mod engine; // what pipelines say of themselves
