@@ -30,15 +30,28 @@ fn take_all(inlet: &Inlet<u32>) -> u64 {
     std::iter::from_fn(|| inlet.take()).count() as u64
 }
 
+/// How a signal is put in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Putting {
+    /// With the bell rung for the dispatcher.
+    Ringing,
+    /// By one who sees to it himself that it is taken.
+    Silent,
+}
+
 /// What the publishers were told was accepted is delivered or counted, however they race with the end (I2).
-pub fn an_end_in_the_middle(publishers: u32) {
+pub fn an_end_in_the_middle(publishers: u32, putting: Putting) {
     let (inlet, bell) = (Arc::new(Inlet::<u32>::new(2)), silent());
     let accepted = std::sync::Arc::new(AtomicUsize::new(0));
     let threads: Vec<_> = (0..publishers)
         .map(|signal| {
             let (inlet, bell, accepted) = (inlet.clone(), bell.clone(), accepted.clone());
             thread::spawn(move || {
-                if inlet.put(signal, &bell).is_ok() {
+                let put = match putting {
+                    Putting::Ringing => inlet.put(signal, &bell),
+                    Putting::Silent => inlet.put_in_silence(signal, StoreLoad::detect()),
+                };
+                if put.is_ok() {
                     accepted.fetch_add(1, Plain::Relaxed);
                 }
             })

@@ -341,22 +341,27 @@ mod signal {
 
     #[test]
     fn a_publisher_and_an_end() {
-        holds("publisher and end", All, || an_end_in_the_middle(1));
+        holds("publisher and end", All, || an_end_in_the_middle(1, Putting::Ringing));
+    }
+
+    #[test]
+    fn a_silent_publisher_and_an_end() {
+        holds("silent publisher and end", All, || an_end_in_the_middle(1, Putting::Silent));
     }
 
     #[test]
     fn two_publishers_and_an_end() {
-        holds("two publishers and end", Preemptions(3), || an_end_in_the_middle(2));
+        holds("two publishers and end", Preemptions(3), || an_end_in_the_middle(2, Putting::Ringing));
     }
 
     #[test]
     fn control_without_the_publishers_barrier() {
-        fails("end, no light barrier", All, Some(Weak::Light), || an_end_in_the_middle(1));
+        fails("end, no light barrier", All, Some(Weak::Light), || an_end_in_the_middle(1, Putting::Ringing));
     }
 
     #[test]
     fn control_without_the_dispatchers_barrier() {
-        fails("end, no heavy barrier", All, Some(Weak::Heavy), || an_end_in_the_middle(1));
+        fails("end, no heavy barrier", All, Some(Weak::Heavy), || an_end_in_the_middle(1, Putting::Ringing));
     }
 
     #[test]

@@ -155,17 +155,16 @@ impl<T> Inlet<T> {
 }
 
 #[cfg(test)]
-impl<T> Inlet<T> {
-    /// As a publisher that was held up between its look at the stage and its push.
-    pub(crate) fn put_late(&self, signal: T) -> Result<(), Unput<T>> {
-        self.push_and(signal, || StoreLoad::detect().light())
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use super::*;
     use crate::sync::Arc;
+
+    impl<T> Inlet<T> {
+        /// As a publisher that was held up between its look at the stage and its push.
+        pub(crate) fn put_late(&self, signal: T) -> Result<(), Unput<T>> {
+            self.push_and(signal, || StoreLoad::detect().light())
+        }
+    }
 
     fn bell() -> Bell {
         Bell::new(StoreLoad::detect(), || {})
