@@ -154,8 +154,8 @@ impl Bus {
 
     /// As [`outlet`](Bus::outlet), for a source that would rather hand its signals on by itself than have the dispatcher's thread woken for it:
     /// the way is shorter by one thread, and a publication costs what the fan-out does. Filters, hooks and wakers run on the
-    /// thread that publishes. When somebody else is handing on just then, the dispatcher sees to it; so it does for what is published in a
-    /// handler or a reconciler.
+    /// thread that publishes, and the dispatcher's next turn waits for them. When somebody else is handing on just then, the dispatcher sees to
+    /// it; so it does for what is published in a handler or a reconciler.
     ///
     /// Not for a thread that must not stall.
     pub fn direct_outlet<T: Signal>(&self, source: Origin) -> SignalOutlet<T> {

@@ -171,7 +171,8 @@ impl Shared {
     /// Leaves the end to whoever does the dispatcher's work just now, if anybody does.
     fn leave_the_end(&self) {
         self.is_left.set();
-        // B1: orders the look at the lock behind the flag.
+        // B1: orders the look at the lock behind the flag. So either this finds it free, or whoever has it is one who publishes directly
+        // and finds the flag afterwards.
         self.core.store_load.heavy();
         self.end_if_free();
     }

@@ -246,7 +246,10 @@ impl<T, K: Eq> Held<T, K> {
     /// What nobody needs any more, to be dropped when the lock is free.
     fn fallen(&mut self) -> Fallen<T, K> {
         let mut fallen = Fallen::default();
-        self.queue.swap_fallen(&mut fallen);
+        // Otherwise the queue keeps the room that it has for them.
+        if self.queue.has_fallen() {
+            self.queue.swap_fallen(&mut fallen);
+        }
         fallen
     }
 

@@ -107,6 +107,10 @@ impl<T, K> Default for Fallen<T, K> {
 }
 
 impl<T, K> Fallen<T, K> {
+    fn is_empty(&self) -> bool {
+        self.runs.is_empty() && self.keys.is_empty()
+    }
+
     /// Drops them: where no lock is held.
     pub(crate) fn bury(&mut self) {
         self.keys.drain(..).for_each(let_go);
@@ -213,6 +217,13 @@ impl<T, K: Eq> Queue<T, K> {
         let counts = self.counts();
         // Q1, also of the one whose key could not be compared.
         counts.dropped = counts.matched - counts.delivered - counts.coalesced;
+    }
+
+    pub(crate) fn has_fallen(&self) -> bool {
+        match self {
+            Self::Runs(runs) => !runs.fallen.is_empty(),
+            Self::Keyed(keyed) => !keyed.fallen.is_empty(),
+        }
     }
 
     /// Q3: exchanges what has fallen out for what is to be used for that from here on, which is empty.

@@ -34,7 +34,7 @@ pub struct SubscriberStatus {
     pub state: SubscriberState,
     /// Signals that passed its filter.
     pub matched: u64,
-    /// Signals that were taken.
+    /// Signals that were taken; a reader that was told what it missed has taken the one behind that, too.
     pub delivered: u64,
     /// Signals that were dropped because the queue was full, or that waited as the subscriber left.
     pub dropped: u64,
@@ -69,7 +69,7 @@ pub struct FamilyStatus {
     pub unheard: u64,
     /// Signals that were handed back because the dispatcher was behind.
     pub refused: u64,
-    /// Signals that were just about to be published as the bus ended.
+    /// Signals that were just about to be published as the bus ended. They are counted alone: no subscriber is told.
     pub stranded: u64,
     /// Signals that were handed to the queues of the subscribers.
     pub dispatched: u64,
@@ -111,7 +111,7 @@ impl Gone {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct BusReport {
-    /// True when every signal that was accepted was handed on, every handler got done with its own, and every thread was joined.
+    /// True when every signal that was accepted before was handed on, every handler got done with its own, and every thread was joined.
     pub complete: bool,
     /// Threads that were joined.
     pub joined: usize,

@@ -187,7 +187,7 @@ where
     }
 
     /// Calls `handler` with each signal, on the thread of this name. All handlers that name the same thread share it; the bus starts it
-    /// and, in the end, joins it.
+    /// and, in the end, joins it. It stays as long as the bus does, also without handlers: name few.
     ///
     /// # Errors
     /// As [`reader`](Subscribe::reader), or when the system refuses the thread.
