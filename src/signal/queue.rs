@@ -140,7 +140,6 @@ pub(crate) struct QueueCounts {
 }
 
 /// One of the two.
-#[expect(clippy::large_enum_variant, reason = "one for each subscription, behind a pointer as it is")]
 pub(crate) enum Queue<T, K> {
     Runs(Runs<T>),
     Keyed(Keyed<T, K>),
