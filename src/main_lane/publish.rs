@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock::Stamp;
-use crate::core::{Core, contain};
+use crate::core::{Core, contain, let_go};
 use crate::observe::diagnostic::Diagnostic;
 use crate::snapshot::{Published, Publisher, Snapshot, Version};
 use crate::sync::{AtomicBool, Ordering::Relaxed};
@@ -226,6 +226,12 @@ impl<S: Clone> Publishing<S> {
         core.sleeper.tell(&self.published.changes);
         self.hooks.retain_mut(|hook| hook.call(core));
         self.publisher.version()
+    }
+
+    /// Drops the copies of the state that nobody sees any more, one by one.
+    pub(crate) fn let_go(&mut self) {
+        let_go(self.held.take());
+        self.publisher.let_go();
     }
 
     /// There will be no more publications: whoever waits for one is let go, and whoever sleeps on a hook is called.

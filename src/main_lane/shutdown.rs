@@ -113,5 +113,6 @@ impl<S: Reducer> Drop for MainLane<S> {
         if let Some(keeping) = self.keeping.take() {
             keeping.let_go_of_all();
         }
+        self.publishing.let_go();
     }
 }

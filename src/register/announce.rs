@@ -130,6 +130,7 @@ impl Announcing {
             bus: bus.clone(),
             outlet: bus.outlet(REGISTRIES),
             criers,
+            at: 0,
             all,
             listener: Told(None),
             untold: None,
@@ -169,6 +170,8 @@ struct Announcer {
     bus: Bus,
     outlet: SignalOutlet<RegistryNews>,
     criers: Vec<Box<dyn Cries>>,
+    /// Whose turn it is.
+    at: usize,
     /// Where others may be added, and how many had been.
     all: Option<(Registries, u64)>,
     listener: Told,
@@ -214,8 +217,16 @@ impl Job for Announcer {
         if let Some(work) = self.untold.take().and_then(|news| self.tell(news)) {
             return work;
         }
-        for at in 0..self.criers.len() {
-            while let Some(news) = self.criers[at].next() {
+        // A piece of news of each in turn: one that changes all the time does not keep the others' from being told.
+        let mut silent = 0;
+        while silent < self.criers.len() {
+            if self.stop.is_set() {
+                return Work::Over;
+            }
+            self.at = (self.at + 1) % self.criers.len();
+            silent += 1;
+            if let Some(news) = self.criers[self.at].next() {
+                silent = 0;
                 if let Some(work) = self.tell(news) {
                     return work;
                 }
@@ -329,11 +340,12 @@ impl<K: Clone> Noted<K> {
         Self { newest: VecDeque::new(), count: 0 }
     }
 
-    pub(super) fn extend(&mut self, mismatches: Vec<Mismatch<K>>) {
+    /// Returns those that give way.
+    pub(super) fn extend(&mut self, mismatches: Vec<Mismatch<K>>) -> Vec<Mismatch<K>> {
         self.count += mismatches.len() as u64;
         self.newest.extend(mismatches);
         let over = self.newest.len().saturating_sub(REFUSED_MAX);
-        self.newest.drain(..over);
+        self.newest.drain(..over).collect()
     }
 
     /// Those after the first `seen`, which are seen from here on, and how many of them are gone for good.
@@ -363,11 +375,12 @@ mod tests {
         let keys = |noted: Vec<Mismatch<u64>>| noted.into_iter().map(|mismatch| mismatch.key).collect::<Vec<_>>();
         let (mut noted, mut seen) = (Noted::new(), 0);
         assert_eq!(noted.after(&mut seen), (0, vec![]));
-        noted.extend(vec![mismatch(1), mismatch(2)]);
+        assert_eq!(noted.extend(vec![mismatch(1), mismatch(2)]), []);
         let (missed, told) = noted.after(&mut seen);
         assert_eq!((missed, keys(told), noted.after(&mut seen).1.len()), (0, vec![1, 2], 0));
         let more = REFUSED_MAX as u64 + 3;
-        (0..more).for_each(|key| noted.extend(vec![mismatch(key)]));
+        let gone = (0..more).flat_map(|key| noted.extend(vec![mismatch(key)])).collect();
+        assert_eq!(keys(gone), [1, 2, 0, 1, 2]);
         let (missed, told) = noted.after(&mut seen);
         assert_eq!((missed, keys(told)), (3, (3..more).collect::<Vec<_>>()));
     }

@@ -8,7 +8,7 @@ mod hosted;
 mod post;
 mod queue;
 mod ready;
-mod seat;
+pub(crate) mod seat;
 pub(crate) mod status;
 mod threads;
 
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::sync::Unparker;
 
-use crate::core::{DROP_DEADLINE, SharedMark, let_go};
+use crate::core::{DROP_DEADLINE, SharedMark};
 use crate::main_lane::MainLane;
 use crate::main_lane::budget::Budget;
 use crate::main_lane::reduce::Reducer;
@@ -28,7 +28,7 @@ use crate::register::crew::drive::Driver;
 pub use crate::register::crew::hosted::Hosted;
 use crate::register::crew::queue::{Outlook, Queue, ReadyHook, TOGETHER};
 use crate::register::crew::ready::Doing;
-use crate::register::crew::seat::{End, GRACE, Lane, Seat};
+use crate::register::crew::seat::{Driven, End, GRACE, Lane, Seat};
 use crate::register::crew::status::{CrewCounters, CrewReport, ProjectState, ProjectStatus};
 use crate::register::crew::threads::{Manner, Threads};
 use crate::sync::{Mutex, Ordering::Relaxed};
@@ -191,7 +191,8 @@ impl CrewBuilder {
         self
     }
 
-    /// After how long a turn is called stuck: [`STUCK_AFTER`] unless said otherwise. It is found within a quarter more of that.
+    /// After how long a turn is called stuck: [`STUCK_AFTER`] unless said otherwise; not zero. It is found within a quarter more of
+    /// that, but looked for no more often than every millisecond.
     pub fn stuck_after(mut self, limit: Duration) -> Self {
         self.manner.stuck_after = limit;
         self
@@ -227,6 +228,9 @@ impl CrewBuilder {
                 setting: "budget",
                 why: "with nothing to spend no event would ever be applied",
             });
+        }
+        if self.manner.stuck_after.is_zero() {
+            return Err(CrewError::Ignored { setting: "stuck_after", why: "every turn takes longer than nothing" });
         }
         let queue = Arc::new(Queue::new(wanted, self.spares, self.hook));
         let (threads, seats) = (Threads::default(), Mutex::new(Seats::default()));
@@ -309,7 +313,7 @@ impl Crew {
             if let Some(refused) = refused {
                 drop(seats);
                 // Shuts it down, which takes a while, and drops what is the host's.
-                let_go(lane);
+                lane.let_go();
                 return Err(refused);
             }
             let id = seats.next;
@@ -367,6 +371,7 @@ impl Crew {
             queue.take_dry(&mut dry);
             driver.let_sleep(&mut dry);
         }
+        queue.leave_the_time();
         let left = match queue.outlook() {
             Outlook::More => CrewLeft::More,
             Outlook::Nothing => CrewLeft::Nothing,

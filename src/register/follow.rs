@@ -105,11 +105,11 @@ impl<K: Clone> Log<K> {
         Self { newest: VecDeque::new() }
     }
 
-    pub(super) fn push(&mut self, announcement: Announcement<K>) {
-        if self.newest.len() == ANNOUNCEMENTS {
-            self.newest.pop_front();
-        }
+    /// Returns what gives way, which is dropped when it is told of and no lock is held: keys are the host's.
+    #[must_use = "to be dropped outside of the lock"]
+    pub(super) fn push(&mut self, announcement: Announcement<K>) -> Option<Announcement<K>> {
         self.newest.push_back(announcement);
+        if self.newest.len() > ANNOUNCEMENTS { self.newest.pop_front() } else { None }
     }
 
     /// The first after `heard`; or how many are gone for good.
@@ -210,7 +210,8 @@ mod tests {
         let announcement =
             |revision| Announcement { revision, interface: "i", key: 1, provider: "p", change: Change::Withdrawn };
         let last = ANNOUNCEMENTS as u64 + 3;
-        (1..=last).for_each(|revision| log.push(announcement(revision)));
+        let gone: Vec<_> = (1..=last).filter_map(|revision| log.push(announcement(revision))).collect();
+        assert_eq!(gone, [announcement(1), announcement(2), announcement(3)]);
         assert_eq!(log.newest.len(), ANNOUNCEMENTS);
         assert_eq!((log.after(0), log.after(2)), (Err(3), Err(1)));
         assert_eq!(log.after(3), Ok(Some(&announcement(4))));

@@ -94,12 +94,14 @@ impl<I: Interface + ?Sized> Provider<I> {
         held.map(|(mark, leases)| Holder { name: mark.holder.clone(), leases, looks: 0 }).collect()
     }
 
-    /// The mark of one who looks by name. Marks are as many as names.
+    /// The mark of one who looks by name. Marks are as many as names of those who are there.
     pub(super) fn mark(&self, holder: &Arc<str>) -> Arc<Mark> {
         let mut marks = self.marks.lock();
         if let Some(mark) = marks.iter().find(|mark| mark.holder == *holder) {
             return mark.clone();
         }
+        // Those whom nobody can look with any more, and who hold nothing.
+        marks.retain(|mark| Arc::strong_count(mark) > 1);
         let mark = Mark::new(holder.clone());
         marks.push(mark.clone());
         mark
@@ -316,4 +318,41 @@ pub(super) fn best<'a, I: Interface + ?Sized>(
         capabilities.iter().filter(|capability| *provider.support(**capability) != Support::Full).count()
     };
     among(shelf, key).iter().filter(in_part).min_by_key(short)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::register::Need;
+
+    trait Nothing: Send + Sync {}
+
+    impl Nothing for () {}
+
+    impl Interface for dyn Nothing {
+        type Key = u64;
+        const NAME: &'static str = "nothing";
+        const CAPABILITIES: &'static [Need] = &[];
+
+        fn id(key: &u64) -> u64 {
+            *key
+        }
+    }
+
+    #[test]
+    fn readers_that_come_and_go_leave_no_marks() {
+        let registry = crate::register::Registry::<dyn Nothing>::new();
+        registry.register(registry.offer(1, "a", Arc::new(()))).unwrap();
+        let held = registry.reader("stays").lease(&1, "a").unwrap();
+        for n in 0..1_000 {
+            let mut reader = registry.reader(&format!("reader {n}"));
+            let (one, other) = (reader.lease(&1, "a").unwrap(), reader.lease(&1, "a").unwrap());
+            drop((reader, one));
+            let names: Vec<_> = held.provider().leases().iter().map(|holder| holder.name.to_string()).collect();
+            assert_eq!(names, ["stays".to_owned(), format!("reader {n}")]);
+            drop(other);
+        }
+        assert!(held.provider().marks.lock().len() <= 4);
+        assert_eq!(held.provider().leases().len(), 1);
+    }
 }

@@ -325,6 +325,8 @@ impl<I: Interface + ?Sized> Registry<I> {
         let mismatches = problems.into_iter();
         let mismatches: Vec<_> =
             mismatches.map(|(capability, problem)| mismatch::<I>(&key, name, capability, problem, refuses)).collect();
+        // Should a key panic behind the lock, the service is not dropped there.
+        let _service = offer.service.clone();
         let mut desk = self.shared.desk.lock();
         desk.counts.mismatches += mismatches.len() as u64;
         let shelf = self.shared.shelves.load();
@@ -332,7 +334,7 @@ impl<I: Interface + ?Sized> Registry<I> {
         let error = match (change, &before) {
             _ if refuses => {
                 let error = mismatches.iter().filter(|mismatch| mismatch.problem.refuses()).cloned().collect();
-                desk.noted.extend(mismatches.clone());
+                drop(desk.noted.extend(mismatches.clone()));
                 desk.note_refused(&mismatches);
                 Some(RegisterError::Unsupported(error))
             }
@@ -362,7 +364,7 @@ impl<I: Interface + ?Sized> Registry<I> {
         next.insert(key.clone(), all.into());
         let departed = before.as_ref().map(|before| self.departed(before, number));
         let over = self.publish(&mut desk, next, &key, name, change);
-        desk.noted.extend(mismatches);
+        let over = (over, desk.noted.extend(mismatches));
         let hooks = desk.hooks.clone();
         drop(desk);
         // R-host outside.
@@ -405,7 +407,7 @@ impl<I: Interface + ?Sized> Registry<I> {
         let announcement = Announcement { revision, interface: I::NAME, key: key.clone(), provider, change };
         desk.revision = revision;
         let over = self.shared.shelves.put(revision, next);
-        desk.log.push(announcement);
+        let over = (over, desk.log.push(announcement));
         match change {
             Change::Registered => desk.counts.registered += 1,
             Change::Replaced => desk.counts.replaced += 1,

@@ -255,6 +255,10 @@ impl Register {
             }
         }
         let crew = self.shared.crew.stop(half());
+        // What was opened too late has ended with the crew.
+        for name in &busy {
+            let _ = self.shared.find(name).map(|project| project.close(&self.shared, Duration::ZERO));
+        }
         let bus = self.bus.shutdown(deadline.saturating_duration_since(Instant::now()));
         let complete = keeper
             && busy.is_empty()

@@ -17,6 +17,7 @@
 //! Model: `loom-tests/src/snapshot.rs`.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::clock::Stamp;
 use crate::sync::{
@@ -90,7 +91,10 @@ impl<S: Clone> Publisher<S> {
         match self.recycle() {
             Some(mut snapshot) => {
                 if let Some(inside) = Arc::get_mut(&mut snapshot) {
-                    inside.state.clone_from(state);
+                    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| inside.state.clone_from(state))) {
+                        drop_apart(snapshot);
+                        resume_unwind(panic);
+                    }
                     (inside.version, inside.stamp, inside.turn) = (version, stamp, turn);
                 }
                 (snapshot, false)
@@ -118,6 +122,11 @@ impl<S: Clone> Publisher<S> {
         }
     }
 
+    /// Drops those that rest, one by one.
+    pub(crate) fn let_go(&mut self) {
+        self.retired.drain(..).for_each(drop_apart);
+    }
+
     /// The snapshot that has rested longest and that no reader holds.
     fn recycle(&mut self) -> Option<Arc<Snapshot<S>>> {
         let rested = self.retired.len().saturating_sub(QUARANTINE);
@@ -125,5 +134,13 @@ impl<S: Clone> Publisher<S> {
         let is_free = |held: &mut Arc<Snapshot<S>>| Arc::strong_count(held) == 1 && Arc::get_mut(held).is_some();
         let at = (0..rested).find(|at| is_free(&mut self.retired[*at]))?;
         self.retired.remove(at)
+    }
+}
+
+/// Drops a value of the host's, which may panic: it must not meet the unwinding of another's panic, nor begin one.
+fn drop_apart<T>(value: T) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        // Its own end is the host's code, too.
+        std::mem::forget(panic);
     }
 }

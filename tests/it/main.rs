@@ -37,6 +37,8 @@ mod program;
 mod projects_program;
 mod reading;
 #[cfg(feature = "register")]
+mod registries;
+#[cfg(feature = "register")]
 mod root;
 #[cfg(feature = "signal")]
 mod signal;
@@ -45,4 +47,6 @@ mod timeline;
 mod timeline_faults;
 mod twin;
 mod types;
+#[cfg(feature = "register")]
+mod unruly;
 mod wakers;

@@ -10,7 +10,7 @@ use crate::main_lane::reduce::Reducer;
 use crate::main_lane::report::ShutdownReport;
 use crate::pipeline::Handle;
 use crate::register::crew::Shared;
-use crate::register::crew::seat::{GRACE, Seat};
+use crate::register::crew::seat::{End, GRACE, Seat};
 use crate::sync::Mutex;
 
 /// A project that a crew drives. Dropping it shuts the project down.
@@ -43,7 +43,7 @@ impl<S: Reducer> Hosted<S> {
 
     /// True when the main lane has ended: it was closed, or has failed. The crew does not drive it any more.
     pub fn is_finished(&self) -> bool {
-        self.handle.is_ended() || self.seat.end.lock().is_some()
+        self.seat.has_ended()
     }
 
     /// Closes the lanes, applies everything accepted, runs the effects, publishes, and joins every thread of this project. Its name
@@ -59,6 +59,15 @@ impl<S: Reducer> Hosted<S> {
         let report = self.seat.shut_down(deadline, deadline + GRACE);
         self.crew.forget(&self.seat);
         report
+    }
+
+    pub(crate) fn seat(&self) -> &Arc<Seat> {
+        &self.seat
+    }
+
+    /// How it ended by itself, if it has. A turn that is under way is waited for a while.
+    pub(crate) fn end(&self) -> Option<End> {
+        self.seat.end_by(Instant::now() + GRACE)
     }
 
     /// The event on which the reducer panicked, if it did and nobody has taken it.

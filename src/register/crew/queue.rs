@@ -228,10 +228,23 @@ impl Queue {
         }
     }
 
-    /// Forgets the timers of one that was shut down.
+    /// Whoever has set timers does not come back to [`take`](Queue::take): somebody who waits there keeps the time from here on.
+    pub(crate) fn leave_the_time(&self) {
+        let waiting = self.waiting.lock();
+        let minds = waiting.parked > 0 && waiting.unwatched().is_some();
+        drop(waiting);
+        if minds {
+            self.work.notify_one();
+        }
+    }
+
+    /// Forgets one that was shut down.
     pub(crate) fn forget(&self, id: u64) {
         let mut waiting = self.waiting.lock();
         waiting.timers.retain(|Reverse(timer)| timer.seat.id != id);
+        waiting.ready.retain(|seat| seat.id != id);
+        waiting.dry.retain(|(_, seat)| seat.id != id);
+        self.note(&waiting);
         self.note_due(&waiting);
     }
 
@@ -446,3 +459,7 @@ impl Waiting {
         self.timers.len() < before
     }
 }
+
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;

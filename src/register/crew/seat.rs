@@ -1,6 +1,6 @@
 //! A project's place in a crew: its main lane, whatever its state is, and what is known of it.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,8 @@ pub(crate) trait Driven: Send {
     /// When a publication is due that no event will bring about.
     fn due(&self) -> Option<Instant>;
     fn shutdown_by(&mut self, deadline: Instant) -> ShutdownReport;
+    /// Drops what is the host's.
+    fn let_go(self: Box<Self>);
 }
 
 /// What a turn did.
@@ -80,6 +82,13 @@ impl<S: Reducer> Driven for Lane<S> {
             *self.poison.lock() = Some(poison);
         }
         report
+    }
+
+    fn let_go(self: Box<Self>) {
+        // With the newest snapshot, whose end may panic as the state's may: the two must not meet.
+        let hub = self.main_lane.hub.clone();
+        let_go(self);
+        let_go(hub);
     }
 }
 
@@ -155,6 +164,17 @@ impl Seat {
         }
     }
 
+    /// True when it was closed, has ended, or is driven no more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.core.is_ended() || self.end.lock().is_some()
+    }
+
+    /// How it ended by itself, if it has. A turn that is under way is waited for as long as `patience` lasts: it may be its last.
+    pub(crate) fn end_by(&self, patience: Instant) -> Option<End> {
+        let _turn = self.held.try_lock_until(patience);
+        self.end.lock().clone()
+    }
+
     /// It ended by itself.
     pub(crate) fn ended(&self, end: End) {
         *self.end.lock() = Some(end);
@@ -164,17 +184,22 @@ impl Seat {
     /// Takes the main lane from the crew and shuts it down on this thread. A turn that is under way is waited for as long as
     /// `patience` lasts. Whoever comes second gets the same report.
     pub(crate) fn shut_down(&self, deadline: Instant, patience: Instant) -> ShutdownReport {
-        let Some(mut done) = self.done.try_lock_until(patience) else {
-            return self.report_of_a_straggler(deadline);
+        // Of its own turn, or of its own end: nobody waits for itself.
+        let is_own = is_driven_here(self);
+        let done = match is_own {
+            true => self.done.try_lock(),
+            false => self.done.try_lock_until(patience),
         };
+        // Whoever shuts it down joins its threads.
+        let Some(mut done) = done else { return self.report_without(0, Vec::new()) };
         if let Some(report) = &*done {
             return report.clone();
         }
         // No turn after the one that is under way.
         self.ready.end();
         self.core.close();
-        let held = match is_driven_here(self) {
-            // Of its own turn: that one ends first.
+        let held = match is_own {
+            // That turn ends first.
             true => None,
             false => self.held.try_lock_until(patience),
         };
@@ -194,6 +219,8 @@ impl Seat {
         }
         let report = match lane {
             Some(lane) => self.put_away(lane, deadline),
+            // The heir joins its threads.
+            None if is_own => self.report_without(0, Vec::new()),
             None => self.report_of_a_straggler(deadline),
         };
         done.insert(report).clone()
@@ -208,8 +235,10 @@ impl Seat {
     }
 
     fn put_away(&self, mut lane: Box<dyn Driven>, deadline: Instant) -> ShutdownReport {
+        // What is the host's may ask for this end from within it.
+        let _driving = Driving::new(self);
         let report = contain(|| lane.shutdown_by(deadline));
-        let_go(lane);
+        lane.let_go();
         let mut report = report.unwrap_or_else(|_| self.report_of_a_straggler(deadline));
         // What stopped it may have been the crew, of which the main lane knows nothing.
         if let (None, Some(End::Failed(fault))) = (&report.fault, &*self.end.lock()) {
@@ -220,7 +249,11 @@ impl Seat {
 
     /// What can be said when the reducer, or the reconciler, does not return.
     fn report_of_a_straggler(&self, deadline: Instant) -> ShutdownReport {
-        let (joined, mut stragglers) = self.core.join_threads(deadline);
+        let (joined, stragglers) = self.core.join_threads(deadline);
+        self.report_without(joined, stragglers)
+    }
+
+    fn report_without(&self, joined: usize, mut stragglers: Vec<String>) -> ShutdownReport {
         stragglers.push(self.name.to_string());
         ShutdownReport {
             complete: false,
@@ -235,29 +268,27 @@ impl Seat {
 }
 
 thread_local! {
-    /// The place whose main lane this thread is driving; its address, or zero.
-    static DRIVING: Cell<usize> = const { Cell::new(0) };
+    /// The places whose main lanes this thread is driving, each called for within the turn of the one before: their addresses.
+    static DRIVING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
 fn is_driven_here(seat: &Seat) -> bool {
-    DRIVING.get() == std::ptr::from_ref(seat).addr()
+    DRIVING.with_borrow(|driving| driving.contains(&std::ptr::from_ref(seat).addr()))
 }
 
 /// While this lives, this thread drives that one.
-pub(crate) struct Driving {
-    /// Whose turn called for this one.
-    outer: usize,
-}
+pub(crate) struct Driving(());
 
 impl Driving {
     pub(crate) fn new(seat: &Seat) -> Self {
-        Self { outer: DRIVING.replace(std::ptr::from_ref(seat).addr()) }
+        DRIVING.with_borrow_mut(|driving| driving.push(std::ptr::from_ref(seat).addr()));
+        Self(())
     }
 }
 
 impl Drop for Driving {
     fn drop(&mut self) {
-        DRIVING.set(self.outer);
+        DRIVING.with_borrow_mut(Vec::pop);
     }
 }
 

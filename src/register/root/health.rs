@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::control::{Health, WorkerState};
 use crate::register::crew::status::ProjectState;
+use crate::register::root::project::AnyProject;
 use crate::register::root::{ProjectPhase, Register};
 use crate::signal::SubscriberState;
 
@@ -56,21 +57,34 @@ pub(super) fn tree(register: &Register) -> HealthNode {
 }
 
 fn projects(register: &Register) -> HealthNode {
-    let crew = register.crew().projects();
-    let project = |(name, phase): (Arc<str>, ProjectPhase)| {
-        let driven = crew.iter().find(|status| status.name == name).map(|status| &status.state);
-        let condition = match (&phase, driven) {
-            (ProjectPhase::Open, Some(ProjectState::Stuck)) => {
+    let crew = register.crew();
+    let project = |project: &Arc<dyn AnyProject>| {
+        let name = project.name().clone();
+        // Before its phase: what is said to be open after this look has not ended, or is just told to have.
+        let has_ended = project.has_ended();
+        let phase = project.look().0;
+        let condition = match &phase {
+            ProjectPhase::Open if has_ended => {
+                return HealthNode::leaf(name, Condition::Degraded, "it has just ended by itself");
+            }
+            // By its name it is the newest one: one that was given up may be there beside it.
+            ProjectPhase::Open if crew.project(&name).is_some_and(|driven| driven.state == ProjectState::Stuck) => {
                 return HealthNode::leaf(name, Condition::Failed, "stuck: a turn does not end");
             }
-            (ProjectPhase::Open | ProjectPhase::Closed, _) => Condition::Good,
-            (ProjectPhase::Opening | ProjectPhase::Failed { again: true, .. }, _) => Condition::Degraded,
-            (ProjectPhase::Failed { again: false, .. }, _) => Condition::Failed,
+            ProjectPhase::Open | ProjectPhase::Closed => Condition::Good,
+            ProjectPhase::Opening | ProjectPhase::Failed { again: true, .. } => Condition::Degraded,
+            ProjectPhase::Failed { again: false, .. } => Condition::Failed,
         };
         HealthNode::leaf(name, condition, phase.to_string())
     };
-    let parts = register.projects().into_iter().map(project).collect();
-    HealthNode::of("projects", Condition::Good, "", parts)
+    let parts = register.shared.projects().iter().map(project).collect();
+    let counters = crew.counters();
+    let (own, what) = match (counters.threads_stuck, counters.threads) {
+        (0, _) => (Condition::Good, String::new()),
+        (held, 0) => (Condition::Failed, format!("all {held} threads are held by turns that do not end")),
+        (held, _) => (Condition::Degraded, format!("{held} threads are held by turns that do not end")),
+    };
+    HealthNode::of("projects", own, what, parts)
 }
 
 fn workers(register: &Register) -> HealthNode {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use crossbeam_utils::sync::{Parker, Unparker};
 
+use crate::core::contain;
 use crate::latch::Latch;
 use crate::register::root::Shared;
 use crate::register::root::project::AnyProject;
@@ -62,7 +63,7 @@ impl Keeper {
     }
 }
 
-/// A project that is being opened again, on a thread of its own: it may take long, and the others do not wait for it.
+/// A project that is put away and opened again, on a thread of its own: it may take long, and the others do not wait for it.
 struct Opening {
     project: Arc<dyn AnyProject>,
     thread: JoinHandle<()>,
@@ -77,8 +78,8 @@ fn keep(shared: &Arc<Shared>, stop: &Latch, parker: &Parker) {
         over.for_each(|opening| drop(opening.thread.join()));
         let (now, mut next) = (Instant::now(), None);
         for project in shared.projects() {
-            project.note_end(shared);
-            let Some(due) = project.due() else { continue };
+            let due = if project.has_ended() { Some(now) } else { project.due() };
+            let Some(due) = due else { continue };
             if openings.iter().any(|opening| Arc::ptr_eq(&opening.project, &project)) {
                 continue;
             }
@@ -102,10 +103,9 @@ fn keep(shared: &Arc<Shared>, stop: &Latch, parker: &Parker) {
 
 fn open(shared: &Arc<Shared>, project: Arc<dyn AnyProject>, unparker: &Unparker) -> io::Result<Opening> {
     let (over, name) = (Arc::new(Latch::default()), format!("open {}", project.name()).replace('\0', " "));
-    let (shared, opened, ends, unparker) = (shared.clone(), project.clone(), over.clone(), unparker.clone());
+    let (shared, its, ends, unparker) = (shared.clone(), project.clone(), over.clone(), unparker.clone());
     let thread = std::thread::Builder::new().name(name).spawn(move || {
-        // What went wrong is in the project's phase, and was told.
-        crate::core::let_go(opened.open(&shared));
+        let _ = contain(|| its.see_to(&shared));
         ends.set();
         unparker.unpark();
     })?;

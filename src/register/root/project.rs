@@ -1,18 +1,22 @@
 //! A project: a pipeline that the register opens, watches, opens again, and closes.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
+
+use parking_lot::MutexGuard;
 
 use crate::backoff::{A_YEAR, Backoff, Schedule};
 use crate::control::Intensity;
-use crate::core::{contain, let_go};
+use crate::core::{DROP_DEADLINE, contain, let_go};
 use crate::main_lane::outcome::Poison;
 use crate::main_lane::reduce::Reducer;
 use crate::main_lane::report::{Fault, ShutdownReport};
 use crate::origin::Origin;
 use crate::pipeline::{Builder, Handle};
 use crate::register::crew::Hosted;
+use crate::register::crew::seat::{End, Seat};
 use crate::register::root::Shared;
 use crate::signal::{Cause, Signal};
 use crate::snapshot::Reader;
@@ -140,6 +144,10 @@ pub(crate) struct Slot<S: Reducer> {
     handle: SwapCell<Handle<S>>,
     /// Locked while the project is opened or closed, and by nobody else.
     ends: Mutex<Ends<S>>,
+    /// The thread that has locked it: what is the host's runs there, and may ask for the same again.
+    at: Mutex<Option<ThreadId>>,
+    /// Its place in the crew, to be looked at whoever opens or closes it.
+    seat: Mutex<Weak<Seat>>,
     poison: Mutex<Option<Poison<S::Event>>>,
     book: Mutex<Book>,
 }
@@ -173,15 +181,28 @@ pub(crate) struct Book {
 /// It is being opened, or closed, and that takes longer than there is time.
 pub(crate) struct Busy;
 
+/// While this lives, its thread opens or closes the project.
+struct AtIt<'a, S: Reducer> {
+    at: &'a Mutex<Option<ThreadId>>,
+    ends: MutexGuard<'a, Ends<S>>,
+}
+
+impl<S: Reducer> Drop for AtIt<'_, S> {
+    fn drop(&mut self) {
+        *self.at.lock() = None;
+    }
+}
+
 /// A project, whatever its state is.
 pub(crate) trait AnyProject: Send + Sync {
     fn name(&self) -> &Arc<str>;
     fn look(&self) -> (ProjectPhase, u64, Option<ShutdownReport>);
-    /// Puts its main lane away if that has ended by itself. Does nothing while somebody opens or closes it, who has the keeper look
-    /// again afterwards.
-    fn note_end(&self, register: &Shared);
+    /// True when it is said to be open, and its main lane has ended.
+    fn has_ended(&self) -> bool;
     /// When it is to be opened again.
     fn due(&self) -> Option<Instant>;
+    /// Notes that its main lane has ended, if it has, and opens it again if it is time. Waits for what is the host's.
+    fn see_to(&self, register: &Shared);
     /// Opens it, unless it is open.
     fn open(&self, register: &Shared) -> Result<(), OpenError>;
     /// What its pipeline left behind, if it was open.
@@ -215,12 +236,18 @@ impl<S: Reducer> Slot<S> {
             name,
             origin,
             handle: SwapCell::new(Arc::new(handle)),
+            at: Mutex::new(None),
+            seat: Mutex::new(Arc::downgrade(hosted.seat())),
             ends: Mutex::new(Ends { open, hosted: Some(hosted) }),
             poison: Mutex::new(None),
             book: Mutex::new(book),
         });
         slot.tell(register);
         Ok(slot)
+    }
+
+    fn is_open(&self) -> bool {
+        self.book.lock().phase == ProjectPhase::Open
     }
 
     fn set(&self, register: &Shared, change: impl FnOnce(&mut Book)) {
@@ -236,13 +263,85 @@ impl<S: Reducer> Slot<S> {
         });
     }
 
-    fn put_away(&self, hosted: &mut Option<Hosted<S>>, deadline: Duration) -> Option<ShutdownReport> {
-        let mut hosted = hosted.take()?;
-        let report = hosted.shutdown(deadline);
+    /// Opens or closes it from here on, when `lock` has got hold of it.
+    fn at_it<'a>(
+        &'a self,
+        lock: impl FnOnce(&'a Mutex<Ends<S>>) -> Option<MutexGuard<'a, Ends<S>>>,
+    ) -> Result<AtIt<'a, S>, Busy> {
+        let here = std::thread::current().id();
+        if *self.at.lock() == Some(here) {
+            return Err(Busy);
+        }
+        let ends = lock(&self.ends).ok_or(Busy)?;
+        *self.at.lock() = Some(here);
+        Ok(AtIt { at: &self.at, ends })
+    }
+
+    /// Its main lane has ended.
+    fn note_end(&self, register: &Shared, hosted: &mut Option<Hosted<S>>) {
+        let end = hosted.as_mut().and_then(|hosted| {
+            let end = hosted.end();
+            self.keep_poison(hosted);
+            end
+        });
+        let tell = |fault: Option<&Fault>| {
+            self.set(register, |book| match fault {
+                // Its lanes were closed by somebody who has the handle.
+                None => (book.phase, book.due) = (ProjectPhase::Closed, None),
+                Some(fault) => book.fail(fault.to_string().into()),
+            });
+        };
+        // Told before what is the host's is dropped, which may take long.
+        match &end {
+            Some(End::Failed(fault)) => tell(Some(fault)),
+            Some(End::Closed) => tell(None),
+            None => {}
+        }
+        let report = self.put_away(hosted, DROP_DEADLINE);
+        if end.is_none() {
+            tell(report.as_ref().and_then(|report| report.fault.as_ref()));
+        }
+        self.book.lock().last = report;
+    }
+
+    fn open_now(&self, register: &Shared, ends: &mut Ends<S>) -> Result<(), OpenError> {
+        let last = self.put_away(&mut ends.hosted, DROP_DEADLINE);
+        self.set(register, |book| {
+            (book.phase, book.due) = (ProjectPhase::Opening, None);
+            book.last = last.or(book.last.take());
+        });
+        let Ends { open, hosted } = ends;
+        match host(register, &self.name, self.origin, open) {
+            Ok((its, handle)) => {
+                *self.seat.lock() = Arc::downgrade(its.seat());
+                *hosted = Some(its);
+                let before = self.handle.swap(Arc::new(handle));
+                self.set(register, |book| {
+                    book.phase = ProjectPhase::Open;
+                    book.openings += 1;
+                });
+                let_go(before);
+                Ok(())
+            }
+            Err(error) => {
+                let why = contain(|| error.to_string()).unwrap_or_else(|message| message);
+                self.set(register, |book| book.fail(why.into()));
+                Err(error)
+            }
+        }
+    }
+
+    fn keep_poison(&self, hosted: &mut Hosted<S>) {
         if let Some(poison) = hosted.take_poison() {
             let before = self.poison.lock().replace(poison);
             let_go(before);
         }
+    }
+
+    fn put_away(&self, hosted: &mut Option<Hosted<S>>, deadline: Duration) -> Option<ShutdownReport> {
+        let mut hosted = hosted.take()?;
+        let report = hosted.shutdown(deadline);
+        self.keep_poison(&mut hosted);
         // What is left of it is the host's.
         let_go(hosted);
         Some(report)
@@ -273,63 +372,41 @@ impl<S: Reducer> AnyProject for Slot<S> {
         (book.phase.clone(), book.openings, book.last.clone())
     }
 
-    fn note_end(&self, register: &Shared) {
-        let Some(mut ends) = self.ends.try_lock() else { return };
-        if !ends.is_finished() {
-            return;
-        }
-        let report = self.put_away(&mut ends.hosted, Duration::ZERO);
-        let fault = report.as_ref().and_then(|report| report.fault.as_ref()).map(Fault::to_string);
-        self.set(register, |book| {
-            book.last = report;
-            match fault {
-                // Its lanes were closed by somebody who has the handle.
-                None => (book.phase, book.due) = (ProjectPhase::Closed, None),
-                Some(why) => book.fail(why.into()),
-            }
-        });
+    fn has_ended(&self) -> bool {
+        self.is_open() && self.seat.lock().upgrade().is_none_or(|seat| seat.has_ended())
     }
 
     fn due(&self) -> Option<Instant> {
         self.book.lock().due
     }
 
+    fn see_to(&self, register: &Shared) {
+        let Ok(mut at_it) = self.at_it(|ends| Some(ends.lock())) else { return };
+        if at_it.ends.is_finished() {
+            self.note_end(register, &mut at_it.ends.hosted);
+        }
+        // Not if it was closed meanwhile.
+        if self.due().is_some_and(|due| due <= Instant::now()) {
+            // What went wrong is in the project's phase, and was told.
+            let_go(self.open_now(register, &mut at_it.ends));
+        }
+    }
+
     fn open(&self, register: &Shared) -> Result<(), OpenError> {
-        let mut ends = self.ends.lock();
-        if ends.hosted.is_some() && !ends.is_finished() {
+        let at_it = self.at_it(|ends| Some(ends.lock()));
+        let mut at_it = at_it.map_err(|Busy| "it is being opened or closed by whoever asks for it")?;
+        if at_it.ends.hosted.is_some() && !at_it.ends.is_finished() {
             return Ok(());
         }
-        let last = self.put_away(&mut ends.hosted, Duration::ZERO);
-        self.set(register, |book| {
-            (book.phase, book.due) = (ProjectPhase::Opening, None);
-            book.last = last.or(book.last.take());
-        });
-        let Ends { open, hosted } = &mut *ends;
-        match host(register, &self.name, self.origin, open) {
-            Ok((its, handle)) => {
-                *hosted = Some(its);
-                let before = self.handle.swap(Arc::new(handle));
-                self.set(register, |book| {
-                    book.phase = ProjectPhase::Open;
-                    book.openings += 1;
-                });
-                let_go(before);
-                Ok(())
-            }
-            Err(error) => {
-                let why = contain(|| error.to_string()).unwrap_or_else(|message| message);
-                self.set(register, |book| book.fail(why.into()));
-                Err(error)
-            }
-        }
+        self.open_now(register, &mut at_it.ends)
     }
 
     fn close(&self, register: &Shared, deadline: Duration) -> Result<Option<ShutdownReport>, Busy> {
         let begin = Instant::now();
-        let mut ends = self.ends.try_lock_for(deadline.min(A_YEAR)).ok_or(Busy)?;
+        let mut at_it = self.at_it(|ends| ends.try_lock_for(deadline.min(A_YEAR)))?;
         let deadline = deadline.saturating_sub(begin.elapsed());
-        let report = self.put_away(&mut ends.hosted, deadline);
-        drop(ends);
+        let report = self.put_away(&mut at_it.ends.hosted, deadline);
+        // Before anybody else opens it.
         self.set(register, |book| {
             (book.phase, book.due) = (ProjectPhase::Closed, None);
             if report.is_some() {

@@ -1,0 +1,325 @@
+//! Projects that misbehave as they open, fail and close: it is their own matter, and what is told of them is true.
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use mainlane::control::{Backoff, Intensity};
+use mainlane::register::{
+    Condition, Crew, CrewError, OpenError, Project, ProjectError, ProjectPhase, Register, Reopen,
+};
+use mainlane::{Builder, Class, Effects, Envelope, Event, Pipeline, Reducer};
+
+use crate::domain::{Ledger, Note, PATIENCE, until};
+
+fn ledger() -> Result<Builder<Ledger>, OpenError> {
+    Ok(Pipeline::builder(Ledger::default()))
+}
+
+fn at_once(times: u32) -> Reopen {
+    Reopen::Within(Intensity::at_most(times, PATIENCE * 100), Backoff::NONE)
+}
+
+fn push(project: &Project<Ledger>, note: Note) {
+    project.handle().lane("test").open().unwrap().push(note).unwrap();
+}
+
+fn applied(project: &Project<Ledger>) -> usize {
+    project.reader().load().seen.len()
+}
+
+/// Does it on a thread of its own, for it may never end.
+fn does_end<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (tell, told) = mpsc::channel();
+    let working = std::thread::spawn(move || drop(tell.send(work())));
+    let done = told.recv_timeout(PATIENCE);
+    assert_ne!(done.as_ref().err(), Some(&mpsc::RecvTimeoutError::Timeout), "it waits for itself");
+    working.join().unwrap();
+    done.unwrap()
+}
+
+/// Who comes here waits until it is opened.
+#[derive(Clone, Default)]
+struct Door {
+    here: Arc<AtomicBool>,
+    open: Arc<AtomicBool>,
+}
+
+impl Door {
+    fn pass(&self) {
+        self.here.store(true, SeqCst);
+        until("the door is opened", || self.open.load(SeqCst));
+    }
+
+    fn is_waited_at(&self) -> bool {
+        self.here.load(SeqCst)
+    }
+
+    fn open(&self) {
+        self.open.store(true, SeqCst);
+    }
+}
+
+struct Fails;
+
+impl Event for Fails {
+    type Key = ();
+    type Facets = ();
+
+    fn class(&self) -> Class<()> {
+        Class::Critical
+    }
+}
+
+/// Does something as it is dropped.
+type AtTheEnd = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
+#[derive(Clone, Default)]
+struct Last(AtTheEnd);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        let job = self.0.lock().unwrap().take();
+        if let Some(job) = job {
+            job();
+        }
+    }
+}
+
+/// Fails at its first event.
+#[derive(Clone, Default)]
+struct Broken {
+    _last: Last,
+}
+
+impl Reducer for Broken {
+    type Event = Fails;
+    type Effect = ();
+
+    fn apply(&mut self, _: &Envelope<'_, Fails>, _: &mut Effects<()>) {
+        panic!("broken");
+    }
+}
+
+#[test]
+fn a_state_that_does_not_come_to_its_end_keeps_no_other_project_closed() {
+    let register = Register::builder().start().unwrap();
+    let (door, jobs) = (Door::default(), AtTheEnd::default());
+    let state = jobs.clone();
+    let open = move || Ok(Pipeline::builder(Broken { _last: Last(state.clone()) }));
+    let broken = register.project("broken", open).reopen(at_once(1)).open().unwrap();
+    let good = register.project("good", ledger).reopen(at_once(1)).open().unwrap();
+    let waits = door.clone();
+    *jobs.lock().unwrap() = Some(Box::new(move || waits.pass()));
+    broken.handle().lane("a").open().unwrap().push(Fails).unwrap();
+    until("its state is at its end", || door.is_waited_at());
+    // It is said to have failed meanwhile.
+    until("that is known", || matches!(broken.phase(), ProjectPhase::Failed { again: true, .. }));
+    push(&good, Note::Poison);
+    until("the other is opened again", || good.openings() == 2 && good.phase() == ProjectPhase::Open);
+    door.open();
+    until("and so is that one", || broken.openings() == 2 && broken.phase() == ProjectPhase::Open);
+}
+
+#[test]
+fn a_project_that_is_opened_again_is_not_blamed_for_what_the_last_one_holds() {
+    let crew = Crew::builder().threads(1).stuck_after(Duration::from_millis(10));
+    let mut register = Register::builder().crew(crew).start().unwrap();
+    let door = Door::default();
+    let hangs = door.clone();
+    let open =
+        move || Ok(Pipeline::builder(Ledger::default()).reconciler({
+            let door = hangs.clone();
+            move |_: u64, _: &Ledger| door.pass()
+        }));
+    let project = register.project("one", open).open().unwrap();
+    push(&project, Note::Ask(1));
+    until("it hangs", || door.is_waited_at());
+    until("that is seen", || register.health().find("one").unwrap().condition == Condition::Failed);
+    let report = register.close("one", Duration::from_millis(1)).unwrap().unwrap();
+    assert!(!report.complete);
+    register.reopen("one").unwrap();
+    push(&project, Note::Item(1));
+    until("it goes on", || applied(&project) == 1);
+    let health = register.health();
+    assert_eq!(health.find("one").unwrap().condition, Condition::Good, "{health:?}");
+    assert_eq!(health.find("projects").unwrap().condition, Condition::Degraded, "a thread is held: {health:?}");
+    door.open();
+    until("the thread is back", || register.health().condition == Condition::Good);
+    assert!(register.shutdown(PATIENCE).complete);
+}
+
+#[test]
+fn a_project_that_has_stopped_is_never_said_to_be_well() {
+    let register = Register::builder().start().unwrap();
+    let project = register.project("one", ledger).open().unwrap();
+    for _ in 0..300 {
+        let handle = project.handle();
+        push(&project, Note::Poison);
+        until("it has stopped", || handle.is_ended());
+        let health = register.health();
+        assert_ne!(health.find("one").unwrap().condition, Condition::Good, "{health:?}");
+        register.reopen("one").unwrap();
+        assert_eq!(register.health().find("one").unwrap().condition, Condition::Good);
+    }
+}
+
+#[test]
+fn what_is_closed_as_another_opens_it_is_open_or_closed_as_it_is_said_to_be() {
+    const ROUNDS: usize = if cfg!(debug_assertions) { 200 } else { 2_000 };
+    let register = Register::builder().crew(Crew::builder().threads(1)).start().unwrap();
+    let project = register.project("one", ledger).open().unwrap();
+    for _ in 0..ROUNDS {
+        std::thread::scope(|scope| {
+            let closes = || (0..5).for_each(|_| drop(register.close("one", PATIENCE).unwrap()));
+            let opens = || (0..5).for_each(|_| register.reopen("one").unwrap());
+            for _ in 0..2 {
+                scope.spawn(closes);
+                scope.spawn(opens);
+            }
+        });
+        let is_open = project.phase() == ProjectPhase::Open;
+        assert_eq!(is_open, !project.handle().is_ended(), "it is said to be {}", project.phase());
+        register.reopen("one").unwrap();
+    }
+}
+
+#[test]
+fn what_its_host_has_closed_is_not_opened_again_by_itself() {
+    for _ in 0..200 {
+        let mut register = Register::builder().crew(Crew::builder().threads(1)).start().unwrap();
+        let project = register.project("one", ledger).reopen(at_once(9)).open().unwrap();
+        let handle = project.handle();
+        push(&project, Note::Poison);
+        until("it has stopped", || handle.is_ended());
+        until("that is known", || project.phase() != ProjectPhase::Open || project.openings() > 1);
+        register.close("one", PATIENCE).unwrap();
+        let openings = project.openings();
+        let report = register.shutdown(PATIENCE);
+        assert!(report.complete, "{report:?}");
+        assert_eq!((project.openings(), project.phase()), (openings, ProjectPhase::Closed));
+        assert!(report.projects.is_empty() && report.crew.projects.is_empty());
+    }
+}
+
+#[test]
+fn what_is_opened_while_all_is_shut_down_is_not_said_to_be_open() {
+    let (door, at_the_end) = (Door::default(), AtTheEnd::default());
+    let mut register = Register::builder().start().unwrap();
+    let state = at_the_end.clone();
+    let open = move || Ok(Pipeline::builder(Broken { _last: Last(state.clone()) }));
+    let _first = register.project("first", open).open().unwrap();
+    let (mut is_first, waits) = (true, door.clone());
+    let open = move || {
+        if !std::mem::take(&mut is_first) {
+            waits.pass();
+        }
+        ledger()
+    };
+    let slow = register.project("slow", open).reopen(at_once(1)).open().unwrap();
+    push(&slow, Note::Poison);
+    until("it is being opened", || door.is_waited_at());
+    // The first is closed after it, and waits until it is open.
+    let (opens, its) = (door.clone(), slow.clone());
+    *at_the_end.lock().unwrap() = Some(Box::new(move || {
+        opens.open();
+        until("it is open", || its.openings() == 2);
+    }));
+    let report = register.shutdown(Duration::from_secs(2));
+    assert_eq!((report.complete, &report.busy[..]), (false, &["slow".into()][..]));
+    assert!(slow.openings() == 2 && slow.handle().is_ended());
+    assert_eq!(slow.phase(), ProjectPhase::Closed);
+}
+
+#[test]
+fn a_project_may_ask_to_be_opened_again_or_closed_as_it_is_closed() {
+    does_end(|| {
+        let register = Arc::new(Register::builder().crew(Crew::builder().threads(0)).start().unwrap());
+        let answers: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (its, tells) = (Arc::downgrade(&register), answers.clone());
+        let open = move || {
+            let (its, tells) = (its.clone(), tells.clone());
+            Ok(Pipeline::builder(Ledger::default()).reconciler(move |_: u64, _: &Ledger| {
+                let Some(register) = its.upgrade() else { return };
+                let opened = register.reopen("one").map_err(|error| error.to_string());
+                let closed = register.close("one", PATIENCE * 10).map(drop).map_err(|error| error.to_string());
+                tells.lock().unwrap().extend([opened, closed].into_iter().filter_map(Result::err));
+            }))
+        };
+        let project = register.project("one", open).open().unwrap();
+        push(&project, Note::Ask(1));
+        assert!(register.close("one", PATIENCE).unwrap().unwrap().complete);
+        let answers = answers.lock().unwrap();
+        assert_eq!(answers.len(), 2, "{answers:?}");
+        assert!(answers.iter().all(|why| why.contains("is being opened or closed")), "{answers:?}");
+        assert_eq!(project.phase(), ProjectPhase::Closed);
+        assert!(matches!(register.close("two", PATIENCE), Err(ProjectError::Unknown { .. })));
+    });
+}
+
+#[test]
+fn who_is_shut_down_may_shut_everything_down() {
+    does_end(|| {
+        let crew = Crew::builder().threads(0).start().unwrap();
+        let shared = Arc::new(Mutex::new(Some(crew)));
+        let said = Arc::new(Mutex::new(None));
+        let (its, says) = (shared.clone(), said.clone());
+        let builder = Pipeline::builder(Ledger::default()).reconciler(move |_: u64, _: &Ledger| {
+            let crew = its.lock().unwrap().take();
+            *says.lock().unwrap() = crew.map(|mut crew| crew.shutdown(PATIENCE * 10));
+        });
+        let mut lane = builder.lane("a").open().unwrap();
+        let main_lane = builder.build().unwrap().0;
+        let mut hosted = shared.lock().unwrap().as_ref().unwrap().host("one", main_lane).unwrap();
+        lane.push(Note::Ask(1)).unwrap();
+        assert!(hosted.shutdown(PATIENCE).complete);
+        let report = said.lock().unwrap().take().unwrap();
+        assert!(!report.complete, "it cannot have ended within its own end");
+        assert_eq!(report.projects[0].1.stragglers, ["one"]);
+    });
+}
+
+#[test]
+fn a_limit_that_every_turn_exceeds_is_refused() {
+    let refused = Crew::builder().threads(1).stuck_after(Duration::ZERO).start();
+    assert!(matches!(refused, Err(CrewError::Ignored { setting: "stuck_after", .. })), "{refused:?}");
+}
+
+#[test]
+fn states_whose_end_panics_take_nobody_with_them() {
+    #[derive(Clone, Default)]
+    struct Thorny(u64);
+
+    impl Drop for Thorny {
+        fn drop(&mut self) {
+            panic!("a thorn");
+        }
+    }
+
+    impl Reducer for Thorny {
+        type Event = Fails;
+        type Effect = ();
+
+        fn apply(&mut self, _: &Envelope<'_, Fails>, _: &mut Effects<()>) {
+            self.0 += 1;
+        }
+    }
+
+    let mut register = Register::builder().start().unwrap();
+    let good = register.project("good", ledger).open().unwrap();
+    let thorny = register.project("thorny", || Ok(Pipeline::builder(Thorny::default()))).open().unwrap();
+    let mut lane = thorny.handle().lane("a").open().unwrap();
+    for n in 1..20 {
+        if lane.push(Fails).is_err() {
+            break;
+        }
+        let handle = thorny.handle();
+        until("it is applied", || handle.counters().events.applied == n || handle.is_ended());
+    }
+    let _ = register.close("thorny", PATIENCE);
+    push(&good, Note::Item(1));
+    until("the other goes on", || applied(&good) == 1);
+    assert_eq!(register.health().find("good").unwrap().condition, Condition::Good);
+    let _ = register.shutdown(PATIENCE);
+    std::mem::forget((thorny, lane));
+}
