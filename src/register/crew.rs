@@ -371,12 +371,12 @@ impl Crew {
             queue.take_dry(&mut dry);
             driver.let_sleep(&mut dry);
         }
-        queue.leave_the_time();
         let left = match queue.outlook() {
             Outlook::More => CrewLeft::More,
             Outlook::Nothing => CrewLeft::Nothing,
             Outlook::Until(due) => CrewLeft::Until(due),
         };
+        queue.leave_to_others();
         CrewTurn { projects, events, left }
     }
 

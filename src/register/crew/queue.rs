@@ -228,10 +228,11 @@ impl Queue {
         }
     }
 
-    /// Whoever has set timers does not come back to [`take`](Queue::take): somebody who waits there keeps the time from here on.
-    pub(crate) fn leave_the_time(&self) {
+    /// Whoever has set timers, or found that it is time, does not come back to [`take`](Queue::take): somebody who waits there sees to
+    /// it from here on.
+    pub(crate) fn leave_to_others(&self) {
         let waiting = self.waiting.lock();
-        let minds = waiting.parked > 0 && waiting.unwatched().is_some();
+        let minds = waiting.parked > 0 && (waiting.unwatched().is_some() || !waiting.ready.is_empty());
         drop(waiting);
         if minds {
             self.work.notify_one();
@@ -321,6 +322,7 @@ impl Queue {
     /// Queues those whose time has come.
     fn ring_timers(&self, waiting: &mut Waiting) {
         if !waiting.timers.is_empty() && waiting.ring_timers(Instant::now()) {
+            self.note(waiting);
             self.note_due(waiting);
         }
     }

@@ -6,13 +6,13 @@ use crossbeam_utils::sync::Parker;
 use proptest::prelude::*;
 
 use super::*;
+use crate::Budget;
 use crate::core::Core;
 use crate::main_lane::outcome::Left;
 use crate::main_lane::report::ShutdownReport;
 use crate::observe::diagnostic::Reporter;
 use crate::register::crew::ready::{Doing, Rest};
 use crate::register::crew::seat::{Driven, Ended, Turned};
-use crate::Budget;
 
 const LONG: Duration = Duration::from_secs(3_600);
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -321,7 +321,7 @@ fn a_timer_of_one_who_does_not_wait_is_kept_by_those_who_do() {
             // The second is earlier than what somebody waits for already.
             for due in [LONG, Duration::from_millis(2)] {
                 queue.wake_at(Instant::now() + due, seat.clone());
-                queue.leave_the_time();
+                queue.leave_to_others();
             }
             assert_eq!(told.recv_timeout(PATIENCE), Ok(seat.id));
             queue.forget(seat.id);
@@ -329,6 +329,23 @@ fn a_timer_of_one_who_does_not_wait_is_kept_by_those_who_do() {
         queue.close();
         takers.into_iter().for_each(|taker| taker.join().unwrap());
     }
+}
+
+#[test]
+fn what_a_host_finds_to_be_due_and_leaves_is_done_by_those_who_wait() {
+    let queue = Arc::new(Queue::new(1, 0, None));
+    let seats = seats(&queue, 1);
+    let (tell, told) = crossbeam_channel::unbounded();
+    let taker = taker(&queue, tell);
+    until("it waits", || parked(&queue) == 1);
+    // Due at once, and nobody was told.
+    queue.wake_at(Instant::now(), seats[0].clone());
+    assert_eq!((queue.outlook(), queue.len()), (Outlook::More, 1));
+    assert!(queue.has_more(Instant::now()), "whoever lingers lets others go first");
+    queue.leave_to_others();
+    assert_eq!(told.recv_timeout(PATIENCE), Ok(0));
+    queue.close();
+    taker.join().unwrap();
 }
 
 #[test]
