@@ -9,7 +9,7 @@
 //! ringer's swap, which found nothing, had left it, though that swap came before. A few
 //! seconds.
 //!
-//! Must make it fail: weakening either end of P17; waking, beginning or letting go in two steps (Y1, Y2); a driver that sleeps
+//! Must make it fail: weakening either end of P17 or P18; waking, beginning or letting go in two steps (Y1, Y2); a driver that sleeps
 //! without a look whether it was woken (Y3), that does not arm, or that lets go first and arms then; giving up by a look and a
 //! store (Y4); a verdict in two steps (Y5). The last five are control arms.
 
@@ -189,16 +189,20 @@ pub fn one_heir(giving_up: GivingUp) {
     let project = Arc::new(Project::new());
     let put_away = std::sync::Arc::new(AtomicUsize::new(0));
     project.wake();
-    let (driven, counted) = (project.clone(), put_away.clone());
+    // What the heir is told (P18).
+    let told = Arc::new(AtomicU64::new(0));
+    let (driven, counted, hears) = (project.clone(), put_away.clone(), told.clone());
     let driver = thread::spawn(move || {
         if driven.pop() && driven.ready.begin() {
             driven.take();
             if driven.ready.rest(false) == (Rest::Over { heir: true }) {
+                assert_eq!(hears.load(Relaxed), 1, "the heir was told nothing");
                 driven.take();
                 counted.fetch_add(1, Plain::Relaxed);
             }
         }
     });
+    told.store(1, Relaxed);
     let is_driven = match giving_up {
         GivingUp::AtOnce => project.ready.give_up(),
         GivingUp::LooksFirst => {

@@ -21,9 +21,10 @@
 //!   up. Both find out by a read-modify-write on the word, so one of them comes second and sees the other.
 //!
 //! # Pairs
-//! | pair | release        | acquire        | hands over                                             |
-//! |------|----------------|----------------|--------------------------------------------------------|
-//! | P17  | `Ready::wake`  | `Ready::begin` | what was done before the project was woken, by whomever |
+//! | pair | release          | acquire        | hands over                                              |
+//! |------|------------------|----------------|---------------------------------------------------------|
+//! | P17  | `Ready::wake`    | `Ready::begin` | what was done before the project was woken, by whomever |
+//! | P18  | `Ready::give_up` | `Ready::rest`  | what the heir is told of how to put it away             |
 //!
 //! All changes are read-modify-writes, so that the release of one who woke it reaches `begin` through all that come after it, also
 //! of one who found it queued already. What a lane carries has pairs of its own; a pipeline that is asked to close has this one.
@@ -103,8 +104,8 @@ impl Ready {
                 return Rest::Queue;
             }
         }
-        // Y4
-        let was = self.0.fetch_and(!DRIVEN, Relaxed);
+        // Y4. P18: sees what was done before `give_up`.
+        let was = self.0.fetch_and(!DRIVEN, Acquire);
         Rest::Over { heir: was & GIVEN_UP != 0 }
     }
 
@@ -116,8 +117,8 @@ impl Ready {
     /// It is over, and nobody waits for its driver any more. True if there is one, which puts it away.
     #[must_use]
     pub(crate) fn give_up(&self) -> bool {
-        // Y4
-        self.0.fetch_or(OVER | GIVEN_UP, Relaxed) & DRIVEN != 0
+        // Y4. P18: hands what was done before it to the heir's `rest`.
+        self.0.fetch_or(OVER | GIVEN_UP, Release) & DRIVEN != 0
     }
 
     /// True while its driver still has to put it away.
