@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use mainlane::control::{Backoff, Intensity};
 use mainlane::register::{
-    Condition, Crew, CrewError, OpenError, Project, ProjectError, ProjectPhase, Register, Reopen,
+    Condition, Crew, CrewError, Hosted, OpenError, Project, ProjectError, ProjectPhase, Register, Reopen,
 };
-use mainlane::{Builder, Class, Effects, Envelope, Event, Pipeline, Reducer};
+use mainlane::{Builder, Class, Effects, Envelope, Event, Outlet, Pipeline, Polled, Reducer, Source, SourceError};
 
-use crate::domain::{Ledger, Note, PATIENCE, until};
+use crate::domain::{Ledger, Note, PATIENCE, settled, until};
 
 fn ledger() -> Result<Builder<Ledger>, OpenError> {
     Ok(Pipeline::builder(Ledger::default()))
@@ -127,11 +127,12 @@ fn a_project_that_is_opened_again_is_not_blamed_for_what_the_last_one_holds() {
     let mut register = Register::builder().crew(crew).start().unwrap();
     let door = Door::default();
     let hangs = door.clone();
-    let open =
-        move || Ok(Pipeline::builder(Ledger::default()).reconciler({
+    let open = move || {
+        Ok(Pipeline::builder(Ledger::default()).reconciler({
             let door = hangs.clone();
             move |_: u64, _: &Ledger| door.pass()
-        }));
+        }))
+    };
     let project = register.project("one", open).open().unwrap();
     push(&project, Note::Ask(1));
     until("it hangs", || door.is_waited_at());
@@ -322,4 +323,117 @@ fn states_whose_end_panics_take_nobody_with_them() {
     assert_eq!(register.health().find("good").unwrap().condition, Condition::Good);
     let _ = register.shutdown(PATIENCE);
     std::mem::forget((thorny, lane));
+}
+
+#[test]
+fn who_closes_itself_does_not_wait_for_a_source_that_waits_for_it() {
+    struct Floods;
+
+    impl Source for Floods {
+        type Event = Note;
+
+        fn poll(&mut self, outlet: &mut Outlet<Note>) -> Result<Polled, SourceError> {
+            outlet.push(Note::Item(1));
+            Ok(Polled::Ready)
+        }
+    }
+
+    let crew = Crew::builder().threads(1).start().unwrap();
+    let (own, said) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(None)));
+    let (its, says) = (own.clone(), said.clone());
+    let builder = Pipeline::builder(Ledger::default()).reconciler(move |_: u64, _: &Ledger| {
+        let mut own: Hosted<Ledger> = its.lock().unwrap().take().unwrap();
+        let report = own.shutdown(PATIENCE * 10);
+        *says.lock().unwrap() = Some((report, own));
+    });
+    builder.ingest("floods", Floods).capacity(2).start().unwrap();
+    let mut lane = builder.lane("a").open().unwrap();
+    let (main_lane, handle) = builder.build().unwrap();
+    *own.lock().unwrap() = Some(crew.host("own", main_lane).unwrap());
+    lane.push(Note::Ask(1)).unwrap();
+    until("it has ended", || handle.is_ended());
+    until("it is put away", || crew.counters().projects == 0);
+    let (report, own) = said.lock().unwrap().take().unwrap();
+    assert_eq!((report.complete, report.joined, &report.stragglers[..]), (false, 0, &["own".to_owned()][..]));
+    settled(own.handle());
+}
+
+#[cfg(feature = "journal")]
+#[test]
+fn what_was_applied_before_a_failure_is_written_down_before_it_is_opened_again() {
+    use crate::journal::{Entry, begin};
+    use crate::memory::Disk;
+    use mainlane::journal::Durability;
+
+    let register = Register::builder().start().unwrap();
+    for round in 0..5 {
+        let disk = Disk::default();
+        let its = disk.clone();
+        let open = move || Ok(begin(&its, Durability::Async));
+        let project = register.project(format!("kept {round}"), open).reopen(at_once(1)).open().unwrap();
+        let before = project.handle();
+        let mut lane = before.lane("a").open().unwrap();
+        // The journal's thread is behind when it fails.
+        disk.hold();
+        for n in 1..=20 {
+            lane.push(Entry::Add(n)).unwrap();
+            until("it is applied", || before.counters().events.applied == n);
+        }
+        lane.push(Entry::Thorn).unwrap();
+        // What it fails of is known before its journal is closed.
+        until("that is known", || project.phase() != ProjectPhase::Open || project.openings() == 2);
+        disk.release();
+        until("it is open again", || project.openings() == 2 && project.phase() == ProjectPhase::Open);
+        assert_eq!(project.reader().load().count, 40, "two for each");
+    }
+}
+
+#[test]
+fn a_project_is_opened_and_closed_by_the_thousand_and_leaves_nothing() {
+    const TIMES: u64 = if cfg!(debug_assertions) { 500 } else { 5_000 };
+
+    #[derive(Clone, Default)]
+    struct Counted {
+        _token: Arc<()>,
+    }
+
+    impl Reducer for Counted {
+        type Event = Fails;
+        type Effect = ();
+
+        fn apply(&mut self, _: &Envelope<'_, Fails>, _: &mut Effects<()>) {
+            panic!("one of many");
+        }
+    }
+
+    let crew = Crew::builder().name("thousand").threads(2).stuck_after(PATIENCE * 100);
+    let mut register = Register::builder().crew(crew).start().unwrap();
+    let token = Arc::new(());
+    let state = Counted { _token: token.clone() };
+    let open = move || Ok(Pipeline::builder(state.clone()).flight_recorder(8));
+    let project = register.project("one", open).reopen(at_once(u32::MAX)).open().unwrap();
+    for n in 1..=TIMES {
+        if n % 2 == 0 {
+            register.close("one", PATIENCE).unwrap().expect("it was open");
+            register.reopen("one").unwrap();
+        } else {
+            project.handle().lane("a").open().unwrap().push(Fails).unwrap();
+        }
+        until("it is open again", || project.openings() == n + 1 && project.phase() == ProjectPhase::Open);
+    }
+    until("all threads but the crew's and its watch have ended", || threads_named("open one") == 0);
+    let counters = register.crew().counters();
+    assert_eq!((counters.projects, counters.threads, counters.threads_started), (1, 2, 2));
+    // The opener's, and what one pipeline has.
+    assert!(Arc::strong_count(&token) < 10, "{} states are left", Arc::strong_count(&token));
+    assert!(register.shutdown(PATIENCE).complete);
+    drop((register, project));
+    assert_eq!(Arc::strong_count(&token), 1);
+}
+
+/// How many threads of this process have names that begin so.
+fn threads_named(name: &str) -> usize {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0 };
+    let comms = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    comms.filter(|comm| comm.starts_with(name)).count()
 }

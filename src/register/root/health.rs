@@ -65,7 +65,7 @@ fn projects(register: &Register) -> HealthNode {
         let phase = project.look().0;
         let condition = match &phase {
             ProjectPhase::Open if has_ended => {
-                return HealthNode::leaf(name, Condition::Degraded, "it has just ended by itself");
+                return HealthNode::leaf(name, Condition::Degraded, "it has ended, which is about to be seen to");
             }
             // By its name it is the newest one: one that was given up may be there beside it.
             ProjectPhase::Open if crew.project(&name).is_some_and(|driven| driven.state == ProjectState::Stuck) => {
