@@ -113,7 +113,9 @@ impl<S: Reducer> MainLane<S> {
         }
         loop {
             let Some(keeping) = &mut self.keeping else { return Ok(()) };
-            let is_between = keeping.batch.is_empty() && keeping.staged.is_none() && !keeping.is_blocked();
+            // A batch is here only while it is staged: all others are left behind in the turn that took them.
+            debug_assert!(keeping.batch.is_empty() || keeping.staged.is_some());
+            let is_between = keeping.staged.is_none() && !keeping.is_blocked();
             if keeping.due == 0 || !is_between || keeping.has_answered && pace.is_over() {
                 return Ok(());
             }

@@ -451,6 +451,41 @@ fn a_straggler_is_named_and_left_behind() {
     released.store(true, Ordering::Release);
 }
 
+/// In threads of its own the pipeline accepts what they have in hand while it closes, and nothing once it has given up.
+#[test]
+fn what_a_straggler_pushes_after_a_shutdown_gave_up_is_refused_and_counted() {
+    struct Late {
+        polled: Arc<AtomicBool>,
+        released: Arc<AtomicBool>,
+    }
+    impl Source for Late {
+        type Event = Note;
+        fn poll(&mut self, outlet: &mut Outlet<Note>) -> Result<Polled, SourceError> {
+            self.polled.store(true, Ordering::Release);
+            until("the test lets go", || self.released.load(Ordering::Acquire));
+            (0..3).for_each(|number| outlet.push(Note::Item(number)));
+            outlet.push(Note::Level { key: 1, value: 1 });
+            Ok(Polled::Ready)
+        }
+    }
+    let (polled, released) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let builder = Pipeline::builder(Ledger::default());
+    builder.ingest("late", Late { polled: polled.clone(), released: released.clone() }).start().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    until("the source is polled", || polled.load(Ordering::Acquire));
+    let report = main_lane.shutdown(Duration::ZERO);
+    assert_eq!((report.complete, report.stragglers), (false, vec!["late".to_owned()]));
+    released.store(true, Ordering::Release);
+    let came_to = || {
+        let events = handle.counters().events;
+        (events.pushed, events.returned)
+    };
+    until("it has pushed", || came_to() != (0, 0));
+    // All of it at once, so that this is the whole of it.
+    assert_eq!(came_to(), (0, 4));
+    settled(&handle);
+}
+
 #[test]
 fn a_state_that_cannot_be_copied_stops_the_main_lane() {
     struct Fragile(bool);

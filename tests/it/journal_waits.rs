@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use mainlane::journal::{Behind, CheckpointPolicy, Durability, NotDurable, Replaying, Retention, StoreError};
 use mainlane::{
-    Budget, Effects, Envelope, Event, Left, OperationId, Origin, Phase, Publish, Reducer, RewindError, Timeline,
-    TimelineError, TurnError,
+    Budget, Counters, Effects, Envelope, Event, JournalEnd, Left, OperationId, Origin, Phase, Publish, Reducer,
+    RewindError, Timeline, TimelineError, TurnError,
 };
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::domain::PATIENCE;
+use crate::domain::{PATIENCE, until};
 use crate::journal::{ALL, ANNA, Book, Entry, begin, journal, next, settle, step, whole};
 use crate::memory::Disk;
 
@@ -112,6 +112,31 @@ fn a_shutdown_that_gave_up_before_the_last_publication_is_not_complete() {
         assert_eq!(main_lane.state().count, 2);
         assert_eq!(reader.load().count, 0, "{publish:?}: it was not durable when the pipeline ended");
         assert!(!report.complete, "{publish:?}: {report:?}");
+    }
+}
+
+/// The state is published before its effects are run, and all of it is durable: nothing but them is missing.
+#[test]
+fn a_shutdown_that_gave_up_the_effects_of_what_is_published_is_not_complete() {
+    for effects in [2, 5] {
+        let disk = Disk::default();
+        let slow = |_: u64, _: &Book| {
+            let began = Instant::now();
+            until("more than a shutdown's small turn is over", || began.elapsed() > Duration::from_millis(2));
+        };
+        let builder = begin(&disk, Durability::BeforePublish).reconciler(slow);
+        let mut lane = builder.lane("a").open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        lane.push_batch((0..effects).map(Entry::Ask)).unwrap();
+        main_lane.turn(Budget::UNLIMITED).unwrap();
+        handle.journal().unwrap().wait(1, Instant::now() + PATIENCE).unwrap();
+        // One of them in its turn, and one in the last look.
+        let report = main_lane.shutdown(Duration::ZERO);
+        assert_eq!(handle.reader().load().turn(), 1);
+        assert!(report.journal.as_ref().is_some_and(JournalEnd::is_complete), "{report:?}");
+        let Counters { effects: run, effects_unhandled, .. } = report.counters;
+        assert_eq!((run, effects_unhandled), (2, effects - 2));
+        assert_eq!(report.complete, effects == 2, "{report:?}");
     }
 }
 
