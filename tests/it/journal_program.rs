@@ -161,6 +161,24 @@ fn a_state_that_comes_out_differently_is_a_failure_with_its_turn() {
 }
 
 #[test]
+fn checkpoints_of_another_version_are_not_compared_and_that_is_said() {
+    let place = Place::new();
+    let file = place.with_a_run();
+    let mut store = SqliteStore::open(&file, Sync::Full).unwrap();
+    let payload = store.checkpoint(0).unwrap().unwrap().payload;
+    let version = SCHEMA.1 - 1;
+    let checkpoint = Some(Checkpoint::seal(1, version, payload));
+    store.append(&Write { checkpoint, ..Write::default() }).unwrap();
+    drop(store);
+    let replayed = replay(&file, &["--verify"]);
+    assert_eq!(replayed["skipped"], serde_json::json!([{ "turn": 1, "version": version }]));
+    assert_eq!((&replayed["different"], replayed["compared"].as_array().unwrap().len()), (&Value::Array(vec![]), 2));
+    let text = String::from_utf8(run(&["replay", &file, "--verify"]).stdout).unwrap();
+    let expected = format!("turn 1 not compared: its checkpoint has schema version {version}, not {}", SCHEMA.1);
+    assert!(text.contains("2 hashes compared, 0 different") && text.contains(&expected), "{text}");
+}
+
+#[test]
 fn a_journal_can_be_looked_at() {
     let place = Place::new();
     let file = place.with_a_run();
@@ -402,6 +420,24 @@ fn a_journal_that_fails_is_an_exit_code() {
         let summary = summary_of(&stdout);
         assert!(summary["journal"]["failure"].is_string(), "{summary:#}");
         assert_eq!(summary["complete"], false);
+    }
+}
+
+/// What is appended lies beside the file, not beside a link to it.
+#[cfg(unix)]
+#[test]
+fn a_journal_is_as_long_by_a_link_as_by_its_name() {
+    let (place, links) = (Place::new(), Place::new());
+    let (file, link) = (place.with_a_run(), links.at("link"));
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    // Somebody looks, so that nothing is merged as it is closed.
+    let _looks = SqliteStore::open_read_only(&file).unwrap();
+    run_on(&file, &["--pane", "true"]);
+    let length = |ending: &str| std::fs::metadata(format!("{file}{ending}")).unwrap().len();
+    assert!(length("-wal") > 0, "there is something beside it");
+    for name in [&file, &link] {
+        let (page, _) = journal(name, &[]);
+        assert_eq!(page["file_bytes"].as_u64(), Some(length("") + length("-wal")), "{name}");
     }
 }
 

@@ -145,6 +145,39 @@ fn what_a_newer_version_has_gone_on_with_is_refused_whatever_there_is_of_the_old
     assert_eq!(error, Some(JournalError::Version { turn: 1, error: expected }));
 }
 
+#[test]
+fn a_verification_says_which_checkpoints_it_did_not_compare() {
+    let disk = Disk::default();
+    let open = |version| {
+        let policy = CheckpointPolicy { events: 1, ..CheckpointPolicy::default() };
+        let journal = Journal::store(Memory::open(&disk)).schema("book", version);
+        journal.checkpoints(policy).retention(Retention::All)
+    };
+    let upgrade = || Upgrade::<Book>::new(|_, bytes| decode(bytes), |_, bytes| decode(bytes));
+    for version in 1..=2 {
+        let (builder, _) = open(version).recover_with(Book::default(), upgrade()).unwrap();
+        let mut lane = builder.lane("a").open().unwrap();
+        let (mut main_lane, _) = builder.build().unwrap();
+        for _ in 0..2 {
+            lane.push(Entry::Add(1)).unwrap();
+            settle(&mut main_lane);
+        }
+        assert!(main_lane.shutdown(PATIENCE).complete);
+    }
+    let heads = Memory::open(&disk).checkpoints().unwrap();
+    let verify = Replaying { verify: true, ..Replaying::default() };
+    let (_, report) = open(2).replay(verify, Some(upgrade()), &mut |_| true).unwrap();
+    let turns = |version| heads.iter().filter(move |head| head.schema == version).map(|head| head.turn);
+    // In the newer version from the turn on in which it took over.
+    assert!(turns(1).eq([0, 1]) && turns(2).last() == Some(4), "{heads:?}");
+    assert_eq!(report.skipped, turns(1).map(|turn| (turn, 1)).collect::<Vec<_>>());
+    assert_eq!(report.compared, turns(2).collect::<Vec<_>>());
+    assert_eq!(report.different, []);
+    // Nothing was to be compared.
+    let (_, report) = open(2).replay(Replaying::default(), Some(upgrade()), &mut |_| true).unwrap();
+    assert_eq!((report.skipped, report.compared), (vec![], vec![]));
+}
+
 /// Cannot give what it does not have.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Purse {

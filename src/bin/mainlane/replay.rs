@@ -90,6 +90,12 @@ fn per_second(events: u64, elapsed: Duration) -> u64 {
 }
 
 #[derive(Serialize)]
+struct Skipped {
+    turn: u64,
+    version: u32,
+}
+
+#[derive(Serialize)]
 struct Summary {
     file: String,
     panes: Vec<PaneSummary>,
@@ -104,6 +110,8 @@ struct Summary {
     /// Turns whose state was compared with a recorded hash, and those that came out differently.
     compared: Vec<u64>,
     different: Vec<u64>,
+    /// Checkpoints of another version of the schema.
+    skipped: Vec<Skipped>,
     hash: Option<String>,
     quarantined: Vec<QuarantinedSummary>,
     complete: bool,
@@ -123,6 +131,7 @@ impl Summary {
             events_per_second: per_second(report.events, elapsed),
             compared: report.compared.clone(),
             different: report.different.clone(),
+            skipped: report.skipped.iter().map(|&(turn, version)| Skipped { turn, version }).collect(),
             hash: report.hash.map(print::hex),
             quarantined: report.quarantined.iter().map(QuarantinedSummary::new).collect(),
             complete: report.turn == report.until,
@@ -146,6 +155,10 @@ impl Summary {
         if compared > 0 {
             line(out, format_args!("{compared} hashes compared, {different} different"))?;
         }
+        self.skipped.iter().try_for_each(|Skipped { turn, version }| {
+            let ours = SCHEMA.1;
+            line(out, format_args!("turn {turn} not compared: its checkpoint has schema version {version}, not {ours}"))
+        })?;
         line(out, format_args!("state {}", self.hash.as_deref().unwrap_or("unknown")))
     }
 }

@@ -65,8 +65,10 @@ impl Page {
     fn new(args: &JournalArgs, store: &mut SqliteStore) -> Result<Self, StoreError> {
         let (identity, turns) = (store.identity()?, store.turns()?);
         let checkpoints = store.checkpoints()?;
+        // What is beside it has the name that it has without links.
+        let file = args.file.canonicalize().unwrap_or_else(|_| args.file.clone());
         let length = |ending: &str| {
-            let mut name = args.file.clone().into_os_string();
+            let mut name = file.clone().into_os_string();
             name.push(ending);
             std::fs::metadata(name).map_or(0, |metadata| metadata.len())
         };
