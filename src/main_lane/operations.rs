@@ -9,11 +9,11 @@ use crate::event::{Operation, OperationId, Phase};
 #[path = "operations/image.rs"]
 pub(crate) mod image; // for checkpoints
 
-/// How many operations may be open at once before the oldest is forgotten.
+/// How many operations may be open at once before the oldest is forgotten. The one with the highest number ever is not.
 pub(crate) const OPEN_MAX: usize = 1 << 16;
 
 /// How many separate ranges of sealed operations are remembered before the oldest is forgotten. Operations numbered in
-/// rising order, and all ended, are a single range.
+/// rising order, and all ended, are a single range. The one with the highest number ever is not.
 pub(crate) const SEALED_RANGES_MAX: usize = 1 << 16;
 
 /// What the tracker found out of the ordinary.
@@ -36,6 +36,9 @@ pub(crate) struct Operations {
     sealed: Sealed,
     open_max: usize,
     next_age: Age,
+    /// The highest number there ever was. It is open or sealed, and thus in every checkpoint: whoever goes on from one
+    /// numbers new operations behind it.
+    highest: Option<u64>,
 }
 
 struct Open {
@@ -71,8 +74,10 @@ impl Operations {
     }
 
     pub(crate) fn bounded(open_max: usize, ranges_max: usize) -> Self {
+        let ranges_max = ranges_max.max(1);
         let sealed = Sealed { ranges: BTreeMap::new(), recent: VecDeque::new(), ranges_max, next_age: 0 };
-        Self { open: HashMap::default(), opened: VecDeque::new(), sealed, open_max, next_age: 0 }
+        let open_max = open_max.max(1);
+        Self { open: HashMap::default(), opened: VecDeque::new(), sealed, open_max, next_age: 0, highest: None }
     }
 
     /// Takes note of an event of an operation that stands for `parts` pushes. True if it is to be applied; whatever is
@@ -115,7 +120,7 @@ impl Operations {
         let Operation { id, phase: Phase::Terminal, .. } = operation else { return };
         self.open.remove(&id);
         if !self.sealed.contains(id)
-            && let Some(forgotten) = self.sealed.insert(id)
+            && let Some(forgotten) = self.sealed.insert(id, self.highest)
         {
             find(Finding::Forgotten(forgotten));
         }
@@ -128,6 +133,7 @@ impl Operations {
     }
 
     fn open(&mut self, id: OperationId, sequence: u64, find: &mut impl FnMut(Finding)) {
+        self.highest = self.highest.max(Some(id.0));
         let age = self.next_age;
         self.next_age += 1;
         self.open.insert(id, Open { last: sequence, age });
@@ -139,10 +145,18 @@ impl Operations {
         }
         while open.len() > self.open_max {
             let Some((oldest, age)) = self.opened.pop_front() else { break };
-            if is_open(open, oldest, age) {
-                open.remove(&oldest);
-                find(Finding::Forgotten(oldest));
+            if !is_open(open, oldest, age) {
+                continue;
             }
+            if self.highest == Some(oldest.0) {
+                // As if it had just been opened.
+                open.entry(oldest).and_modify(|open| open.age = self.next_age);
+                self.opened.push_back((oldest, self.next_age));
+                self.next_age += 1;
+                continue;
+            }
+            open.remove(&oldest);
+            find(Finding::Forgotten(oldest));
         }
     }
 }
@@ -182,7 +196,7 @@ impl Sealed {
     }
 
     /// Adds an operation; returns one that had to be forgotten for it.
-    fn insert(&mut self, id: OperationId) -> Option<OperationId> {
+    fn insert(&mut self, id: OperationId, highest: Option<u64>) -> Option<OperationId> {
         let after = id.0.checked_add(1).and_then(|after| self.ranges.remove(&after));
         let last = after.map_or(id.0, |range| range.last);
         match self.ranges.range_mut(..id.0).next_back() {
@@ -194,10 +208,10 @@ impl Sealed {
                 self.recent.push_back((id.0, age));
             }
         }
-        self.bound()
+        self.bound(highest)
     }
 
-    fn bound(&mut self) -> Option<OperationId> {
+    fn bound(&mut self, highest: Option<u64>) -> Option<OperationId> {
         let ranges = &mut self.ranges;
         let is_there =
             |ranges: &BTreeMap<u64, Range>, first, age| ranges.get(&first).is_some_and(|range| range.age == age);
@@ -206,10 +220,18 @@ impl Sealed {
         }
         while ranges.len() > self.ranges_max {
             let (oldest, age) = self.recent.pop_front()?;
-            if is_there(ranges, oldest, age) {
-                ranges.remove(&oldest);
-                return Some(OperationId(oldest));
+            if !is_there(ranges, oldest, age) {
+                continue;
             }
+            if let Some(range) = ranges.get_mut(&oldest).filter(|range| Some(range.last) == highest) {
+                // As if it had just come up.
+                range.age = self.next_age;
+                self.recent.push_back((oldest, self.next_age));
+                self.next_age += 1;
+                continue;
+            }
+            ranges.remove(&oldest);
+            return Some(OperationId(oldest));
         }
         None
     }
@@ -306,6 +328,27 @@ mod tests {
         let ranges: Vec<_> = all.sealed.ranges.iter().map(|(first, range)| (*first, range.last)).collect();
         assert_eq!(ranges, [(0, 999), (10_000, 11_999)]);
         assert_eq!((opened_max, recent_max), (10, 10));
+    }
+
+    #[test]
+    fn the_highest_number_is_never_forgotten() {
+        let forgotten = |id| vec![Finding::Forgotten(OperationId(id))];
+        let mut all = Operations::bounded(2, 2);
+        for id in [9, 1] {
+            step(&mut all, id, 0, 1, Phase::Started);
+        }
+        assert_eq!(step(&mut all, 2, 0, 1, Phase::Started).1, forgotten(1));
+        assert_eq!(step(&mut all, 3, 0, 1, Phase::Started).1, forgotten(2), "9 is as if it was opened with 2");
+        assert_eq!(step(&mut all, 10, 0, 1, Phase::Started).1, forgotten(9), "it is not the highest any more");
+
+        let mut all = Operations::bounded(8, 2);
+        for id in [9, 1] {
+            step(&mut all, id, 0, 1, Phase::Terminal);
+        }
+        assert_eq!(step(&mut all, 3, 0, 1, Phase::Terminal).1, forgotten(1));
+        assert_eq!(step(&mut all, 8, 0, 1, Phase::Terminal).1, [], "8 and 9 are a range");
+        assert_eq!(step(&mut all, 5, 0, 1, Phase::Terminal).1, forgotten(3));
+        assert_eq!(step(&mut all, 11, 0, 1, Phase::Terminal).1, forgotten(8));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use mainlane::{
 use serde::{Deserialize, Serialize};
 
 use crate::domain::PATIENCE;
-use crate::journal::{ALL, ANNA, Book, Entry, journal, settle, whole};
+use crate::journal::{ALL, ANNA, Book, Entry, journal, settle, step, whole};
 use crate::memory::{Disk, Memory};
 
 #[test]
@@ -176,6 +176,26 @@ fn a_verification_says_which_checkpoints_it_did_not_compare() {
     // Nothing was to be compared.
     let (_, report) = open(2).replay(Replaying::default(), Some(upgrade()), &mut |_| true).unwrap();
     assert_eq!((report.skipped, report.compared), (vec![], vec![]));
+}
+
+#[test]
+fn no_number_of_an_operation_is_given_twice_though_its_operation_was_to_be_forgotten() {
+    // As many as can be open at once, and more. The newest begins first, or it ends first with a gap between any two.
+    const MANY: u64 = (1 << 16) + 10;
+    for phase in [Phase::Started, Phase::Terminal] {
+        let disk = Disk::default();
+        let (builder, _) = journal(&disk).recover(Book::default()).unwrap();
+        let mut lane = builder.lane("a").capacity(1 << 17).open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        let given: Vec<_> = (0..2 * MANY).map(|_| handle.operation().0).collect();
+        lane.push_batch(given.iter().rev().step_by(2).map(|id| step(*id, 0, phase))).unwrap();
+        settle(&mut main_lane);
+        assert_eq!(handle.counters().faults.operations_forgotten, 10, "{phase:?}");
+        assert!(main_lane.shutdown(PATIENCE).complete);
+        let (builder, _) = journal(&disk).recover(Book::default()).unwrap();
+        let (_main_lane, handle) = builder.build().unwrap();
+        assert_eq!(handle.operation().0, 2 * MANY, "{phase:?}");
+    }
 }
 
 /// Cannot give what it does not have.
