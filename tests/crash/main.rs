@@ -13,6 +13,8 @@ mod facts; // what was told, and what that promises
 mod life; // a pipeline from its recovery to its end
 mod tally; // what has to be reached for a run to count
 mod random; // numbers from a seed
+#[path = "../it/rows.rs"]
+mod rows; // what a store in memory has
 mod stores; // stores that fail, lie, or look on
 
 mod kills; // the end of the process, at any moment

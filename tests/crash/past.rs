@@ -108,11 +108,11 @@ fn scenario(seed: u64, number: u64, tally: &mut Tally) {
         if std::env::var("MAINLANE_PAST_VERBOSE").is_ok() {
             eprintln!("{opening:?}, durable {durable}");
         }
-        let rows = disk.rows();
+        let kept = disk.kept();
         let (builder, recovery) =
             opening.journal(&disk).recover(Log::default()).unwrap_or_else(|error| panic!("{error}"));
         if let Some((twin, _)) = &before {
-            recovered(&recovery, builder.state(), durable, twin, &opening, &rows.bases());
+            recovered(&recovery, builder.state(), durable, twin, &opening, &kept.bases());
             tally.add_if(!recovery.quarantined.is_empty(), "set aside at a recovery");
         }
         if random.one_in(15) {
@@ -190,22 +190,22 @@ fn scenario(seed: u64, number: u64, tally: &mut Tally) {
         tally.add(format!("{end:?}").split('(').next().unwrap());
         tally.add(format!("{:?}", opening.durability));
         let (told, said) = life.end(end);
-        let judged = told.judge(&disk.rows()).unwrap_or_else(|wrong| panic!("{opening:?}, {end:?}: {wrong}"));
+        let judged = told.judge(&disk.kept()).unwrap_or_else(|wrong| panic!("{opening:?}, {end:?}: {wrong}"));
         tally.add_if(told.complete, "complete");
         count(&told, &judged, tally);
-        let rows = match killed {
+        let kept = match killed {
             Some((said, left)) => {
                 (disk, durable) = (left, said);
-                disk.rows()
+                disk.kept()
             }
             None => {
                 durable = said;
                 disk = disk.copy();
-                disk.rows()
+                disk.kept()
             }
         };
         let mut twin = Twin::new();
-        rows.all.iter().try_for_each(|record| twin.take(record)).unwrap();
+        kept.all.iter().try_for_each(|record| twin.take(record)).unwrap();
         before = Some((twin, window));
     }
 }
@@ -229,7 +229,7 @@ fn recovered(recovery: &Recovery, state: &Log, durable: u64, twin: &Twin, openin
 
 /// Looks at a journal without changing it.
 fn look(disk: &Disk, opening: &Opening, twin: &Twin, random: &mut Random) {
-    let (oldest, newest) = disk.rows().reach();
+    let (oldest, newest) = disk.kept().reach();
     let until = oldest + random.below(newest - oldest + 1);
     for what in
         [Replaying { verify: true, ..Replaying::default() }, Replaying { verify: random.one_in(2), until: Some(until) }]
@@ -241,7 +241,7 @@ fn look(disk: &Disk, opening: &Opening, twin: &Twin, random: &mut Random) {
         let expected = &twin.states[what.until.unwrap_or(newest) as usize];
         assert_eq!((&state, &report.different[..]), (expected, &[][..]), "{opening:?}, {what:?}: {report:?}");
         if what.verify {
-            let mut compared = disk.rows().checkpoints.iter().map(|head| head.turn).collect::<Vec<_>>();
+            let mut compared = disk.kept().rows.checkpoints.iter().map(|head| head.turn).collect::<Vec<_>>();
             compared.retain(|turn| *turn <= report.until);
             assert_eq!(report.compared, compared, "{what:?}");
         }

@@ -40,6 +40,8 @@ mod reading;
 mod registries;
 #[cfg(feature = "register")]
 mod root;
+#[cfg(feature = "journal")]
+mod rows;
 #[cfg(feature = "signal")]
 mod signal;
 mod tidy;

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use mainlane::journal::store::{
-    Checkpoint, CheckpointHead, Identity, Quarantined, Record, RecordKind, Store, StoreError, TornTail, Write,
-};
+use mainlane::journal::store::{Quarantined, Record, RecordKind, StoreError, Write};
+
+use crate::rows::{Held, Holder, Rows};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ill {
@@ -19,20 +19,18 @@ pub(crate) enum Ill {
     Full(u64),
 }
 
+/// What is on a disk, and what was.
 #[derive(Clone, Default)]
-pub(crate) struct Rows {
-    identity: Option<Identity>,
-    records: Vec<Record>,
-    pub(crate) checkpoints: Vec<Checkpoint>,
-    quarantined: Vec<Quarantined>,
-    /// Everything there ever was.
+pub(crate) struct Kept {
+    pub(crate) rows: Rows,
+    /// Everything there ever was, also what the journal has left behind it.
     pub(crate) all: Vec<Record>,
     pub(crate) marks: Vec<Quarantined>,
 }
 
 #[derive(Default)]
 struct State {
-    rows: Rows,
+    kept: Kept,
     held: bool,
     slow: Duration,
     ill: Option<(u64, Ill)>,
@@ -77,15 +75,15 @@ impl Disk {
     /// Another disk with the same on it, as the end of the process would leave it.
     pub(crate) fn copy(&self) -> Self {
         let copy = Self::default();
-        let rows = self.rows();
-        let newest = rows.all.last().map_or(0, |record| record.turn);
+        let kept = self.kept();
+        let newest = kept.all.last().map_or(0, |record| record.turn);
         copy.0.durable.store(newest, Ordering::SeqCst);
-        copy.0.state.lock().unwrap().rows = rows;
+        copy.0.state.lock().unwrap().kept = kept;
         copy
     }
 
-    pub(crate) fn rows(&self) -> Rows {
-        self.0.state.lock().unwrap().rows.clone()
+    pub(crate) fn kept(&self) -> Kept {
+        self.0.state.lock().unwrap().kept.clone()
     }
 
     /// True when nobody writes any more by `deadline`.
@@ -97,59 +95,51 @@ impl Disk {
     }
 }
 
-impl Rows {
+impl Kept {
     /// Which checkpoints a recovery may begin with, oldest first.
     pub(crate) fn bases(&self) -> Vec<u64> {
-        let changes: Vec<_> = self.records.iter().filter(|record| record.kind != RecordKind::Batch).collect();
+        let changes: Vec<_> = self.rows.records.iter().filter(|record| record.kind != RecordKind::Batch).collect();
         let is_base = |turn: u64| changes.iter().all(|change| change.turn <= turn || change.reaches > turn);
-        self.checkpoints.iter().map(|checkpoint| checkpoint.turn).filter(|turn| is_base(*turn)).collect()
+        self.rows.checkpoints.iter().map(|checkpoint| checkpoint.turn).filter(|turn| is_base(*turn)).collect()
     }
 
     /// The turns whose state can be had.
     pub(crate) fn reach(&self) -> (u64, u64) {
-        let oldest = self.checkpoints.first().map_or(0, |checkpoint| checkpoint.turn);
-        (oldest, self.records.last().map_or(oldest, |record| record.turn))
+        let oldest = self.rows.checkpoints.first().map_or(0, |checkpoint| checkpoint.turn);
+        (oldest, self.rows.records.last().map_or(oldest, |record| record.turn))
     }
 }
 
-pub(crate) struct Memory(Disk);
+/// The store on it.
+pub(crate) type Memory = Held<Hand>;
 
 impl Memory {
     pub(crate) fn open(disk: &Disk) -> Self {
         disk.0.state.lock().unwrap().open += 1;
-        Self(disk.clone())
-    }
-
-    fn read<T>(&self, read: impl FnOnce(&Rows) -> T) -> Result<T, StoreError> {
-        Ok(read(&self.0.0.state.lock().unwrap().rows))
+        Held(Hand(disk.clone()))
     }
 }
 
-impl Drop for Memory {
+/// Somebody's on the disk.
+pub(crate) struct Hand(Disk);
+
+impl Drop for Hand {
     fn drop(&mut self) {
         self.0.0.state.lock().unwrap().open -= 1;
         self.0.0.changed.notify_all();
     }
 }
 
-impl Store for Memory {
-    fn identity(&mut self) -> Result<Option<Identity>, StoreError> {
-        self.read(|rows| rows.identity.clone())
+impl Holder for Hand {
+    fn with<T>(&self, work: impl FnOnce(&mut Rows) -> T) -> T {
+        work(&mut self.0.0.state.lock().unwrap().kept.rows)
     }
 
-    fn begin(&mut self, identity: &Identity) -> Result<(), StoreError> {
-        self.0.0.state.lock().unwrap().rows.identity = Some(identity.clone());
-        Ok(())
-    }
-
-    fn torn_tail(&self) -> Option<TornTail> {
-        None
-    }
-
-    fn append(&mut self, write: &Write) -> Result<(), StoreError> {
+    fn append(&self, write: &Write) -> Result<(), StoreError> {
         let shared = &*self.0.0;
         let slow = shared.state.lock().unwrap().slow;
         if !slow.is_zero() {
+            // The disk's own time, as a slow one takes it: nothing is waited for, and no test hangs on how long it is.
             std::thread::sleep(slow);
         }
         let mut state = shared.changed.wait_while(shared.state.lock().unwrap(), |state| state.held).unwrap();
@@ -167,20 +157,10 @@ impl Store for Memory {
             Some((_, Ill::FailedAfter)) => true,
             None => false,
         };
-        let rows = &mut state.rows;
-        rows.records.extend(write.records.iter().cloned());
-        rows.all.extend(write.records.iter().cloned());
-        rows.quarantined.extend(write.quarantined.iter().cloned());
-        rows.marks.extend(write.quarantined.iter().cloned());
-        if let Some(checkpoint) = &write.checkpoint {
-            rows.checkpoints.retain(|other| other.turn != checkpoint.turn);
-            rows.checkpoints.push(checkpoint.clone());
-        }
-        if let Some(before) = write.prune_before {
-            rows.records.retain(|record| record.turn > before);
-            rows.checkpoints.retain(|checkpoint| checkpoint.turn >= before);
-            rows.quarantined.retain(|event| event.turn > before);
-        }
+        let kept = &mut state.kept;
+        kept.rows.write(write);
+        kept.all.extend(write.records.iter().cloned());
+        kept.marks.extend(write.quarantined.iter().cloned());
         if strikes_after {
             return failed();
         }
@@ -188,52 +168,5 @@ impl Store for Memory {
             shared.durable.store(record.turn, Ordering::SeqCst);
         }
         Ok(())
-    }
-
-    fn turns(&mut self) -> Result<Option<(u64, u64)>, StoreError> {
-        self.read(|rows| Some((rows.records.first()?.turn, rows.records.last()?.turn)))
-    }
-
-    fn turn_before(&mut self, events: u64) -> Result<u64, StoreError> {
-        self.read(|rows| {
-            let mut left = events;
-            let found = rows.records.iter().rev().find(|record| {
-                left = left.saturating_sub(u64::from(record.events));
-                left == 0
-            });
-            found.map_or(0, |record| record.turn - 1)
-        })
-    }
-
-    fn records(&mut self, from: u64, read: &mut dyn FnMut(Record) -> bool) -> Result<(), StoreError> {
-        let records = self.read(|rows| rows.records.clone())?;
-        let _ = records.into_iter().filter(|record| record.turn >= from).all(read);
-        Ok(())
-    }
-
-    fn checkpoints(&mut self) -> Result<Vec<CheckpointHead>, StoreError> {
-        let head = |checkpoint: &Checkpoint| CheckpointHead {
-            turn: checkpoint.turn,
-            schema: checkpoint.schema,
-            hash: checkpoint.hash,
-            bytes: checkpoint.payload.len() as u64,
-        };
-        self.read(|rows| rows.checkpoints.iter().map(head).collect())
-    }
-
-    fn checkpoint(&mut self, turn: u64) -> Result<Option<Checkpoint>, StoreError> {
-        self.read(|rows| rows.checkpoints.iter().find(|checkpoint| checkpoint.turn == turn).cloned())
-    }
-
-    fn quarantined(&mut self, from: u64) -> Result<Vec<Quarantined>, StoreError> {
-        let mut found = self.read(|rows| rows.quarantined.clone())?;
-        found.retain(|event| event.turn >= from);
-        found.sort_by_key(|event| (event.turn, event.index));
-        Ok(found)
-    }
-
-    fn changes(&mut self, from: u64) -> Result<Vec<(u64, u64)>, StoreError> {
-        let is_change = |record: &&Record| record.kind != RecordKind::Batch && record.turn >= from;
-        self.read(|rows| rows.records.iter().filter(is_change).map(|record| (record.turn, record.reaches)).collect())
     }
 }

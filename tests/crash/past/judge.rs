@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use mainlane::journal::Durability;
 use mainlane::{OperationId, Origin, Rewind, RewindError, RewindKind, TimelineError};
 
-use super::disk::Rows;
+use super::disk::Kept;
 use super::twin::{Op, Outcome, Twin, unmarked};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,10 +86,10 @@ pub(super) struct Told {
 impl Told {
     /// # Errors
     /// When something was said that is not so.
-    pub(super) fn judge(&self, rows: &Rows) -> Result<Twin, String> {
+    pub(super) fn judge(&self, kept: &Kept) -> Result<Twin, String> {
         let mut twin = Twin::new();
         let mut open: Vec<_> = self.answered.iter().map(|answered| (answered, Vec::new())).collect();
-        for record in std::iter::once(None).chain(rows.all.iter().map(Some)) {
+        for record in std::iter::once(None).chain(kept.all.iter().map(Some)) {
             if let Some(record) = record {
                 twin.take(record)?;
             }
@@ -106,16 +106,16 @@ impl Told {
         if let Some((answered, wrong)) = open.iter().find(|(answered, _)| answered.to <= newest) {
             return Err(format!("{answered:?}: {wrong:?}"));
         }
-        self.marks(&twin, rows)?;
+        self.marks(&twin, kept)?;
         self.states(&twin)?;
         self.events(&twin)?;
         self.effects(&twin)?;
-        self.kept(&twin, rows)?;
+        self.kept(&twin, kept)?;
         Ok(twin)
     }
 
-    fn marks(&self, twin: &Twin, rows: &Rows) -> Result<(), String> {
-        let (unmarked, wrong) = unmarked(&twin.poisoned, &rows.marks);
+    fn marks(&self, twin: &Twin, kept: &Kept) -> Result<(), String> {
+        let (unmarked, wrong) = unmarked(&twin.poisoned, &kept.marks);
         // That of the last turn may not have come to the disk any more.
         let is_whole = self.complete && !self.failed;
         let missing: Vec<_> = unmarked.iter().filter(|(turn, _)| is_whole || *turn < twin.turn()).collect();
@@ -214,9 +214,9 @@ impl Told {
     }
 
     /// What can be undone for sure can be after a recovery.
-    fn kept(&self, twin: &Twin, rows: &Rows) -> Result<(), String> {
+    fn kept(&self, twin: &Twin, kept: &Kept) -> Result<(), String> {
         let Some(Window { events, base, .. }) = self.window else { return Ok(()) };
-        let oldest = rows.bases().first().copied().ok_or("there is no checkpoint to begin with")?;
+        let oldest = kept.bases().first().copied().ok_or("there is no checkpoint to begin with")?;
         if oldest > base && twin.count_after(oldest) < events {
             let count = twin.count_after(oldest);
             return Err(format!(
