@@ -252,6 +252,11 @@ impl Driver {
         }
     }
 
+    /// True when a turn was begun and is not through.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.is_some()
+    }
+
     fn look(&self, turn: u64, change: Option<Change>) -> Option<Change> {
         match change?.poll() {
             Ok(answer) => {

@@ -27,8 +27,10 @@ pub(crate) struct End {
     pub(crate) failure: Option<String>,
     /// The newest turn that was durable, as it was known before the shutdown.
     pub(crate) durable: u64,
-    /// The newest that was applied.
+    /// The newest that was applied before the shutdown.
     pub(crate) applied: u64,
+    /// There was no time for the next, which was begun: the shutdown took it, if it could.
+    pub(crate) has_begun: bool,
     pub(crate) failures_counted: u64,
     pub(crate) full_counted: u64,
 }
@@ -113,6 +115,7 @@ pub(crate) fn live(
         failure: watch.failure(),
         durable,
         applied: driver.turn,
+        has_begun: driver.has_begun(),
         failures_counted: faults.journal_failures,
         full_counted: faults.journal_full,
     };
