@@ -36,6 +36,7 @@ impl Notifications {
     ///
     /// # Errors
     /// What the first of the host's wakers that panicked said. All were called.
+    #[inline]
     pub(crate) fn notify_all(&self) -> Result<(), String> {
         if self.event.notify(usize::MAX) == 0 { Ok(()) } else { self.wake() }
     }

@@ -403,6 +403,9 @@ impl<S: Reducer> MainLane<S> {
 
     fn apply_unclocked(&mut self, pace: &mut Pace) -> (usize, bool) {
         let (mut events, count) = (0, self.lanes.unclocked.len());
+        if count == 0 {
+            return (0, true);
+        }
         let first =
             self.unclocked_first.take().and_then(|id| self.lanes.unclocked.iter().position(|lane| lane.id == id));
         let first = first.unwrap_or_default();
