@@ -169,13 +169,16 @@ fn checkpoints_of_another_version_are_not_compared_and_that_is_said() {
     let version = SCHEMA.1 - 1;
     let checkpoint = Some(Checkpoint::seal(1, version, payload));
     store.append(&Write { checkpoint, ..Write::default() }).unwrap();
+    let heads = store.checkpoints().unwrap();
     drop(store);
+    let ours: Vec<_> = heads.iter().filter(|head| head.schema == SCHEMA.1).map(|head| head.turn).collect();
     let replayed = replay(&file, &["--verify"]);
     assert_eq!(replayed["skipped"], serde_json::json!([{ "turn": 1, "version": version }]));
-    assert_eq!((&replayed["different"], replayed["compared"].as_array().unwrap().len()), (&Value::Array(vec![]), 2));
+    assert_eq!([&replayed["different"], &replayed["compared"]], [&serde_json::json!([]), &serde_json::json!(ours)]);
     let text = String::from_utf8(run(&["replay", &file, "--verify"]).stdout).unwrap();
     let expected = format!("turn 1 not compared: its checkpoint has schema version {version}, not {}", SCHEMA.1);
-    assert!(text.contains("2 hashes compared, 0 different") && text.contains(&expected), "{text}");
+    let compared = format!("{} hashes compared, 0 different", ours.len());
+    assert!(text.contains(&compared) && text.contains(&expected), "{text}");
 }
 
 #[test]

@@ -169,7 +169,7 @@ fn a_verification_says_which_checkpoints_it_did_not_compare() {
     let (_, report) = open(2).replay(verify, Some(upgrade()), &mut |_| true).unwrap();
     let turns = |version| heads.iter().filter(move |head| head.schema == version).map(|head| head.turn);
     // In the newer version from the turn on in which it took over.
-    assert!(turns(1).eq([0, 1]) && turns(2).last() == Some(4), "{heads:?}");
+    assert!(turns(1).eq([0, 1]) && turns(2).next_back() == Some(4), "{heads:?}");
     assert_eq!(report.skipped, turns(1).map(|turn| (turn, 1)).collect::<Vec<_>>());
     assert_eq!(report.compared, turns(2).collect::<Vec<_>>());
     assert!(report.different.is_empty(), "{report:?}");
