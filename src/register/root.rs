@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::backoff::A_YEAR;
 use crate::control::{ControlError, ControlPanel, PanelBuilder, PanelReport};
-use crate::core::DROP_DEADLINE;
+use crate::core::{DROP_DEADLINE, let_go};
 use crate::main_lane::reduce::Reducer;
 use crate::main_lane::report::ShutdownReport;
 use crate::origin::Origin;
@@ -222,7 +222,29 @@ impl Register {
     /// # Errors
     /// When there is none of this name, or it is being opened and that does not end in time.
     pub fn close(&self, name: &str, deadline: Duration) -> Result<Option<ShutdownReport>, ProjectError> {
-        self.find(name)?.close(&self.shared, deadline).map_err(|Busy| ProjectError::Busy { name: name.into() })
+        self.close_as(&self.find(name)?, deadline, false)
+    }
+
+    /// [Closes](Register::close) a project for good: the register forgets it, and its name is free. Whoever has a [`Project`] of it can
+    /// still read its last state.
+    ///
+    /// # Errors
+    /// As those of `close`. It is not removed then.
+    pub fn remove(&self, name: &str, deadline: Duration) -> Result<Option<ShutdownReport>, ProjectError> {
+        let project = self.find(name)?;
+        let report = self.close_as(&project, deadline, true)?;
+        self.shared.projects.lock().retain(|other| !Arc::ptr_eq(other, &project));
+        Ok(report)
+    }
+
+    fn close_as(
+        &self,
+        project: &Arc<dyn AnyProject>,
+        deadline: Duration,
+        for_good: bool,
+    ) -> Result<Option<ShutdownReport>, ProjectError> {
+        let closed = project.close(&self.shared, deadline, for_good);
+        closed.map_err(|Busy| ProjectError::Busy { name: project.name().clone() })
     }
 
     fn find(&self, name: &str) -> Result<Arc<dyn AnyProject>, ProjectError> {
@@ -249,7 +271,7 @@ impl Register {
         let panel = self.panel.shutdown(half());
         let (mut projects, mut busy) = (Vec::new(), Vec::new());
         for project in self.shared.projects().iter().rev() {
-            match project.close(&self.shared, half()) {
+            match project.close(&self.shared, half(), false) {
                 Ok(report) => projects.extend(report.map(|report| (project.name().clone(), report))),
                 Err(Busy) => busy.push(project.name().clone()),
             }
@@ -257,7 +279,7 @@ impl Register {
         let crew = self.shared.crew.stop(half());
         // What was opened too late has ended with the crew.
         for name in &busy {
-            let _ = self.shared.find(name).map(|project| project.close(&self.shared, Duration::ZERO));
+            let _ = self.shared.find(name).map(|project| project.close(&self.shared, Duration::ZERO, false));
         }
         let bus = self.bus.shutdown(deadline.saturating_duration_since(Instant::now()));
         let complete = keeper
@@ -295,7 +317,8 @@ pub struct ProjectSpec<'a, S: Reducer> {
 }
 
 impl<S: Reducer> ProjectSpec<'_, S> {
-    /// These must be open when it is opened; they are closed after it.
+    /// These must be open when it is opened for the first time; they are closed after it as the register shuts down. Whoever opens it
+    /// again does not wait for one of them that rests.
     pub fn after<N: Into<Arc<str>>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.after.extend(names.into_iter().map(Into::into));
         self
@@ -327,7 +350,15 @@ impl<S: Reducer> ProjectSpec<'_, S> {
         let origin = Origin::built_in("project", shared.next.fetch_add(1, Relaxed));
         let slot = Slot::first(shared, name.clone(), origin, open, reopen)
             .map_err(|error| ProjectError::Open { name: name.clone(), error })?;
-        shared.projects.lock().push(slot.clone());
+        let mut projects = shared.projects.lock();
+        if projects.iter().any(|other| *other.name() == name) {
+            drop(projects);
+            // Somebody else was at it, and has closed theirs again, or the crew would not have taken this one.
+            let_go(slot.close(shared, DROP_DEADLINE, true));
+            return Err(ProjectError::Taken { name });
+        }
+        projects.push(slot.clone());
+        drop(projects);
         // What happened since, before it was in the list.
         register.keeper.look();
         Ok(Project(slot))
@@ -412,7 +443,10 @@ pub enum ProjectError {
 impl fmt::Display for ProjectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Taken { name } => write!(f, "there is a project `{name}` already; `reopen` opens it again"),
+            Self::Taken { name } => write!(
+                f,
+                "there is a project `{name}` already; `reopen` opens it again, `remove` makes room for another"
+            ),
             Self::Unknown { name } => write!(f, "there is no project `{name}`"),
             Self::Needs { name, needs } => {
                 write!(f, "the project `{name}` comes after `{needs}`, which is not open: open that first")

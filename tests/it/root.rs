@@ -162,6 +162,26 @@ fn closing_and_reopening_leaves_the_others_alone() {
     assert!(matches!(register.close("third", PATIENCE), Err(ProjectError::Unknown { .. })));
 }
 
+#[test]
+fn a_project_that_is_removed_is_forgotten_and_its_name_is_free() {
+    let mut register = Register::builder().start().unwrap();
+    let first = register.project("one", ledger).reopen(at_once(1)).open().unwrap();
+    assert!(first.last_report().is_none());
+    push(&first, Note::Item(1));
+    let report = register.remove("one", PATIENCE).unwrap().expect("it was open");
+    assert!(report.complete && first.last_report().is_some_and(|last| last.counters.events.applied == 1));
+    assert_eq!((applied(&first), first.phase(), register.projects().len()), (1, ProjectPhase::Closed, 0));
+    assert!(matches!(register.remove("one", PATIENCE), Err(ProjectError::Unknown { .. })));
+    assert!(matches!(register.reopen("one"), Err(ProjectError::Unknown { .. })));
+    assert!(register.health().find("one").is_none());
+    // Another, which has nothing of the first.
+    let second = register.project("one", ledger).open().unwrap();
+    push(&second, Note::Item(2));
+    until("the event", || applied(&second) == 1);
+    assert_ne!(first.origin(), second.origin());
+    assert!(register.shutdown(PATIENCE).complete);
+}
+
 /// What happened to it is told whenever that is: nothing else has the register look.
 #[test]
 fn a_project_whose_pipeline_is_closed_by_its_handle_is_closed() {

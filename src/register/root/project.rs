@@ -125,6 +125,11 @@ impl<S: Reducer> Project<S> {
         self.0.book.lock().openings
     }
 
+    /// What the last of its pipelines that has ended left behind: what was not applied, and why it ended. `None` while the first is open.
+    pub fn last_report(&self) -> Option<ShutdownReport> {
+        self.0.book.lock().last.clone()
+    }
+
     /// The event on which the reducer panicked the last time, if nobody has taken it.
     pub fn take_poison(&self) -> Option<Poison<S::Event>> {
         self.0.poison.lock().take()
@@ -155,6 +160,8 @@ pub(crate) struct Slot<S: Reducer> {
 struct Ends<S: Reducer> {
     open: Open<S>,
     hosted: Option<Hosted<S>>,
+    /// The register does not know it any more.
+    is_removed: bool,
 }
 
 impl<S: Reducer> Ends<S> {
@@ -205,8 +212,8 @@ pub(crate) trait AnyProject: Send + Sync {
     fn see_to(&self, register: &Shared);
     /// Opens it, unless it is open.
     fn open(&self, register: &Shared) -> Result<(), OpenError>;
-    /// What its pipeline left behind, if it was open.
-    fn close(&self, register: &Shared, deadline: Duration) -> Result<Option<ShutdownReport>, Busy>;
+    /// What its pipeline left behind, if it was open. One that is closed for good is never opened again.
+    fn close(&self, register: &Shared, deadline: Duration, for_good: bool) -> Result<Option<ShutdownReport>, Busy>;
 }
 
 impl<S: Reducer> Slot<S> {
@@ -238,7 +245,7 @@ impl<S: Reducer> Slot<S> {
             handle: SwapCell::new(Arc::new(handle)),
             at: Mutex::new(None),
             seat: Mutex::new(Arc::downgrade(hosted.seat())),
-            ends: Mutex::new(Ends { open, hosted: Some(hosted) }),
+            ends: Mutex::new(Ends { open, hosted: Some(hosted), is_removed: false }),
             poison: Mutex::new(None),
             book: Mutex::new(book),
         });
@@ -310,7 +317,7 @@ impl<S: Reducer> Slot<S> {
             (book.phase, book.due) = (ProjectPhase::Opening, None);
             book.last = last.or(book.last.take());
         });
-        let Ends { open, hosted } = ends;
+        let Ends { open, hosted, .. } = ends;
         match host(register, &self.name, self.origin, open) {
             Ok((its, handle)) => {
                 *self.seat.lock() = Arc::downgrade(its.seat());
@@ -395,16 +402,20 @@ impl<S: Reducer> AnyProject for Slot<S> {
     fn open(&self, register: &Shared) -> Result<(), OpenError> {
         let at_it = self.at_it(|ends| Some(ends.lock()));
         let mut at_it = at_it.map_err(|Busy| "it is being opened or closed by whoever asks for it")?;
+        if at_it.ends.is_removed {
+            return Err("it was removed meanwhile".into());
+        }
         if at_it.ends.hosted.is_some() && !at_it.ends.is_finished() {
             return Ok(());
         }
         self.open_now(register, &mut at_it.ends)
     }
 
-    fn close(&self, register: &Shared, deadline: Duration) -> Result<Option<ShutdownReport>, Busy> {
+    fn close(&self, register: &Shared, deadline: Duration, for_good: bool) -> Result<Option<ShutdownReport>, Busy> {
         let begin = Instant::now();
         let mut at_it = self.at_it(|ends| ends.try_lock_for(deadline.min(A_YEAR)))?;
         let deadline = deadline.saturating_sub(begin.elapsed());
+        at_it.ends.is_removed |= for_good;
         let report = self.put_away(&mut at_it.ends.hosted, deadline);
         // Before anybody else opens it.
         self.set(register, |book| {
