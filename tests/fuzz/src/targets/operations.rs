@@ -1,7 +1,7 @@
 //! Events of operations in any order: `src/main_lane/operations.rs`.
 //!
 //! - Progress after the end is refused; whatever else is out of the ordinary is found, and nothing else.
-//! - Memory is bounded; whatever is forgotten for that is said, and is the oldest there is.
+//! - Memory is bounded; whatever is forgotten for that is said, and is the oldest there is, but never the one with the highest number.
 
 use crate::choices::Choices;
 use crate::event::{Operation, OperationId, Phase};
@@ -17,13 +17,14 @@ struct Twin {
     sealed: Vec<(u64, u64)>,
     open_max: usize,
     ranges_max: usize,
+    highest: u64,
 }
 
 pub(super) fn check(data: &[u8]) {
     let mut choices = Choices::new(data);
     let (open_max, ranges_max) = (1 + choices.below(4), 1 + choices.below(4));
     let mut operations = Operations::bounded(open_max, ranges_max);
-    let mut twin = Twin { open: Vec::new(), sealed: Vec::new(), open_max, ranges_max };
+    let mut twin = Twin { open: Vec::new(), sealed: Vec::new(), open_max, ranges_max, highest: 0 };
     while choices.are_left() {
         let id = OperationId(choices.one_of(&IDS));
         let phase = choices.one_of(&[Phase::Progress, Phase::Started, Phase::Terminal]);
@@ -67,13 +68,16 @@ impl Twin {
                 return (true, found);
             }
             Some((_, last)) => *last = sequence,
-            None => self.open.push((id, sequence)),
+            None => {
+                self.highest = self.highest.max(id);
+                self.open.push((id, sequence));
+            }
         }
         if sequence > expected {
             found.push(Finding::Gap { expected });
         }
         if self.open.len() > self.open_max {
-            found.push(Finding::Forgotten(OperationId(self.open.remove(0).0)));
+            found.push(forget(&mut self.open, |(id, _)| *id == self.highest));
         }
         (true, found)
     }
@@ -98,8 +102,19 @@ impl Twin {
             self.sealed.remove(after);
         }
         if self.sealed.len() > self.ranges_max {
-            return vec![Finding::Forgotten(OperationId(self.sealed.remove(0).0))];
+            return vec![forget(&mut self.sealed, |(_, last)| *last == self.highest)];
         }
         Vec::new()
+    }
+}
+
+/// Removes the oldest; one that is kept is as if it had just come.
+fn forget(all: &mut Vec<(u64, u64)>, is_kept: impl Fn(&(u64, u64)) -> bool) -> Finding {
+    loop {
+        let oldest = all.remove(0);
+        if !is_kept(&oldest) {
+            return Finding::Forgotten(OperationId(oldest.0));
+        }
+        all.push(oldest);
     }
 }
