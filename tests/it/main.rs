@@ -18,6 +18,8 @@ mod following;
 mod hosts;
 #[cfg(feature = "journal")]
 mod journal;
+#[cfg(all(feature = "journal", feature = "workspace"))]
+mod journal_panes;
 #[cfg(feature = "cli")]
 mod journal_program;
 #[cfg(feature = "journal")]
