@@ -5,6 +5,7 @@
 mod host;
 
 use std::hint::black_box;
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -102,10 +103,33 @@ fn idle(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// One event, applied and published, against applied only.
+/// Threads that have loaded a snapshot, and do nothing any more.
+const READERS: usize = 64;
+
+/// One event, applied and published, against applied only; and published in a process with many threads that read now and then.
 fn publish(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("one event a turn");
-    for (kind, policy) in [("published", Publish::EveryTurn), ("applied", Publish::OnRequest)] {
+    let (_other, handle) = Pipeline::builder(Sum::default()).build().expect("settings are in range");
+    let (loaded, over) = (Arc::new(Barrier::new(READERS + 1)), Arc::new(Barrier::new(READERS + 1)));
+    let read = |_| {
+        let (reader, loaded, over) = (handle.reader(), loaded.clone(), over.clone());
+        std::thread::spawn(move || {
+            black_box(reader.load().sum);
+            loaded.wait();
+            over.wait();
+        })
+    };
+    let mut readers = Vec::new();
+    let kinds = [
+        ("published", Publish::EveryTurn),
+        ("applied", Publish::OnRequest),
+        ("published, 64 threads have read", Publish::EveryTurn),
+    ];
+    for (at, (kind, policy)) in kinds.into_iter().enumerate() {
+        if at == 2 {
+            readers = (0..READERS).map(read).collect();
+            loaded.wait();
+        }
         let (mut lanes, mut main_lane) = pipeline(1, true, 1, policy);
         let mut turn = || {
             assert!(lanes[0].push(Load::Critical(0, 1)).is_ok());
@@ -115,6 +139,8 @@ fn publish(criterion: &mut Criterion) {
         group.bench_function(kind, |bencher| bencher.iter(&mut turn));
     }
     group.finish();
+    over.wait();
+    readers.into_iter().for_each(|reader| reader.join().expect("it only waits"));
 }
 
 fn load(criterion: &mut Criterion) {

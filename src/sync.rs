@@ -4,8 +4,11 @@
 //! same files against a door of the same shape with loom's types behind it, so the models check the code that ships.
 
 mod cell;
+mod newest;
 pub(crate) mod spsc;
 mod store_load;
+mod stripe;
+#[cfg(feature = "register")]
 mod swap;
 
 pub(crate) use std::sync::Arc;
@@ -14,8 +17,11 @@ pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 #[cfg(feature = "signal")]
 pub(crate) use crossbeam_queue::ArrayQueue;
 pub(crate) use crossbeam_utils::CachePadded;
-pub(crate) use parking_lot::Mutex;
+pub(crate) use parking_lot::{Mutex, RwLock};
 
 pub(crate) use cell::UnsafeCell;
+pub(crate) use newest::NewestCell;
 pub(crate) use store_load::StoreLoad;
+pub(crate) use stripe::{STRIPES, stripe};
+#[cfg(feature = "register")]
 pub(crate) use swap::SwapCell;

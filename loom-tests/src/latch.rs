@@ -15,12 +15,11 @@ use crate::latch_file::Latch;
 use crate::mailbox::Mailbox;
 use crate::snapshot_files::Version;
 use crate::snapshot_files::publisher::{Publisher, Shelf};
-use crate::sync::{Arc, swap};
+use crate::sync::Arc;
 use loom::thread;
 
 /// A reader that finds the pipeline ended finds its last snapshot.
 pub fn ended_after_the_last_publication() {
-    swap::keep_all(true);
     let shelf = Arc::new(Shelf::new(0, 0));
     let ended = Arc::new(Latch::default());
     let (publishing, ending) = (shelf.clone(), ended.clone());

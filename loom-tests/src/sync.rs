@@ -1,6 +1,8 @@
 //! The door, with loom behind it. Same shape as the engine's `src/sync.rs`.
 
 pub(crate) mod cell;
+#[path = "../../src/sync/newest.rs"]
+mod newest;
 pub(crate) mod queue;
 pub(crate) mod spsc;
 pub(crate) mod swap;
@@ -10,6 +12,7 @@ pub(crate) use loom::sync::Arc;
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 pub(crate) use cell::UnsafeCell;
+pub(crate) use newest::NewestCell;
 pub(crate) use queue::ArrayQueue;
 pub(crate) use swap::SwapCell;
 
@@ -46,6 +49,30 @@ impl<T> Mutex<T> {
             Err(_) => unreachable!("an execution ends with the first panic"),
         }
     }
+}
+
+/// A lock that is tried, as parking_lot's is.
+pub(crate) struct RwLock<T>(loom::sync::RwLock<T>);
+
+impl<T> RwLock<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(loom::sync::RwLock::new(value))
+    }
+
+    pub(crate) fn try_read(&self) -> Option<loom::sync::RwLockReadGuard<'_, T>> {
+        self.0.try_read().ok()
+    }
+
+    pub(crate) fn try_write(&self) -> Option<loom::sync::RwLockWriteGuard<'_, T>> {
+        self.0.try_write().ok()
+    }
+}
+
+/// One is enough: what stripes have in common is one word.
+pub(crate) const STRIPES: usize = 1;
+
+pub(crate) fn stripe() -> usize {
+    0
 }
 
 /// Orders a store before a later load: fences on both sides, either of which can be taken away.

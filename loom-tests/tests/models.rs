@@ -328,11 +328,6 @@ mod snapshot {
     fn a_snapshot_that_is_used_again() {
         holds("used again", All, used_again);
     }
-
-    #[test]
-    fn control_cell_not_released() {
-        fails("cell not released", All, Some(Weak::Cell), version_behind_cell);
-    }
 }
 
 mod signal {

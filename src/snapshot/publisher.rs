@@ -1,12 +1,11 @@
-//! The main lane's side of publication: swap in the new, keep the old aside, use it again.
+//! The main lane's side of publication: put in the new, keep the old aside, use it again.
 //!
 //! # Invariants
-//! - **S1 one writer**: only the main lane swaps the cell and stores the version.
-//! - **S2 version behind cell**: the version is stored after the cell is swapped, so a reader that sees version *n*
+//! - **S1 one writer**: only the main lane puts something into the cell and stores the version.
+//! - **S2 version behind cell**: the version is stored after the cell has the snapshot, so a reader that sees version *n*
 //!   loads a snapshot of version *n* or newer.
-//! - **S3 quarantine**: a snapshot that was swapped out is not touched again before [`QUARANTINE`] later publications.
-//!   A load that has picked up its pointer and not yet counted itself would otherwise race with its reuse, which is
-//!   the step that every known bug of such cells needs.
+//! - **S3 nobody's**: a snapshot is used again only when the publisher alone has it. It rests for [`QUARANTINE`] later publications before
+//!   that is looked at, so that those who read the newest are done with it.
 //!
 //! # Pairs
 //! | pair | release                         | acquire                     | hands over                     |
@@ -21,9 +20,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::clock::Stamp;
 use crate::sync::{
-    Arc, AtomicU64, CachePadded,
+    Arc, AtomicU64, CachePadded, NewestCell,
     Ordering::{Acquire, Release},
-    SwapCell,
 };
 
 use super::{Snapshot, Version};
@@ -36,14 +34,14 @@ const RETIRED_MAX: usize = 8;
 
 /// Where the newest snapshot lies.
 pub(crate) struct Shelf<S> {
-    newest: SwapCell<Snapshot<S>>,
+    newest: NewestCell<Snapshot<S>>,
     version: CachePadded<AtomicU64>,
 }
 
 impl<S> Shelf<S> {
     pub(crate) fn new(state: S, turn: u64) -> Self {
         let first = Snapshot { state, version: Version(0), stamp: Stamp(0), turn };
-        Self { newest: SwapCell::new(Arc::new(first)), version: CachePadded::new(AtomicU64::new(0)) }
+        Self { newest: NewestCell::new(Arc::new(first)), version: CachePadded::new(AtomicU64::new(0)) }
     }
 
     #[inline]
@@ -109,10 +107,10 @@ impl<S: Clone> Publisher<S> {
         let version = snapshot.version;
         self.version = version.0;
         // P11: hands the snapshot to `Shelf::load`.
-        let before = self.shelf.newest.swap(snapshot);
-        // P12, S2: after the swap.
+        let before = self.shelf.newest.put(snapshot);
+        // P12, S2: after it was put there.
         self.shelf.version.store(version.0, Release);
-        self.retire(before);
+        before.into_iter().flatten().for_each(|snapshot| self.retire(snapshot));
     }
 
     fn retire(&mut self, snapshot: Arc<Snapshot<S>>) {
