@@ -75,7 +75,7 @@ pub fn used_again() {
     let shelf = Arc::new(Shelf::new(Halves::new(0), 0));
     let mut publisher = Publisher::new(shelf.clone());
     let held = shelf.load();
-    for n in 1..=QUARANTINE as u64 + 1 {
+    for n in 1..=QUARANTINE as u64 + 2 {
         assert!(publish(&mut publisher, n), "too early to use one again");
     }
     let main_lane = thread::spawn(move || {

@@ -26,8 +26,8 @@ use crate::sync::{
 
 use super::{Snapshot, Version};
 
-/// How many publications a retired snapshot rests before it may be used again.
-pub(crate) const QUARANTINE: usize = 2;
+/// How many publications a retired snapshot rests before it may be used again, beside the one for which its place was kept.
+pub(crate) const QUARANTINE: usize = 1;
 
 /// How many retired snapshots are kept at most. Older ones that readers still hold are left to those readers.
 const RETIRED_MAX: usize = 8;
@@ -107,10 +107,12 @@ impl<S: Clone> Publisher<S> {
         let version = snapshot.version;
         self.version = version.0;
         // P11: hands the snapshot to `Shelf::load`.
-        let before = self.shelf.newest.put(snapshot);
+        let older = self.shelf.newest.put(snapshot);
         // P12, S2: after it was put there.
         self.shelf.version.store(version.0, Release);
-        before.into_iter().flatten().for_each(|snapshot| self.retire(snapshot));
+        if let Some(snapshot) = older {
+            self.retire(snapshot);
+        }
     }
 
     fn retire(&mut self, snapshot: Arc<Snapshot<S>>) {

@@ -8,7 +8,7 @@
 //! do not fight for a lock's line.
 //!
 //! # Invariants
-//! - **N1 the newest is not written**: the writer writes, or empties, only places that the word does not name. So a reader that fails to
+//! - **N1 the newest is not written**: the writer writes only to places that the word does not name. So a reader that fails to
 //!   get a place knows that the word has moved on, and tries again: as often as there are publications between its two looks.
 //! - **N2 looked at twice**: what lies in a place may be newer than what the word said when it was looked at first, and not named yet.
 //!   A reader that has the place, and finds it named still, or again, has what it was named for, and can never go back.
@@ -25,6 +25,7 @@
 //!
 //! Model: `loom-tests/src/snapshot.rs`, with one stripe: they share nothing but the word.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use super::{Arc, AtomicU64, CachePadded, Ordering::Relaxed, RwLock, STRIPES, stripe};
@@ -67,10 +68,10 @@ impl<T> NewestCell<T> {
         }
     }
 
-    /// Makes `value` the newest. Only one thread at a time may do so. Returns what is not the newest any more and lay where nobody looked:
-    /// most often the one before, sometimes none, sometimes an older one as well.
+    /// Makes `value` the newest. Only one thread at a time may do so. Returns what lay where it is now: most often the newest but two. What
+    /// was the newest until now stays, for those who are in the middle of it, until its place is used again.
     #[inline]
-    pub(crate) fn put(&self, value: Arc<T>) -> [Option<Arc<T>>; 2] {
+    pub(crate) fn put(&self, value: Arc<T>) -> Option<Arc<T>> {
         let before = self.named.load(Relaxed);
         // N1, N3: the first of the others that nobody is in the middle of.
         let mut others = (0..).filter(|at| *at != before);
@@ -81,11 +82,9 @@ impl<T> NewestCell<T> {
                 break (at, older);
             }
         };
-        drop(value);
         self.named.store(at, Relaxed);
-        // A reader that is in the middle of it leaves it there, until its place is used again.
-        let before = self.place(before).each_ref().map(|stripe| stripe.try_write().and_then(|mut value| value.take()));
-        [one_of(older), one_of(before)]
+        // They are all the same: of one place, which is written as a whole.
+        older.into_iter().flatten().reduce(|one, _| one)
     }
 
     /// Puts it into all stripes of this place, unless somebody looks at one. What was there.
@@ -111,10 +110,16 @@ impl<T> NewestCell<T> {
     }
 }
 
-/// All that there are are the same: those that lay in the stripes of one place.
-#[inline]
-fn one_of<T>(stripes: [Option<Arc<T>>; STRIPES]) -> Option<Arc<T>> {
-    stripes.into_iter().flatten().reduce(|one, _| one)
+impl<T> Drop for NewestCell<T> {
+    fn drop(&mut self) {
+        let places = self.rows.iter_mut().filter_map(OnceLock::take).flatten();
+        for value in places.flatten().filter_map(|stripe| stripe.try_write().and_then(|mut value| value.take())) {
+            // One by one, for what is the host's may panic: two must not meet.
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+                std::mem::forget(panic);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -126,34 +131,51 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_is_loaded_and_the_one_before_is_given_back() {
+    fn the_newest_is_loaded_and_an_older_one_given_back() {
         let cell = NewestCell::new(Arc::new(0));
         for n in 1..100 {
-            let given_back: Vec<_> = cell.put(Arc::new(n)).into_iter().flatten().map(|value| *value).collect();
-            assert_eq!((value(&cell), given_back), (n, vec![n - 1]));
+            let given_back = cell.put(Arc::new(n)).map(|value| *value);
+            assert_eq!((value(&cell), given_back), (n, n.checked_sub(2)));
         }
     }
 
     #[test]
     fn readers_that_never_go_on_keep_nobody_from_anything() {
         let cell = NewestCell::new(Arc::new(0));
-        let (mut stuck, mut given_back) = (Vec::new(), Vec::new());
+        let mut stuck = Vec::new();
         for n in 1..=200 {
             // As one that was stopped between its two looks.
             let at = cell.named.load(Relaxed);
             stuck.push(cell.place(at)[n as usize % STRIPES].try_read().unwrap());
-            given_back.extend(cell.put(Arc::new(n)).into_iter().flatten().map(|value| *value));
+            assert!(cell.put(Arc::new(n)).is_none(), "the others are looked at");
             assert_eq!(value(&cell), n);
         }
         assert!(stuck.iter().enumerate().all(|(n, place)| place.as_deref() == Some(&(n as u64))));
         drop(stuck);
-        for n in 201..=500 {
-            given_back.extend(cell.put(Arc::new(n)).into_iter().flatten().map(|value| *value));
-        }
-        assert_eq!(value(&cell), 500);
+        // What was left is given back when its place is used again, and nothing is twice.
+        let mut given_back: Vec<_> = (201..=500).filter_map(|n| cell.put(Arc::new(n)).map(|value| *value)).collect();
+        let count = given_back.len();
         given_back.sort_unstable();
         given_back.dedup();
-        assert!(given_back.len() >= 300, "{}", given_back.len());
+        assert_eq!((value(&cell), given_back.len()), (500, count));
+    }
+
+    #[test]
+    fn values_that_panic_as_they_are_dropped_end_with_the_cell() {
+        struct Bomb(Arc<AtomicU64>);
+
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                self.0.fetch_add(1, Relaxed);
+                panic!("a bomb");
+            }
+        }
+
+        let dropped = Arc::new(AtomicU64::new(0));
+        let cell = NewestCell::new(Arc::new(Bomb(dropped.clone())));
+        assert!(cell.put(Arc::new(Bomb(dropped.clone()))).is_none());
+        drop(cell);
+        assert_eq!(dropped.load(Relaxed), 2);
     }
 
     #[test]
