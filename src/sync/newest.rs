@@ -41,12 +41,18 @@ type Place<T> = [CachePadded<RwLock<Option<Arc<T>>>>; STRIPES];
 /// One `Arc`, replaced by one writer and loaded by any number of readers.
 pub(crate) struct NewestCell<T> {
     named: CachePadded<AtomicU64>,
+    /// The writer's own copy of it: a look of the writer's at the word itself would hide the readers' from the model.
+    own: CachePadded<AtomicU64>,
     rows: [OnceLock<Box<[Place<T>]>>; ROWS],
 }
 
 impl<T> NewestCell<T> {
     pub(crate) fn new(value: Arc<T>) -> Self {
-        let cell = Self { named: CachePadded::new(AtomicU64::new(0)), rows: [const { OnceLock::new() }; ROWS] };
+        let cell = Self {
+            named: CachePadded::new(AtomicU64::new(0)),
+            own: CachePadded::new(AtomicU64::new(0)),
+            rows: [const { OnceLock::new() }; ROWS],
+        };
         cell.put_in(0, &value);
         cell
     }
@@ -72,7 +78,7 @@ impl<T> NewestCell<T> {
     /// was the newest until now stays, for those who are in the middle of it, until its place is used again.
     #[inline]
     pub(crate) fn put(&self, value: Arc<T>) -> Option<Arc<T>> {
-        let before = self.named.load(Relaxed);
+        let before = self.own.load(Relaxed);
         // N1, N3: the first of the others that nobody is in the middle of.
         let mut others = (0..).filter(|at| *at != before);
         let (at, older) = loop {
@@ -83,6 +89,7 @@ impl<T> NewestCell<T> {
             }
         };
         self.named.store(at, Relaxed);
+        self.own.store(at, Relaxed);
         // They are all the same: of one place, which is written as a whole.
         older.into_iter().flatten().reduce(|one, _| one)
     }
@@ -176,6 +183,19 @@ mod tests {
         assert!(cell.put(Arc::new(Bomb(dropped.clone()))).is_none());
         drop(cell);
         assert_eq!(dropped.load(Relaxed), 2);
+    }
+
+    #[test]
+    fn a_place_is_written_in_all_its_stripes_or_in_none() {
+        for looked_at in 0..STRIPES {
+            let cell = NewestCell::new(Arc::new(0));
+            let other = cell.place(1)[looked_at].try_read().unwrap();
+            drop(cell.put(Arc::new(1)));
+            assert!(other.is_none(), "passed by");
+            for stripe in cell.place(cell.named.load(Relaxed)) {
+                assert_eq!(stripe.try_read().unwrap().as_deref(), Some(&1));
+            }
+        }
     }
 
     #[test]
