@@ -110,15 +110,13 @@ impl<S: Clone> Publisher<S> {
         let older = self.shelf.newest.put(snapshot);
         // P12, S2: after it was put there.
         self.shelf.version.store(version.0, Release);
-        if let Some(snapshot) = older {
-            self.retire(snapshot);
-        }
+        older.into_iter().flatten().for_each(|snapshot| self.retire(snapshot));
     }
 
     fn retire(&mut self, snapshot: Arc<Snapshot<S>>) {
         self.retired.push_back(snapshot);
         if self.retired.len() > RETIRED_MAX {
-            self.retired.pop_front();
+            drop_apart(self.retired.pop_front());
         }
     }
 

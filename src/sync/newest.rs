@@ -8,11 +8,14 @@
 //! do not fight for a lock's line.
 //!
 //! # Invariants
-//! - **N1 the newest is not written**: the writer writes only to places that the word does not name. So a reader that fails to
-//!   get a place knows that the word has moved on, and tries again: as often as there are publications between its two looks.
+//! - **N1 the newest is not written**: the writer writes, or empties, only places that the word does not name. So a reader fails to get a
+//!   place only when the word is somewhere else, or was till just now, and tries again: as often as there are publications between its
+//!   two looks.
 //! - **N2 looked at twice**: what lies in a place may be newer than what the word said when it was looked at first, and not named yet.
 //!   A reader that has the place, and finds it named still, or again, has what it was named for, and can never go back.
 //! - **N3 always a place**: one that a reader is in the middle of is passed by. When there is no other, there are more.
+//! - **N4 nothing old stays**: two places take turns while nobody is in the way. What came to lie in others is given back when those who were
+//!   in the way are gone: each `put` looks at one such place.
 //!
 //! # Order
 //! The locks hand over the snapshots (P11, see `snapshot/publisher.rs`): the writer lets go of a place that it wrote to, a reader gets it.
@@ -41,16 +44,24 @@ type Place<T> = [CachePadded<RwLock<Option<Arc<T>>>>; STRIPES];
 /// One `Arc`, replaced by one writer and loaded by any number of readers.
 pub(crate) struct NewestCell<T> {
     named: CachePadded<AtomicU64>,
-    /// The writer's own copy of it: a look of the writer's at the word itself would hide the readers' from the model.
-    own: CachePadded<AtomicU64>,
+    own: CachePadded<Own>,
     rows: [OnceLock<Box<[Place<T>]>>; ROWS],
+}
+
+/// What only the writer looks at.
+struct Own {
+    /// A copy of the word: a look of the writer's at the word itself would hide the readers' from the model.
+    named: AtomicU64,
+    /// There is nothing in places from this one on (N4).
+    used: AtomicU64,
 }
 
 impl<T> NewestCell<T> {
     pub(crate) fn new(value: Arc<T>) -> Self {
+        let own = Own { named: AtomicU64::new(0), used: AtomicU64::new(1) };
         let cell = Self {
             named: CachePadded::new(AtomicU64::new(0)),
-            own: CachePadded::new(AtomicU64::new(0)),
+            own: CachePadded::new(own),
             rows: [const { OnceLock::new() }; ROWS],
         };
         cell.put_in(0, &value);
@@ -74,11 +85,12 @@ impl<T> NewestCell<T> {
         }
     }
 
-    /// Makes `value` the newest. Only one thread at a time may do so. Returns what lay where it is now: most often the newest but two. What
-    /// was the newest until now stays, for those who are in the middle of it, until its place is used again.
+    /// Makes `value` the newest. Only one thread at a time may do so. Returns what lay where it is now, most often the newest but two; and
+    /// seldom another one, which readers were in the middle of before. What was the newest until now stays, for those who are in the
+    /// middle of it, until its place is used again.
     #[inline]
-    pub(crate) fn put(&self, value: Arc<T>) -> Option<Arc<T>> {
-        let before = self.own.load(Relaxed);
+    pub(crate) fn put(&self, value: Arc<T>) -> [Option<Arc<T>>; 2] {
+        let before = self.own.named.load(Relaxed);
         // N1, N3: the first of the others that nobody is in the middle of.
         let mut others = (0..).filter(|at| *at != before);
         let (at, older) = loop {
@@ -89,9 +101,27 @@ impl<T> NewestCell<T> {
             }
         };
         self.named.store(at, Relaxed);
-        self.own.store(at, Relaxed);
-        // They are all the same: of one place, which is written as a whole.
-        older.into_iter().flatten().reduce(|one, _| one)
+        self.own.named.store(at, Relaxed);
+        let used = self.own.used.load(Relaxed).max(at + 1);
+        // N4
+        let (left, used) = if used > 2 { self.clear(used, at, before) } else { (None, used) };
+        self.own.used.store(used, Relaxed);
+        [one_of(older), left]
+    }
+
+    /// Empties the last place in which there is something, if it is none of these two and nobody looks at it. What was there, and how many
+    /// are used then.
+    #[cold]
+    fn clear(&self, used: u64, newest: u64, before: u64) -> (Option<Arc<T>>, u64) {
+        let last = used - 1;
+        if last == newest || last == before {
+            return (None, used);
+        }
+        let stripes = self.place(last).each_ref().map(|stripe| stripe.try_write());
+        if stripes.iter().any(Option::is_none) {
+            return (None, used);
+        }
+        (one_of(stripes.map(|stripe| stripe.and_then(|mut place| place.take()))), last)
     }
 
     /// Puts it into all stripes of this place, unless somebody looks at one. What was there.
@@ -115,6 +145,12 @@ impl<T> NewestCell<T> {
         });
         &places[at as usize - first]
     }
+}
+
+/// All that there are are the same: of one place, which is written and emptied as a whole.
+#[inline]
+fn one_of<T>(stripes: [Option<Arc<T>>; STRIPES]) -> Option<Arc<T>> {
+    stripes.into_iter().flatten().reduce(|one, _| one)
 }
 
 impl<T> Drop for NewestCell<T> {
@@ -141,8 +177,8 @@ mod tests {
     fn the_newest_is_loaded_and_an_older_one_given_back() {
         let cell = NewestCell::new(Arc::new(0));
         for n in 1..100 {
-            let given_back = cell.put(Arc::new(n)).map(|value| *value);
-            assert_eq!((value(&cell), given_back), (n, n.checked_sub(2)));
+            let given_back = cell.put(Arc::new(n)).map(|value| value.map(|value| *value));
+            assert_eq!((value(&cell), given_back), (n, [n.checked_sub(2), None]));
         }
     }
 
@@ -154,17 +190,17 @@ mod tests {
             // As one that was stopped between its two looks.
             let at = cell.named.load(Relaxed);
             stuck.push(cell.place(at)[n as usize % STRIPES].try_read().unwrap());
-            assert!(cell.put(Arc::new(n)).is_none(), "the others are looked at");
+            assert_eq!(cell.put(Arc::new(n)), [None, None], "the others are looked at");
             assert_eq!(value(&cell), n);
         }
         assert!(stuck.iter().enumerate().all(|(n, place)| place.as_deref() == Some(&(n as u64))));
         drop(stuck);
-        // What was left is given back when its place is used again, and nothing is twice.
-        let mut given_back: Vec<_> = (201..=500).filter_map(|n| cell.put(Arc::new(n)).map(|value| *value)).collect();
-        let count = given_back.len();
+        // All that was left is given back, and nothing twice, but for the newest two.
+        let put = |n| cell.put(Arc::new(n)).into_iter().flatten().map(|value| *value);
+        let mut given_back: Vec<_> = (201..=500).flat_map(put).collect();
         given_back.sort_unstable();
-        given_back.dedup();
-        assert_eq!((value(&cell), given_back.len()), (500, count));
+        assert!(given_back.into_iter().eq(0..=498));
+        assert_eq!((value(&cell), cell.own.used.load(Relaxed)), (500, 2));
     }
 
     #[test]
@@ -180,7 +216,7 @@ mod tests {
 
         let dropped = Arc::new(AtomicU64::new(0));
         let cell = NewestCell::new(Arc::new(Bomb(dropped.clone())));
-        assert!(cell.put(Arc::new(Bomb(dropped.clone()))).is_none());
+        assert!(cell.put(Arc::new(Bomb(dropped.clone()))).iter().all(Option::is_none));
         drop(cell);
         assert_eq!(dropped.load(Relaxed), 2);
     }
