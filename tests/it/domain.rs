@@ -1,5 +1,6 @@
 //! A small domain that most tests share: it remembers everything it was given.
 
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use mainlane::{
@@ -168,4 +169,14 @@ pub(crate) fn settled<S: Reducer>(handle: &Handle<S>) -> Counters {
     assert!(counters.events.balanced(), "the law is broken: {counters:#?}");
     assert_eq!(counters.events.in_flight, 0, "something is stuck: {counters:#?}");
     counters
+}
+
+/// Does it on a thread of its own, for it may never end.
+pub(crate) fn does_end<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (tell, told) = mpsc::channel();
+    let working = std::thread::spawn(move || drop(tell.send(work())));
+    let done = told.recv_timeout(PATIENCE);
+    assert_ne!(done.as_ref().err(), Some(&mpsc::RecvTimeoutError::Timeout), "it waits for itself");
+    working.join().unwrap();
+    done.unwrap()
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use mainlane::journal::{CheckpointPolicy, Durability, Journal, JournalError, Replaying, Retention, StoreError, Sync};
 use mainlane::{
     Authority, Budget, Builder, Class, Effects, Envelope, Event, Left, MainLane, Operation, OperationId, Origin, Phase,
-    Reducer, RewindError, RewindKind, Tier, Timeline,
+    Reducer, RewindError, RewindKind, Tier, Timeline, TurnError,
 };
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +103,19 @@ pub(crate) fn begin(disk: &Disk, durability: Durability) -> Builder<Book> {
 }
 
 /// Turns until there is nothing left to apply, and the journal is through.
+/// Takes turns until one stops it, as it must: nothing else keeps it but its journal.
+pub(crate) fn stop<S: Reducer>(main_lane: &mut MainLane<S>) -> TurnError<S::Event> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match main_lane.turn(Budget::UNLIMITED) {
+            Ok(turn) => assert_eq!(turn.left, Left::Journal),
+            Err(error) => return error,
+        }
+        main_lane.wait_for_input(deadline);
+        assert!(Instant::now() < deadline);
+    }
+}
+
 pub(crate) fn settle<S: Reducer>(main_lane: &mut MainLane<S>) {
     let deadline = Instant::now() + PATIENCE;
     loop {

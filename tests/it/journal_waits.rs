@@ -12,7 +12,7 @@ use mainlane::{
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::domain::{PATIENCE, until};
-use crate::journal::{ALL, ANNA, Book, Entry, begin, journal, next, settle, step, whole};
+use crate::journal::{ALL, ANNA, Book, Entry, begin, journal, next, settle, step, stop, whole};
 use crate::memory::Disk;
 
 fn gone() -> StoreError {
@@ -439,15 +439,7 @@ fn what_was_applied_before_a_panic_that_ends_a_pipeline_is_durable() {
             let mut lane = builder.lane("a").open().unwrap();
             let (mut main_lane, _) = builder.build().unwrap();
             lane.push_batch((0..before).map(Entry::Add).chain([Entry::Thorn, Entry::Add(8)])).unwrap();
-            let deadline = Instant::now() + PATIENCE;
-            let stopped = loop {
-                match main_lane.turn(Budget::UNLIMITED) {
-                    Ok(turn) => assert_eq!(turn.left, Left::Journal),
-                    Err(error) => break error,
-                }
-                main_lane.wait_for_input(deadline);
-                assert!(Instant::now() < deadline);
-            };
+            let stopped = stop(&mut main_lane);
             assert!(matches!(stopped, TurnError::ReducerPanicked(_)), "{durability:?}: {stopped}");
             // Of a batch that was durable before it was applied, all is.
             let is_first = durability == Durability::BeforeApply;

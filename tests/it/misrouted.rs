@@ -99,10 +99,7 @@ fn a_crew_keeps_the_event_for_the_host() {
 #[cfg(feature = "journal")]
 #[test]
 fn a_journal_that_has_it_goes_on_without_it() {
-    use std::time::Instant;
-
-    use crate::journal::{ALL, Book, Entry, begin, journal, settle};
-    use mainlane::Left;
+    use crate::journal::{ALL, Book, Entry, begin, journal, settle, stop};
     use mainlane::journal::Durability;
 
     for durability in ALL {
@@ -122,15 +119,7 @@ fn a_journal_that_has_it_goes_on_without_it() {
                 settle(&mut main_lane);
                 continue;
             }
-            let deadline = Instant::now() + PATIENCE;
-            let stopped = loop {
-                match main_lane.turn(Budget::UNLIMITED) {
-                    Ok(turn) => assert_eq!(turn.left, Left::Journal),
-                    Err(error) => break error,
-                }
-                main_lane.wait_for_input(deadline);
-                assert!(Instant::now() < deadline);
-            };
+            let stopped = stop(&mut main_lane);
             let poison = stopped.into_poison().unwrap();
             assert_eq!(poison.event, Entry::Stray);
             let end = main_lane.shutdown(PATIENCE).journal.unwrap();

@@ -1,7 +1,7 @@
 //! Projects that misbehave as they open, fail and close: it is their own matter, and what is told of them is true.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mainlane::control::{Backoff, Intensity};
@@ -10,7 +10,7 @@ use mainlane::register::{
 };
 use mainlane::{Builder, Class, Effects, Envelope, Event, Outlet, Pipeline, Polled, Reducer, Source, SourceError};
 
-use crate::domain::{Ledger, Note, PATIENCE, settled, until};
+use crate::domain::{Ledger, Note, PATIENCE, does_end, settled, until};
 
 fn ledger() -> Result<Builder<Ledger>, OpenError> {
     Ok(Pipeline::builder(Ledger::default()))
@@ -26,16 +26,6 @@ fn push(project: &Project<Ledger>, note: Note) {
 
 fn applied(project: &Project<Ledger>) -> usize {
     project.reader().load().seen.len()
-}
-
-/// Does it on a thread of its own, for it may never end.
-fn does_end<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let (tell, told) = mpsc::channel();
-    let working = std::thread::spawn(move || drop(tell.send(work())));
-    let done = told.recv_timeout(PATIENCE);
-    assert_ne!(done.as_ref().err(), Some(&mpsc::RecvTimeoutError::Timeout), "it waits for itself");
-    working.join().unwrap();
-    done.unwrap()
 }
 
 /// Who comes here waits until it is opened.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use mainlane::{Budget, Handle, Lane, MainLane, Pipeline};
 
-use crate::domain::{Ledger, Note, PATIENCE};
+use crate::domain::{Ledger, Note, PATIENCE, does_end};
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -73,16 +73,6 @@ fn pipeline() -> (MainLane<Ledger>, Handle<Ledger>, Lane<Note>) {
     let (mut main_lane, handle) = builder.build().unwrap();
     main_lane.turn(Budget::UNLIMITED).unwrap();
     (main_lane, handle, lane)
-}
-
-/// Does it on a thread of its own, for it may never end.
-fn does_end<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let (tell, told) = mpsc::channel();
-    let working = std::thread::spawn(move || drop(tell.send(work())));
-    let done = told.recv_timeout(PATIENCE);
-    assert_ne!(done.as_ref().err(), Some(&mpsc::RecvTimeoutError::Timeout), "it waits for itself");
-    working.join().unwrap();
-    done.unwrap()
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //! - the cut is taken in one pass: `if !added` becomes `if true`.
 //!
 //! The ring and the cell that ship are not among those files, so the orderings of those in their places, `sync/spsc.rs` and
-//! `sync/swap.rs`, stand for P1, P2 and P11. Which files there are, the compiler says; orderings and barriers are found in their text. So what is
+//! `sync/swap.rs`, stand for P1, P2 and P15. Which files there are, the compiler says; orderings and barriers are found in their text. So what is
 //! new in either is weakened too.
 //!
 //! A copy of the sources is built and run in a folder of its own, with the versions that the lock file names. First

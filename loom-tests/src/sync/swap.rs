@@ -1,4 +1,4 @@
-//! The cell that holds the newest snapshot, in two kinds, for the real one is invisible to loom.
+//! The cell that a registry's board is in, in two kinds, for the real one is invisible to loom.
 
 #![expect(unsafe_code, reason = "what a cell of loom's hands out is a pointer")]
 

@@ -13,7 +13,7 @@ pub enum Weak {
     Light,
     /// The cold side's barrier (B1).
     Heavy,
-    /// The release of the cell that holds the newest snapshot (P11).
+    /// The release of the cell that a board is in (P15).
     Cell,
 }
 
