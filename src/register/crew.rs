@@ -434,8 +434,11 @@ impl Crew {
         let begin = Instant::now();
         let deadline = begin.checked_add(deadline).unwrap_or(begin + Duration::from_secs(31_536_000));
         self.shared.seats.lock().closed = true;
-        let mut projects = Vec::new();
+        let (mut projects, mut given_up) = (Vec::new(), Vec::new());
         while let Some(seat) = self.last_but(&projects) {
+            if seat.was_given_up() {
+                given_up.push(seat.id);
+            }
             let (now, is_last) = (Instant::now(), self.shared.seats.lock().all.len() == projects.len() + 1);
             let half = |end: Instant| now + end.saturating_duration_since(now) / 2;
             let (until, patience) = match is_last {
@@ -448,6 +451,9 @@ impl Crew {
         }
         self.shared.queue.close();
         let stragglers = self.shared.threads.join((deadline + GRACE).max(Instant::now() + PATIENCE_MIN));
+        // What was given up before, as whoever did it was told, and has returned by now: its thread has put it away.
+        given_up.retain(|id| !self.shared.seats.lock().all.contains_key(id));
+        projects.retain(|(seat, _)| !given_up.contains(&seat.id));
         projects.iter().for_each(|(seat, _)| self.shared.forget(seat));
         let projects: Vec<_> = projects.into_iter().map(|(seat, report)| (seat.name.clone(), report)).collect();
         let complete = stragglers.is_empty() && projects.iter().all(|(_, report)| report.complete);

@@ -674,6 +674,32 @@ fn a_project_that_hangs_is_given_up_and_its_name_is_free_at_once() {
 }
 
 #[test]
+fn what_was_given_up_and_returns_in_time_does_not_make_a_shutdown_incomplete() {
+    for returns in [true, false] {
+        let mut crew = Crew::builder().name("in-time").threads(2).spares(0).start().unwrap();
+        let (mut hanging, mut hung) = hosted(&crew, "hung");
+        let door = Door::default();
+        hanging.push(Order::Hang(door.clone())).unwrap();
+        until("it hangs", || door.arrived() == 1);
+        assert!(!hung.shutdown(Duration::from_millis(1)).complete);
+        let (_lane, _last) = hosted(&crew, "last");
+        let report = std::thread::scope(|scope| {
+            if returns {
+                scope.spawn(|| {
+                    until("the crew has ended but for that thread", || threads_named("in-time") <= 1);
+                    door.open();
+                });
+            }
+            crew.shutdown(if returns { PATIENCE } else { Duration::ZERO })
+        });
+        let names: Vec<_> = report.projects.iter().map(|(name, ended)| (&**name, ended.complete)).collect();
+        assert_eq!(names[0].0, "last");
+        assert_eq!((report.complete, names.get(1)), (returns, (!returns).then_some(&("hung", false))), "{report:?}");
+        door.open();
+    }
+}
+
+#[test]
 fn a_reconciler_may_shut_its_own_project_down_and_another() {
     for threads in [0, 1, 2] {
         let mut crew = Crew::builder().threads(threads).start().unwrap();

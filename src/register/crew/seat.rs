@@ -226,6 +226,11 @@ impl Seat {
         done.insert(report).clone()
     }
 
+    /// True once a shutdown did not wait for its driver any longer.
+    pub(crate) fn was_given_up(&self) -> bool {
+        self.heir_deadline.lock().is_some()
+    }
+
     /// By its driver, which finds itself the heir.
     pub(crate) fn put_away_as_heir(&self) {
         let deadline = self.heir_deadline.lock().unwrap_or_else(Instant::now);
