@@ -503,8 +503,9 @@ fn a_turn_keeps_its_budget_whatever_is_set_aside_in_it() {
         lane.push_batch((0..20).flat_map(|value| [Entry::Thorn, Entry::Add(value)])).unwrap();
         let deadline = Instant::now() + PATIENCE;
         if durability == Durability::BeforeApply {
-            // All of it in one batch, which is then applied in parts.
-            assert_eq!(main_lane.turn(Budget::UNLIMITED).unwrap().left, Left::Journal);
+            // All of it in one batch, which is then applied in parts. It may be durable before the turn has ended.
+            let turn = main_lane.turn(Budget::UNLIMITED).unwrap();
+            assert!(turn.events == 0 && matches!(turn.left, Left::Journal | Left::More), "{turn:?}");
         }
         while handle.counters().faults.quarantined < 20 {
             let before = main_lane.state().count;
