@@ -138,7 +138,9 @@ fn shoot(sync: Sync, random: &mut Random) -> Film {
         after += u64::from(seen >= 1);
         after < 60
     };
-    live(journal, seed(), Habits::turns(20_000), &tell, &mut between).unwrap();
+    let end = live(journal, seed(), Habits::turns(20_000), &tell, &mut between).unwrap();
+    // A turn that takes longer than anybody waits for it ends a life too.
+    assert!(after == 60, "the life ended after {} turns, before there was enough to see: {:?}", end.applied, end.error);
     std::mem::take(&mut *film.lock().unwrap())
 }
 
