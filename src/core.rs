@@ -223,6 +223,13 @@ impl Core {
     }
 }
 
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        // By whoever lets go of the pipeline last: a thread that has other things to do.
+        let_go(self.hook.take());
+    }
+}
+
 impl Sleeper {
     pub(crate) fn wake(&self) {
         #[cfg(feature = "register")]

@@ -427,3 +427,37 @@ fn threads_named(name: &str) -> usize {
     let comms = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
     comms.filter(|comm| comm.starts_with(name)).count()
 }
+
+/// Ends badly.
+struct Thorn;
+
+impl Drop for Thorn {
+    fn drop(&mut self) {
+        panic!("a thorn");
+    }
+}
+
+/// What is left of a pipeline ends on whatever thread lets go of it last.
+#[test]
+fn a_hook_whose_end_panics_takes_no_thread_of_the_crew_with_it() {
+    let crew = Crew::builder().threads(1).stuck_after(PATIENCE * 100).start().unwrap();
+    let (door, thorn) = (Door::default(), Thorn);
+    let hangs = door.clone();
+    let builder = Pipeline::builder(Ledger::default())
+        .reconciler(move |_: u64, _: &Ledger| hangs.pass())
+        .on_input(move || _ = &thorn);
+    let mut lane = builder.lane("a").open().unwrap();
+    let (main_lane, handle) = builder.build().unwrap();
+    let mut given_up = crew.host("given up", main_lane).unwrap();
+    lane.push(Note::Ask(1)).unwrap();
+    until("it hangs", || door.is_waited_at());
+    assert!(!given_up.shutdown(Duration::from_millis(1)).complete);
+    drop((given_up, lane, handle));
+    door.open();
+    until("it is put away", || crew.counters().projects == 0);
+    let builder = Pipeline::builder(Ledger::default());
+    let mut lane = builder.lane("a").open().unwrap();
+    let good = crew.host("good", builder.build().unwrap().0).unwrap();
+    lane.push(Note::Item(1)).unwrap();
+    until("the thread goes on", || good.handle().reader().load().seen.len() == 1);
+}

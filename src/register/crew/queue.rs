@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Condvar;
 
-use crate::core::contain;
+use crate::core::{contain, let_go};
 use crate::register::crew::post::{Post, Seen};
 use crate::register::crew::seat::Seat;
 use crate::sync::{AtomicU64, Mutex, Ordering::Relaxed};
@@ -429,6 +429,13 @@ impl Queue {
         drop((ready, dry, timers));
         self.work.notify_all();
         self.watch.notify_all();
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // By whoever wakes a project as the crew goes.
+        let_go(self.hook.take());
     }
 }
 
