@@ -114,6 +114,15 @@ impl Shared {
         self.projects.lock().clone()
     }
 
+    /// Those that have ended, or are to be opened again: `see` is called with each, and when that is. It must not wait; and nobody
+    /// has more of the projects for this than before.
+    fn each_due(&self, now: Instant, mut see: impl FnMut(&Arc<dyn AnyProject>, Instant)) {
+        for project in &*self.projects.lock() {
+            let due = if project.has_ended() { Some(now) } else { project.due() };
+            due.into_iter().for_each(|due| see(project, due));
+        }
+    }
+
     fn find(&self, name: &str) -> Option<Arc<dyn AnyProject>> {
         self.projects.lock().iter().find(|project| &**project.name() == name).cloned()
     }
@@ -208,8 +217,11 @@ impl Register {
     /// Opens a project again that has failed, or was closed. Nothing happens to one that is open.
     ///
     /// # Errors
-    /// When there is none of this name, or it cannot be opened.
+    /// When there is none of this name, it cannot be opened, or the register was shut down.
     pub fn reopen(&self, name: &str) -> Result<(), ProjectError> {
+        if self.done.is_some() {
+            return Err(ProjectError::Closed);
+        }
         let opened = self.find(name)?.open(&self.shared);
         // One that could not be opened may be due again.
         self.keeper.look();

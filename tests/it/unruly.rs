@@ -1,6 +1,6 @@
 //! Projects that misbehave as they open, fail and close: it is their own matter, and what is told of them is true.
 
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -461,3 +461,115 @@ fn a_hook_whose_end_panics_takes_no_thread_of_the_crew_with_it() {
     lane.push(Note::Item(1)).unwrap();
     until("the thread goes on", || good.handle().reader().load().seen.len() == 1);
 }
+
+#[test]
+fn what_is_left_of_projects_that_were_removed_takes_nobody_with_it() {
+    let register = Register::builder().start().unwrap();
+    for n in 0..200 {
+        let (name, thorn) = (n.to_string(), Thorn);
+        let open = move || {
+            let _ = &thorn;
+            ledger()
+        };
+        let project = register.project(&*name, open).reopen(at_once(1)).open().unwrap();
+        push(&project, Note::Poison);
+        until("it is opened again", || project.openings() == 2);
+        register.remove(&name, PATIENCE).unwrap();
+    }
+    let good = register.project("good", ledger).reopen(at_once(1)).open().unwrap();
+    push(&good, Note::Poison);
+    until("the register looks after the others", || good.openings() == 2);
+}
+
+#[test]
+fn what_is_left_of_a_project_ends_one_by_one() {
+    struct Prickly(Thorn);
+
+    impl Event for Prickly {
+        type Key = ();
+        type Facets = ();
+
+        fn class(&self) -> Class<()> {
+            Class::Critical
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Pricked;
+
+    impl Reducer for Pricked {
+        type Event = Prickly;
+        type Effect = ();
+
+        fn apply(&mut self, _: &Envelope<'_, Prickly>, _: &mut Effects<()>) {
+            panic!("it pricks");
+        }
+    }
+
+    let register = Register::builder().start().unwrap();
+    let thorn = Thorn;
+    let open = move || {
+        let _ = &thorn;
+        Ok(Pipeline::builder(Pricked))
+    };
+    let project = register.project("one", open).open().unwrap();
+    project.handle().lane("a").open().unwrap().push(Prickly(Thorn)).unwrap();
+    until("it has failed", || matches!(project.phase(), ProjectPhase::Failed { .. }));
+    until("its report is there", || project.last_report().is_some());
+    register.remove("one", PATIENCE).unwrap();
+    // Both the one that opened it and the event on which it failed.
+    drop(project);
+}
+
+#[test]
+fn a_project_whose_opening_ends_badly_has_failed() {
+    #[derive(Clone, Default)]
+    struct Armed(Arc<AtomicU64>);
+
+    impl Drop for Armed {
+        fn drop(&mut self) {
+            // The last of its copies.
+            assert!(self.0.load(SeqCst) == 0 || self.0.fetch_sub(1, SeqCst) > 1, "a thorn");
+        }
+    }
+
+    impl Reducer for Armed {
+        type Event = Fails;
+        type Effect = ();
+
+        fn apply(&mut self, _: &Envelope<'_, Fails>, _: &mut Effects<()>) {}
+    }
+
+    let register = Register::builder().start().unwrap();
+    let mut openings = 0;
+    let open = move || {
+        openings += 1;
+        let state = Armed::default();
+        let armed = state.0.clone();
+        // Refused as it is built, and the state ends then.
+        let builder = Pipeline::builder(state).flight_recorder(if openings == 2 { usize::MAX } else { 0 });
+        armed.store(if openings == 2 { 2 } else { 0 }, SeqCst);
+        Ok(builder)
+    };
+    let project = register.project("one", open).open().unwrap();
+    register.close("one", PATIENCE).unwrap();
+    assert!(matches!(register.reopen("one"), Err(ProjectError::Open { .. })));
+    assert!(matches!(project.phase(), ProjectPhase::Failed { again: false, .. }), "{}", project.phase());
+    register.reopen("one").unwrap();
+}
+
+#[test]
+fn after_the_end_of_all_nothing_is_opened_again() {
+    let tries = Arc::new(AtomicU64::new(0));
+    let tried = tries.clone();
+    let open = move || {
+        tried.fetch_add(1, SeqCst);
+        ledger()
+    };
+    let mut register = Register::builder().start().unwrap();
+    let project = register.project("one", open).reopen(at_once(3)).open().unwrap();
+    assert!(register.shutdown(PATIENCE).complete);
+    assert!(matches!(register.reopen("one"), Err(ProjectError::Closed)));
+    assert_eq!((tries.load(SeqCst), project.phase()), (1, ProjectPhase::Closed));
+}
+

@@ -2,14 +2,14 @@
 //! due.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use crossbeam_utils::sync::{Parker, Unparker};
 
-use crate::core::contain;
+use crate::core::{contain, let_go};
 use crate::latch::Latch;
 use crate::register::root::Shared;
 use crate::register::root::project::AnyProject;
@@ -65,7 +65,8 @@ impl Keeper {
 
 /// A project that is put away and opened again, on a thread of its own: it may take long, and the others do not wait for it.
 struct Opening {
-    project: Arc<dyn AnyProject>,
+    /// That thread has it. It may be the last that does, and what is left of a project is the host's.
+    project: Weak<dyn AnyProject>,
     thread: JoinHandle<()>,
     /// Set when all that is left to the thread is to end.
     over: Arc<Latch>,
@@ -77,20 +78,20 @@ fn keep(shared: &Arc<Shared>, stop: &Latch, parker: &Parker) {
         let over = openings.extract_if(.., |opening| opening.over.is_set());
         over.for_each(|opening| drop(opening.thread.join()));
         let (now, mut next) = (Instant::now(), None);
-        for project in shared.projects() {
-            let due = if project.has_ended() { Some(now) } else { project.due() };
-            let Some(due) = due else { continue };
-            if openings.iter().any(|opening| Arc::ptr_eq(&opening.project, &project)) {
-                continue;
-            }
-            if due > now {
-                next = earlier(next, Some(due));
-                continue;
-            }
-            match open(shared, project, parker.unparker()) {
-                Ok(opening) => openings.push(opening),
+        let is_at_it = |project: &Arc<dyn AnyProject>| {
+            openings.iter().any(|opening| std::ptr::addr_eq(opening.project.as_ptr(), Arc::as_ptr(project)))
+        };
+        let (mut due_now, now_due) = (Vec::new(), &mut next);
+        shared.each_due(now, |project, due| match due <= now {
+            _ if is_at_it(project) => {}
+            true => due_now.push(project.clone()),
+            false => *now_due = earlier(*now_due, Some(due)),
+        });
+        for project in due_now {
+            match contain(|| open(shared, project, parker.unparker())) {
+                Ok(Ok(opening)) => openings.push(opening),
                 // The system has no thread just now.
-                Err(_) => next = earlier(next, Some(now + ASK_AGAIN)),
+                Ok(Err(_)) | Err(_) => next = earlier(next, Some(now + ASK_AGAIN)),
             }
         }
         match next {
@@ -103,11 +104,13 @@ fn keep(shared: &Arc<Shared>, stop: &Latch, parker: &Parker) {
 
 fn open(shared: &Arc<Shared>, project: Arc<dyn AnyProject>, unparker: &Unparker) -> io::Result<Opening> {
     let (over, name) = (Arc::new(Latch::default()), format!("open {}", project.name()).replace('\0', " "));
-    let (shared, its, ends, unparker) = (shared.clone(), project.clone(), over.clone(), unparker.clone());
+    let (shared, ends, unparker) = (shared.clone(), over.clone(), unparker.clone());
+    let its = Arc::downgrade(&project);
     let thread = std::thread::Builder::new().name(name).spawn(move || {
-        let _ = contain(|| its.see_to(&shared));
+        let _ = contain(|| project.see_to(&shared));
+        let_go(project);
         ends.set();
         unparker.unpark();
     })?;
-    Ok(Opening { project, thread, over })
+    Ok(Opening { project: its, thread, over })
 }

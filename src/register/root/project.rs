@@ -216,6 +216,16 @@ pub(crate) trait AnyProject: Send + Sync {
     fn close(&self, register: &Shared, deadline: Duration, for_good: bool) -> Result<Option<ShutdownReport>, Busy>;
 }
 
+impl<S: Reducer> Drop for Slot<S> {
+    fn drop(&mut self) {
+        // One by one: what opens it and the event on which it failed are the host's, and if both panicked at once, all would end.
+        let ends = self.ends.get_mut();
+        let_go(ends.hosted.take());
+        let_go(std::mem::replace(&mut ends.open, Box::new(|| Err("it is gone".into()))));
+        let_go(self.poison.get_mut().take());
+    }
+}
+
 impl<S: Reducer> Slot<S> {
     /// Opens a project for the first time.
     pub(crate) fn first(
@@ -362,11 +372,14 @@ fn host<S: Reducer>(
     origin: Origin,
     open: &mut Open<S>,
 ) -> Result<(Hosted<S>, Handle<S>), OpenError> {
-    let builder = contain(open).map_err(|message| format!("it panicked as it was opened: {message}"))??;
-    let (main_lane, handle) = builder.build()?;
-    handle.publish_diagnostics(register.bus(), origin);
-    let hosted = register.crew.host(name.clone(), main_lane)?;
-    Ok((hosted, handle))
+    // All of it: what is refused half-way is the host's as it ends.
+    let opened = contain(|| {
+        let (main_lane, handle) = open()?.build()?;
+        handle.publish_diagnostics(register.bus(), origin);
+        let hosted = register.crew.host(name.clone(), main_lane)?;
+        Ok((hosted, handle))
+    });
+    opened.map_err(|message| format!("it panicked as it was opened: {message}"))?
 }
 
 impl<S: Reducer> AnyProject for Slot<S> {
