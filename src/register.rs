@@ -34,6 +34,8 @@ mod registries;
 mod registry;
 #[cfg(feature = "register")]
 mod root;
+#[cfg(feature = "register")]
+mod waits;
 
 #[cfg(feature = "register")]
 pub use announce::{Announcing, RegistryNews};

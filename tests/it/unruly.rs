@@ -1,7 +1,7 @@
 //! Projects that misbehave as they open, fail and close: it is their own matter, and what is told of them is true.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use mainlane::control::{Backoff, Intensity};
@@ -573,3 +573,83 @@ fn after_the_end_of_all_nothing_is_opened_again() {
     assert_eq!((tries.load(SeqCst), project.phase()), (1, ProjectPhase::Closed));
 }
 
+/// As a host has it whose program is in a thread's own storage.
+#[test]
+fn a_crew_may_end_with_its_threads_own_storage() {
+    thread_local! {
+        static PROGRAM: std::cell::RefCell<Option<(Crew, Hosted<Ledger>)>> = const { std::cell::RefCell::new(None) };
+    }
+    let handle = std::thread::spawn(|| {
+        let crew = Crew::builder().threads(1).start().unwrap();
+        PROGRAM.with_borrow(|_| ());
+        let builder = Pipeline::builder(Ledger::default());
+        let mut lane = builder.lane("a").open().unwrap();
+        let (main_lane, handle) = builder.build().unwrap();
+        let mut other = crew.host("other", Pipeline::builder(Ledger::default()).build().unwrap().0).unwrap();
+        let hosted = crew.host("one", main_lane).unwrap();
+        lane.push(Note::Item(1)).unwrap();
+        PROGRAM.set(Some((crew, hosted)));
+        other.shutdown(PATIENCE);
+        handle
+    })
+    .join()
+    .unwrap();
+    assert!(handle.is_ended() && handle.reader().load().seen.len() == 1);
+}
+
+#[test]
+fn two_projects_that_close_each_other_do_not_wait_for_each_other() {
+    does_end(|| {
+        let crew = Crew::builder().threads(2).stuck_after(PATIENCE * 100);
+        let register = Arc::new(Register::builder().crew(crew).start().unwrap());
+        let (both, told) = (Arc::new(Barrier::new(2)), Arc::new(Mutex::new(Vec::new())));
+        let open = |name: &str, other: &'static str| {
+            let (its, both, tells) = (Arc::downgrade(&register), both.clone(), told.clone());
+            let open = move || {
+                let (its, both, tells) = (its.clone(), both.clone(), tells.clone());
+                Ok(Pipeline::builder(Ledger::default()).reconciler(move |_: u64, _: &Ledger| {
+                    let Some(register) = its.upgrade() else { return };
+                    both.wait();
+                    let report = register.close(other, PATIENCE * 10).unwrap().expect("it was open");
+                    tells.lock().unwrap().push(report.complete);
+                }))
+            };
+            register.project(name, open).open().unwrap()
+        };
+        let projects = [open("one", "two"), open("two", "one")];
+        projects.iter().for_each(|project| push(project, Note::Ask(1)));
+        until("both have ended", || projects.iter().all(|project| project.handle().is_ended()));
+        until("both have said so", || told.lock().unwrap().len() == 2);
+        told.lock().unwrap().sort_unstable();
+        assert_eq!(*told.lock().unwrap(), [false, true], "the other's turn ends after its own");
+        until("both are put away", || register.crew().counters().projects == 0);
+        projects.iter().for_each(|project| _ = settled(&project.handle()));
+    });
+}
+
+#[test]
+fn two_projects_whose_openings_open_each_other_do_not_wait_for_each_other() {
+    does_end(|| {
+        let register = Arc::new(Register::builder().start().unwrap());
+        let (both, told) = (Arc::new(Barrier::new(2)), Arc::new(Mutex::new(Vec::new())));
+        let open = |name: &str, other: &'static str| {
+            let (its, both, tells, mut is_first) = (Arc::downgrade(&register), both.clone(), told.clone(), true);
+            let open = move || {
+                if !std::mem::take(&mut is_first) {
+                    both.wait();
+                    let register = its.upgrade().expect("nobody ends it");
+                    let opened = register.reopen(other).is_ok();
+                    tells.lock().unwrap().push(opened);
+                }
+                ledger()
+            };
+            register.project(name, open).reopen(at_once(1)).open().unwrap()
+        };
+        let projects = [open("one", "two"), open("two", "one")];
+        projects.iter().for_each(|project| push(project, Note::Poison));
+        until("both are open", || projects.iter().all(|project| project.openings() == 2));
+        until("both have said so", || told.lock().unwrap().len() == 2);
+        told.lock().unwrap().sort_unstable();
+        assert_eq!(*told.lock().unwrap(), [false, true]);
+    });
+}

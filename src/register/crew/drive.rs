@@ -11,7 +11,8 @@ use crate::register::crew::Shared;
 use crate::register::crew::post::Post;
 use crate::register::crew::queue::Queue;
 use crate::register::crew::ready::Rest;
-use crate::register::crew::seat::{Driven, Driving, End, Ended, Held, Seat, Turned};
+use crate::register::crew::seat::{Driven, End, Ended, Held, Seat, Turned};
+use crate::register::waits::Holds;
 use crate::sync::{Ordering::Relaxed, StoreLoad};
 
 /// A thread with nothing else to do looks so often before it lets others have the core.
@@ -55,7 +56,7 @@ impl Driver<'_> {
         }
         seat.counts.thread.store(self.thread, Relaxed);
         let (events, then) = {
-            let _driving = Driving::new(&seat);
+            let _driving = Holds::new(&seat.held);
             let mut held = seat.held.lock();
             self.stretch(&seat, &mut held)
         };

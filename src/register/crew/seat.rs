@@ -1,6 +1,5 @@
 //! A project's place in a crew: its main lane, whatever its state is, and what is known of it.
 
-use std::cell::RefCell;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use crate::main_lane::reduce::Reducer;
 use crate::main_lane::report::{Fault, ShutdownReport};
 use crate::register::crew::queue::Queue;
 use crate::register::crew::ready::Ready;
+use crate::register::waits::{self, Circle, Holds};
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering::Relaxed};
 
 /// How much longer than its deadline a shutdown waits for a turn that is under way: the main lane itself gives up at the deadline,
@@ -184,28 +184,22 @@ impl Seat {
     /// Takes the main lane from the crew and shuts it down on this thread. A turn that is under way is waited for as long as
     /// `patience` lasts. Whoever comes second gets the same report.
     pub(crate) fn shut_down(&self, deadline: Instant, patience: Instant) -> ShutdownReport {
-        // Of its own turn, or of its own end: nobody waits for itself.
-        let is_own = is_driven_here(self);
-        let done = match is_own {
-            true => self.done.try_lock(),
-            false => self.done.try_lock_until(patience),
-        };
+        let done = waits::wait_for(&self.done, || self.done.try_lock_until(patience));
         // Whoever shuts it down joins its threads.
-        let Some(mut done) = done else { return self.report_without(0, Vec::new()) };
+        let Ok(Some(mut done)) = done else { return self.report_without(0, Vec::new()) };
+        let _ends = Holds::new(&self.done);
         if let Some(report) = &*done {
             return report.clone();
         }
         // No turn after the one that is under way.
         self.ready.end();
         self.core.close();
-        let held = match is_own {
-            // That turn ends first.
-            true => None,
-            false => self.held.try_lock_until(patience),
-        };
+        // Nobody waits for itself: its own turn ends first, and so does one that waits for this.
+        let held = waits::wait_for(&self.held, || self.held.try_lock_until(patience));
+        let is_circle = held.is_err();
         let lane = match held {
-            Some(mut held) => held.lane.take(),
-            None => {
+            Ok(Some(mut held)) => held.lane.take(),
+            Ok(None) | Err(Circle) => {
                 *self.heir_deadline.lock() = Some(deadline);
                 match self.ready.give_up() {
                     true => None,
@@ -220,7 +214,7 @@ impl Seat {
         let report = match lane {
             Some(lane) => self.put_away(lane, deadline),
             // The heir joins its threads.
-            None if is_own => self.report_without(0, Vec::new()),
+            None if is_circle => self.report_without(0, Vec::new()),
             None => self.report_of_a_straggler(deadline),
         };
         done.insert(report).clone()
@@ -241,7 +235,7 @@ impl Seat {
 
     fn put_away(&self, mut lane: Box<dyn Driven>, deadline: Instant) -> ShutdownReport {
         // What is the host's may ask for this end from within it.
-        let _driving = Driving::new(self);
+        let _driving = Holds::new(&self.held);
         let report = contain(|| lane.shutdown_by(deadline));
         lane.let_go();
         let mut report = report.unwrap_or_else(|_| self.report_of_a_straggler(deadline));
@@ -269,31 +263,6 @@ impl Seat {
             journal: None,
             counters: self.core.read_counters(),
         }
-    }
-}
-
-thread_local! {
-    /// The places whose main lanes this thread is driving, each called for within the turn of the one before: their addresses.
-    static DRIVING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
-}
-
-fn is_driven_here(seat: &Seat) -> bool {
-    DRIVING.with_borrow(|driving| driving.contains(&std::ptr::from_ref(seat).addr()))
-}
-
-/// While this lives, this thread drives that one.
-pub(crate) struct Driving(());
-
-impl Driving {
-    pub(crate) fn new(seat: &Seat) -> Self {
-        DRIVING.with_borrow_mut(|driving| driving.push(std::ptr::from_ref(seat).addr()));
-        Self(())
-    }
-}
-
-impl Drop for Driving {
-    fn drop(&mut self) {
-        DRIVING.with_borrow_mut(Vec::pop);
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::{Arc, Weak};
-use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
@@ -18,6 +17,7 @@ use crate::pipeline::{Builder, Handle};
 use crate::register::crew::Hosted;
 use crate::register::crew::seat::{End, Seat};
 use crate::register::root::Shared;
+use crate::register::waits::{self, Circle, Holds};
 use crate::signal::{Cause, Signal};
 use crate::snapshot::Reader;
 use crate::sync::{Mutex, SwapCell};
@@ -149,8 +149,6 @@ pub(crate) struct Slot<S: Reducer> {
     handle: SwapCell<Handle<S>>,
     /// Locked while the project is opened or closed, and by nobody else.
     ends: Mutex<Ends<S>>,
-    /// The thread that has locked it: what is the host's runs there, and may ask for the same again.
-    at: Mutex<Option<ThreadId>>,
     /// Its place in the crew, to be looked at whoever opens or closes it.
     seat: Mutex<Weak<Seat>>,
     poison: Mutex<Option<Poison<S::Event>>>,
@@ -185,19 +183,13 @@ pub(crate) struct Book {
     last: Option<ShutdownReport>,
 }
 
-/// It is being opened, or closed, and that takes longer than there is time.
+/// It is being opened, or closed, and that takes longer than there is time; or it waits for whoever asks.
 pub(crate) struct Busy;
 
 /// While this lives, its thread opens or closes the project.
 struct AtIt<'a, S: Reducer> {
-    at: &'a Mutex<Option<ThreadId>>,
     ends: MutexGuard<'a, Ends<S>>,
-}
-
-impl<S: Reducer> Drop for AtIt<'_, S> {
-    fn drop(&mut self) {
-        *self.at.lock() = None;
-    }
+    _holds: Holds,
 }
 
 /// A project, whatever its state is.
@@ -253,7 +245,6 @@ impl<S: Reducer> Slot<S> {
             name,
             origin,
             handle: SwapCell::new(Arc::new(handle)),
-            at: Mutex::new(None),
             seat: Mutex::new(Arc::downgrade(hosted.seat())),
             ends: Mutex::new(Ends { open, hosted: Some(hosted), is_removed: false }),
             poison: Mutex::new(None),
@@ -285,13 +276,9 @@ impl<S: Reducer> Slot<S> {
         &'a self,
         lock: impl FnOnce(&'a Mutex<Ends<S>>) -> Option<MutexGuard<'a, Ends<S>>>,
     ) -> Result<AtIt<'a, S>, Busy> {
-        let here = std::thread::current().id();
-        if *self.at.lock() == Some(here) {
-            return Err(Busy);
-        }
-        let ends = lock(&self.ends).ok_or(Busy)?;
-        *self.at.lock() = Some(here);
-        Ok(AtIt { at: &self.at, ends })
+        // What is the host's runs within, and may ask for the same again.
+        let ends = waits::wait_for(&self.ends, || lock(&self.ends)).map_err(|Circle| Busy)?.ok_or(Busy)?;
+        Ok(AtIt { ends, _holds: Holds::new(&self.ends) })
     }
 
     /// Its main lane has ended.
@@ -414,7 +401,8 @@ impl<S: Reducer> AnyProject for Slot<S> {
 
     fn open(&self, register: &Shared) -> Result<(), OpenError> {
         let at_it = self.at_it(|ends| Some(ends.lock()));
-        let mut at_it = at_it.map_err(|Busy| "it is being opened or closed by whoever asks for it")?;
+        let mut at_it = at_it
+            .map_err(|Busy| "it is being opened or closed by whoever asks for it, or by one who waits for that")?;
         if at_it.ends.is_removed {
             return Err("it was removed meanwhile".into());
         }
