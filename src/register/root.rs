@@ -2,6 +2,7 @@
 
 mod health;
 mod keeper;
+mod order;
 mod project;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::backoff::A_YEAR;
 use crate::control::{ControlError, ControlPanel, PanelBuilder, PanelReport};
 use crate::core::{DROP_DEADLINE, let_go};
+use crate::latch::Latch;
 use crate::main_lane::reduce::Reducer;
 use crate::main_lane::report::ShutdownReport;
 use crate::origin::Origin;
@@ -98,6 +100,8 @@ pub(crate) struct Shared {
     bus: Bus,
     projects: Mutex<Vec<Arc<dyn AnyProject>>>,
     next: AtomicU64,
+    /// Nothing is opened again any more.
+    is_over: Latch,
 }
 
 impl Shared {
@@ -115,12 +119,21 @@ impl Shared {
     }
 
     /// Those that have ended, or are to be opened again: `see` is called with each, and when that is. It must not wait; and nobody
-    /// has more of the projects for this than before.
+    /// has more of the projects for this than before. One whose needs are not open is not due until they are.
     fn each_due(&self, now: Instant, mut see: impl FnMut(&Arc<dyn AnyProject>, Instant)) {
-        for project in &*self.projects.lock() {
-            let due = if project.has_ended() { Some(now) } else { project.due() };
+        let projects = self.projects.lock();
+        for project in &*projects {
+            let due = match project.has_ended() {
+                true => Some(now),
+                false => project.due().filter(|_| order::unmet(&projects, project.after()).is_none()),
+            };
             due.into_iter().for_each(|due| see(project, due));
         }
+    }
+
+    /// The first of these that is not open.
+    fn unmet(&self, after: &[Arc<str>]) -> Option<Arc<str>> {
+        if after.is_empty() { None } else { order::unmet(&self.projects.lock(), after).cloned() }
     }
 
     fn find(&self, name: &str) -> Option<Arc<dyn AnyProject>> {
@@ -157,7 +170,7 @@ impl RegisterBuilder {
         let bus = Bus::builder().start().map_err(RegisterFault::Bus)?;
         let crew = self.crew.start().map_err(RegisterFault::Crew)?;
         let (projects, next) = (Mutex::new(Vec::new()), AtomicU64::new(1));
-        let shared = Arc::new(Shared { crew, bus: bus.bus().clone(), projects, next });
+        let shared = Arc::new(Shared { crew, bus: bus.bus().clone(), projects, next, is_over: Latch::default() });
         let panel = self.panel.signals(bus.bus()).start().map_err(RegisterFault::Panel)?;
         let registries = Registries::new();
         registries.announce(bus.bus(), REGISTRIES).map_err(RegisterFault::Bus)?.keep();
@@ -217,15 +230,16 @@ impl Register {
     /// Opens a project again that has failed, or was closed. Nothing happens to one that is open.
     ///
     /// # Errors
-    /// When there is none of this name, it cannot be opened, or the register was shut down.
+    /// When there is none of this name, one that it comes [after](ProjectSpec::after) is not open, it cannot be opened, or the register
+    /// was shut down.
     pub fn reopen(&self, name: &str) -> Result<(), ProjectError> {
         if self.done.is_some() {
             return Err(ProjectError::Closed);
         }
         let opened = self.find(name)?.open(&self.shared);
-        // One that could not be opened may be due again.
+        // One that could not be opened may be due again, and those that come after one that was.
         self.keeper.look();
-        opened.map_err(|error| ProjectError::Open { name: name.into(), error })
+        opened
     }
 
     /// Closes a project: applies everything accepted, publishes, and joins its threads. The others do not notice. It can be opened
@@ -268,7 +282,8 @@ impl Register {
         health::tree(self)
     }
 
-    /// Stops everything, in the reverse order: the workers, the projects with the last opened first, the crew, the bus.
+    /// Stops everything, in the reverse order: the workers, the projects before those that they come [after](ProjectSpec::after) and
+    /// otherwise the last opened first, the crew, the bus.
     ///
     /// Everything together has until the deadline; a part that does not end gets half of what is left, so that those after it have some.
     /// Calling it again returns the same report; dropping the register does the same with a deadline of five seconds.
@@ -279,10 +294,11 @@ impl Register {
         let deadline = Instant::now() + deadline.min(A_YEAR);
         let half = || deadline.saturating_duration_since(Instant::now()) / 2;
         // Nobody opens anything again from here on.
+        self.shared.is_over.set();
         let keeper = self.keeper.stop(Instant::now() + half());
         let panel = self.panel.shutdown(half());
         let (mut projects, mut busy) = (Vec::new(), Vec::new());
-        for project in self.shared.projects().iter().rev() {
+        for project in order::closing(&self.shared.projects()) {
             match project.close(&self.shared, half(), false) {
                 Ok(report) => projects.extend(report.map(|report| (project.name().clone(), report))),
                 Err(Busy) => busy.push(project.name().clone()),
@@ -329,8 +345,11 @@ pub struct ProjectSpec<'a, S: Reducer> {
 }
 
 impl<S: Reducer> ProjectSpec<'_, S> {
-    /// These must be open when it is opened for the first time; they are closed after it as the register shuts down. Whoever opens it
-    /// again does not wait for one of them that rests.
+    /// These must be open when it is opened, also when that is again: [`Register::reopen`] refuses it without them, and by itself it is
+    /// opened when they are, however long that takes. As the register shuts down they are closed after it. One that is closed or fails
+    /// by itself leaves those that come after it open.
+    ///
+    /// It goes by names: one that was [removed](Register::remove) may be made anew.
     pub fn after<N: Into<Arc<str>>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.after.extend(names.into_iter().map(Into::into));
         self
@@ -345,7 +364,7 @@ impl<S: Reducer> ProjectSpec<'_, S> {
     /// Opens it.
     ///
     /// # Errors
-    /// When the name is taken, one that it comes after is not open, or its pipeline cannot be made.
+    /// When the name is taken, one that it comes after is not open or comes after it, or its pipeline cannot be made.
     pub fn open(self) -> Result<Project<S>, ProjectError> {
         let Self { register, name, open, after, reopen } = self;
         let shared = &register.shared;
@@ -355,12 +374,14 @@ impl<S: Reducer> ProjectSpec<'_, S> {
         if shared.find(&name).is_some() {
             return Err(ProjectError::Taken { name });
         }
-        let is_open = |needs: &Arc<str>| shared.find(needs).is_some_and(|other| other.look().0 == ProjectPhase::Open);
-        if let Some(needs) = after.iter().find(|needs| !is_open(needs)) {
-            return Err(ProjectError::Needs { name, needs: needs.clone() });
+        if order::is_circular(&shared.projects(), &name, &after) {
+            return Err(ProjectError::Circular { name });
+        }
+        if let Some(needs) = shared.unmet(&after) {
+            return Err(ProjectError::Needs { name, needs });
         }
         let origin = Origin::built_in("project", shared.next.fetch_add(1, Relaxed));
-        let slot = Slot::first(shared, name.clone(), origin, open, reopen)
+        let slot = Slot::first(shared, name.clone(), origin, open, after, reopen)
             .map_err(|error| ProjectError::Open { name: name.clone(), error })?;
         let mut projects = shared.projects.lock();
         if projects.iter().any(|other| *other.name() == name) {
@@ -436,6 +457,11 @@ pub enum ProjectError {
         /// The one that it comes after.
         needs: Arc<str>,
     },
+    /// It comes after itself, by way of others: one of those that it comes after was made before it and is to come after it.
+    Circular {
+        /// The project.
+        name: Arc<str>,
+    },
     /// Its pipeline could not be made.
     Open {
         /// The project.
@@ -463,6 +489,10 @@ impl fmt::Display for ProjectError {
             Self::Needs { name, needs } => {
                 write!(f, "the project `{name}` comes after `{needs}`, which is not open: open that first")
             }
+            Self::Circular { name } => write!(
+                f,
+                "the project `{name}` would come after itself, by way of what it comes after: remove that, or do without"
+            ),
             Self::Open { name, error } => write!(f, "the project `{name}` could not be opened: {error}"),
             Self::Busy { name } => write!(f, "the project `{name}` is being opened or closed, and that takes longer"),
             Self::Closed => f.write_str("the register was shut down"),

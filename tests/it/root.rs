@@ -362,3 +362,77 @@ fn dropping_it_leaves_no_thread() {
     assert_eq!(applied(&project), 1);
     assert_eq!((threads(), project.phase()), (0, ProjectPhase::Closed));
 }
+
+#[test]
+fn a_project_is_not_opened_again_before_what_it_comes_after() {
+    let register = Register::builder().start().unwrap();
+    let _stock = register.project("stock", ledger).open().unwrap();
+    let shop = register.project("shop", ledger).after(["stock"]).open().unwrap();
+    // Without the other it goes on.
+    register.close("stock", PATIENCE).unwrap();
+    push(&shop, Note::Item(1));
+    until("the event", || applied(&shop) == 1);
+    register.reopen("shop").expect("it is open");
+    register.close("shop", PATIENCE).unwrap();
+    assert!(matches!(register.reopen("shop"), Err(ProjectError::Needs { needs, .. }) if &*needs == "stock"));
+    assert_eq!((shop.phase(), shop.openings()), (ProjectPhase::Closed, 1));
+    register.reopen("stock").unwrap();
+    register.reopen("shop").unwrap();
+    assert_eq!(shop.openings(), 2);
+}
+
+#[test]
+fn a_project_that_crashed_is_opened_again_when_what_it_comes_after_is() {
+    for is_closed in [false, true] {
+        let (hangs, released) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (hanging, release, mut first) = (hangs.clone(), released.clone(), true);
+        let open = move || {
+            if !std::mem::take(&mut first) {
+                hanging.store(true, SeqCst);
+                until("its release", || release.load(SeqCst));
+            }
+            ledger()
+        };
+        let register = Register::builder().start().unwrap();
+        let stock = register.project("stock", open).reopen(at_once(1)).open().unwrap();
+        let (needs, phases) = (stock.clone(), Arc::new(std::sync::Mutex::new(Vec::new())));
+        let seen = phases.clone();
+        let open = move || {
+            seen.lock().unwrap().push(needs.phase());
+            ledger()
+        };
+        let shop = register.project("shop", open).after(["stock"]).reopen(at_once(1)).open().unwrap();
+        if is_closed {
+            register.close("stock", PATIENCE).unwrap();
+        } else {
+            push(&stock, Note::Poison);
+            until("it is being opened", || hangs.load(SeqCst));
+        }
+        push(&shop, Note::Poison);
+        let waits = "; it waits until `stock` is open";
+        until("it waits", || register.health().find("shop").is_some_and(|shop| shop.what.ends_with(waits)));
+        assert!(matches!(shop.phase(), ProjectPhase::Failed { again: true, .. }), "{}", shop.phase());
+        released.store(true, SeqCst);
+        if is_closed {
+            register.reopen("stock").unwrap();
+        }
+        until("both are open", || shop.openings() == 2 && shop.phase() == ProjectPhase::Open && stock.openings() == 2);
+        assert_eq!(*phases.lock().unwrap(), [ProjectPhase::Open, ProjectPhase::Open]);
+    }
+}
+
+#[test]
+fn what_was_removed_and_made_anew_is_closed_after_those_that_come_after_it() {
+    let mut register = Register::builder().start().unwrap();
+    register.project("stock", ledger).open().unwrap();
+    register.project("shop", ledger).after(["stock"]).open().unwrap();
+    register.project("till", ledger).after(["shop", "stock"]).open().unwrap();
+    register.remove("stock", PATIENCE).unwrap();
+    let circular = register.project("stock", ledger).after(["till"]).open().unwrap_err();
+    assert!(matches!(circular, ProjectError::Circular { .. }), "{circular}");
+    register.project("stock", ledger).open().unwrap();
+    register.project("other", ledger).open().unwrap();
+    let report = register.shutdown(PATIENCE);
+    let closed: Vec<_> = report.projects.iter().map(|(name, _)| &**name).collect();
+    assert_eq!((report.complete, &closed[..]), (true, &["other", "till", "shop", "stock"][..]));
+}

@@ -75,7 +75,13 @@ fn projects(register: &Register) -> HealthNode {
             ProjectPhase::Opening | ProjectPhase::Failed { again: true, .. } => Condition::Degraded,
             ProjectPhase::Failed { again: false, .. } => Condition::Failed,
         };
-        HealthNode::leaf(name, condition, phase.to_string())
+        let mut what = phase.to_string();
+        if matches!(phase, ProjectPhase::Failed { again: true, .. })
+            && let Some(needs) = register.shared.unmet(project.after())
+        {
+            what += &format!("; it waits until `{needs}` is open");
+        }
+        HealthNode::leaf(name, condition, what)
     };
     let parts = register.shared.projects().iter().map(project).collect();
     let counters = crew.counters();

@@ -16,7 +16,7 @@ use crate::origin::Origin;
 use crate::pipeline::{Builder, Handle};
 use crate::register::crew::Hosted;
 use crate::register::crew::seat::{End, Seat};
-use crate::register::root::Shared;
+use crate::register::root::{ProjectError, Shared};
 use crate::register::waits::{self, Circle, Holds};
 use crate::signal::{Cause, Signal};
 use crate::snapshot::Reader;
@@ -34,7 +34,8 @@ pub enum Reopen {
     /// It stays closed until the host [opens it again](crate::register::Register::reopen).
     #[default]
     Never,
-    /// It is opened again after a rest, as long as that has not happened more often than this.
+    /// It is opened again after a rest, as long as that has not happened more often than this; and not before those that it comes
+    /// [after](crate::register::ProjectSpec::after) are open.
     Within(Intensity, Backoff),
 }
 
@@ -146,6 +147,7 @@ impl<S: Reducer> fmt::Debug for Project<S> {
 pub(crate) struct Slot<S: Reducer> {
     pub(crate) name: Arc<str>,
     origin: Origin,
+    after: Vec<Arc<str>>,
     handle: SwapCell<Handle<S>>,
     /// Locked while the project is opened or closed, and by nobody else.
     ends: Mutex<Ends<S>>,
@@ -196,6 +198,10 @@ struct AtIt<'a, S: Reducer> {
 pub(crate) trait AnyProject: Send + Sync {
     fn name(&self) -> &Arc<str>;
     fn look(&self) -> (ProjectPhase, u64, Option<ShutdownReport>);
+    /// The names of those that it comes after.
+    fn after(&self) -> &[Arc<str>];
+    /// True when it takes events.
+    fn is_open(&self) -> bool;
     /// True when it is said to be open, and its main lane has ended.
     fn has_ended(&self) -> bool;
     /// When it is to be opened again.
@@ -203,7 +209,7 @@ pub(crate) trait AnyProject: Send + Sync {
     /// Notes that its main lane has ended, if it has, and opens it again if it is time. Waits for what is the host's.
     fn see_to(&self, register: &Shared);
     /// Opens it, unless it is open.
-    fn open(&self, register: &Shared) -> Result<(), OpenError>;
+    fn open(&self, register: &Shared) -> Result<(), ProjectError>;
     /// What its pipeline left behind, if it was open. One that is closed for good is never opened again.
     fn close(&self, register: &Shared, deadline: Duration, for_good: bool) -> Result<Option<ShutdownReport>, Busy>;
 }
@@ -225,6 +231,7 @@ impl<S: Reducer> Slot<S> {
         name: Arc<str>,
         origin: Origin,
         mut open: Open<S>,
+        after: Vec<Arc<str>>,
         reopen: Reopen,
     ) -> Result<Arc<Self>, OpenError> {
         let (hosted, handle) = host(register, &name, origin, &mut open)?;
@@ -244,6 +251,7 @@ impl<S: Reducer> Slot<S> {
         let slot = Arc::new(Self {
             name,
             origin,
+            after,
             handle: SwapCell::new(Arc::new(handle)),
             seat: Mutex::new(Arc::downgrade(hosted.seat())),
             ends: Mutex::new(Ends { open, hosted: Some(hosted), is_removed: false }),
@@ -254,8 +262,12 @@ impl<S: Reducer> Slot<S> {
         Ok(slot)
     }
 
-    fn is_open(&self) -> bool {
+    fn is_said_to_be_open(&self) -> bool {
         self.book.lock().phase == ProjectPhase::Open
+    }
+
+    fn is_driven(&self) -> bool {
+        self.seat.lock().upgrade().is_some_and(|seat| !seat.has_ended())
     }
 
     fn set(&self, register: &Shared, change: impl FnOnce(&mut Book)) {
@@ -292,7 +304,7 @@ impl<S: Reducer> Slot<S> {
             self.set(register, |book| match fault {
                 // Its lanes were closed by somebody who has the handle.
                 None => (book.phase, book.due) = (ProjectPhase::Closed, None),
-                Some(fault) => book.fail(fault.to_string().into()),
+                Some(fault) => book.fail(register, fault.to_string().into()),
             });
         };
         // Told before what is the host's is dropped, which may take long.
@@ -329,7 +341,7 @@ impl<S: Reducer> Slot<S> {
             }
             Err(error) => {
                 let why = contain(|| error.to_string()).unwrap_or_else(|message| message);
-                self.set(register, |book| book.fail(why.into()));
+                self.set(register, |book| book.fail(register, why.into()));
                 Err(error)
             }
         }
@@ -379,8 +391,16 @@ impl<S: Reducer> AnyProject for Slot<S> {
         (book.phase.clone(), book.openings, book.last.clone())
     }
 
+    fn after(&self) -> &[Arc<str>] {
+        &self.after
+    }
+
+    fn is_open(&self) -> bool {
+        self.is_said_to_be_open() && self.is_driven()
+    }
+
     fn has_ended(&self) -> bool {
-        self.is_open() && self.seat.lock().upgrade().is_none_or(|seat| seat.has_ended())
+        self.is_said_to_be_open() && !self.is_driven()
     }
 
     fn due(&self) -> Option<Instant> {
@@ -393,23 +413,28 @@ impl<S: Reducer> AnyProject for Slot<S> {
             self.note_end(register, &mut at_it.ends.hosted);
         }
         // Not if it was closed meanwhile.
-        if self.due().is_some_and(|due| due <= Instant::now()) {
+        if self.due().is_some_and(|due| due <= Instant::now()) && register.unmet(&self.after).is_none() {
             // What went wrong is in the project's phase, and was told.
             let_go(self.open_now(register, &mut at_it.ends));
         }
     }
 
-    fn open(&self, register: &Shared) -> Result<(), OpenError> {
-        let at_it = self.at_it(|ends| Some(ends.lock()));
-        let mut at_it = at_it
-            .map_err(|Busy| "it is being opened or closed by whoever asks for it, or by one who waits for that")?;
+    fn open(&self, register: &Shared) -> Result<(), ProjectError> {
+        let refused = |error| ProjectError::Open { name: self.name.clone(), error };
+        let Ok(mut at_it) = self.at_it(|ends| Some(ends.lock())) else {
+            let why = "it is being opened or closed by whoever asks for it, or by one who waits for that";
+            return Err(refused(why.into()));
+        };
         if at_it.ends.is_removed {
-            return Err("it was removed meanwhile".into());
+            return Err(refused("it was removed meanwhile".into()));
         }
         if at_it.ends.hosted.is_some() && !at_it.ends.is_finished() {
             return Ok(());
         }
-        self.open_now(register, &mut at_it.ends)
+        if let Some(needs) = register.unmet(&self.after) {
+            return Err(ProjectError::Needs { name: self.name.clone(), needs });
+        }
+        self.open_now(register, &mut at_it.ends).map_err(refused)
     }
 
     fn close(&self, register: &Shared, deadline: Duration, for_good: bool) -> Result<Option<ShutdownReport>, Busy> {
@@ -430,13 +455,13 @@ impl<S: Reducer> AnyProject for Slot<S> {
 }
 
 impl Book {
-    fn fail(&mut self, why: Arc<str>) {
+    fn fail(&mut self, register: &Shared, why: Arc<str>) {
         let now = Instant::now();
         let mut again = false;
         self.due = None;
         if let Reopen::Within(intensity, _) = self.reopen {
             self.reopened.retain(|reopened| now.saturating_duration_since(*reopened) < intensity.within);
-            again = self.reopened.len() < intensity.restarts as usize;
+            again = self.reopened.len() < intensity.restarts as usize && !register.is_over.is_set();
             if self.reopened.is_empty() {
                 self.rests.begin_anew();
             }
