@@ -196,7 +196,7 @@ impl<O: Clone> OperationsView<O> {
     pub fn follow<E: Event>(&mut self, envelope: &Envelope<'_, E>, outcome: impl FnOnce(&E) -> O) {
         let Some(Operation { id, sequence, phase }) = envelope.operation else { return };
         let is_forgotten = self.is_forgotten(id);
-        let whole = match self.known.get_mut(&id) {
+        let (was_open, whole) = match self.known.get_mut(&id) {
             Some(Known::Ended(..)) => {
                 self.counts.repeats += 1;
                 return;
@@ -206,8 +206,7 @@ impl<O: Clone> OperationsView<O> {
                 if phase != Phase::Terminal {
                     return;
                 }
-                self.open.remove(age);
-                *open
+                (Some(*age), *open)
             }
             None if is_forgotten => return,
             None => {
@@ -219,11 +218,13 @@ impl<O: Clone> OperationsView<O> {
                     self.keep_bounds();
                     return;
                 }
-                whole
+                (None, whole)
             }
         };
-        let (age, ended) =
-            (self.age(), EndedOperation { whole, ended: envelope.stamp, outcome: outcome(envelope.event) });
+        // First, for it is the host's: should it panic, the operation is open as before.
+        let ended = EndedOperation { whole, ended: envelope.stamp, outcome: outcome(envelope.event) };
+        was_open.map(|age| self.open.remove(&age));
+        let age = self.age();
         self.known.insert(id, Known::Ended(age, Arc::new(ended)));
         self.ended.insert(age, id);
         self.keep_bounds();

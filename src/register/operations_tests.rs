@@ -149,6 +149,20 @@ fn a_copy_does_not_see_what_comes_after_it() {
     assert_eq!((word(&copy, 1), word(&view, 1)), ("open", "ended"));
 }
 
+#[test]
+fn an_end_whose_outcome_panics_leaves_the_operation_open() {
+    let mut view = View::default();
+    start(&mut view, 1);
+    let operation = Some(Operation { id: OperationId(1), sequence: 1, phase: Phase::Terminal });
+    let (event, origin, stamp) = (Step(operation, 0), Origin::built_in("test", 1), Stamp(101));
+    let (lane, sequence) = (LaneId(0), Sequence(0));
+    let envelope = Envelope { stamp, lane, sequence, origin, operation, parts: 1, facets: &(), event: &event };
+    crate::core::contain(|| view.follow(&envelope, |_| panic!("no outcome"))).unwrap_err();
+    assert_eq!((word(&view, 1), view.open().count()), ("open", 1));
+    end(&mut view, 1);
+    assert_eq!((word(&view, 1), view.open().count()), ("ended", 0));
+}
+
 /// Every event ever, and each question answered from all of them; what was forgotten is worked out step by step.
 #[derive(Default)]
 struct Twin {
