@@ -95,6 +95,14 @@ pub struct Gone {
     pub dropped: u64,
     /// Signals that a newer one took in.
     pub coalesced: u64,
+    /// How often their handlers failed or panicked.
+    pub failures: u64,
+    /// How often a signal was handed to a handler again.
+    pub retries: u64,
+    /// Signals that their handlers never got done, of those that were delivered.
+    pub given_up: u64,
+    /// Panics of their filters and of the functions that give keys.
+    pub filter_panics: u64,
 }
 
 impl Gone {
@@ -104,6 +112,10 @@ impl Gone {
         self.delivered += status.delivered;
         self.dropped += status.dropped;
         self.coalesced += status.coalesced;
+        self.failures += status.failures;
+        self.retries += status.retries;
+        self.given_up += status.given_up;
+        self.filter_panics += status.filter_panics;
     }
 }
 

@@ -229,3 +229,26 @@ fn dropping_a_subscription_ends_it_and_keeping_it_leaves_it_to_the_bus() {
     assert!(running.shutdown(PATIENCE).complete);
     assert!(seeing.recv().is_err());
 }
+
+#[test]
+fn what_handlers_that_are_gone_failed_at_is_remembered() {
+    let (mut running, outlet) = started();
+    let on_failure = OnFailure::Retry { tries: 2, backoff: Backoff::NONE };
+    let fails = |_: &Sent<Said>| Err("as it does".into());
+    let subscribe = running
+        .bus()
+        .subscribe::<Said>("fails")
+        .filter(|_: &Sent<Said>| -> bool { panic!("lets it pass") })
+        .on_failure(on_failure);
+    let subscription = subscribe.on_thread("hands", fails).unwrap();
+    publish(&outlet, 1);
+    let status = || running.bus().status::<Said>();
+    until("it is given up", || status().subscribers[0].given_up == 1);
+    let its = status().subscribers[0].clone();
+    drop(subscription);
+    until("it is gone", || status().gone.subscribers == 1);
+    let gone = status().gone;
+    assert_eq!((gone.failures, gone.retries, gone.given_up), (its.failures, its.retries, 1));
+    assert!(gone.failures > 1 && gone.retries > 0 && gone.filter_panics == 1, "{gone:?}");
+    assert!(running.shutdown(PATIENCE).complete);
+}
