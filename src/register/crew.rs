@@ -157,16 +157,19 @@ impl Shared {
 /// Sets a crew up.
 #[must_use]
 pub struct CrewBuilder {
-    manner: Manner,
+    name: String,
+    budget: Budget,
     threads: Option<usize>,
-    spares: usize,
+    linger: Option<Duration>,
+    stuck_after: Option<Duration>,
+    spares: Option<usize>,
     hook: Option<ReadyHook>,
 }
 
 impl CrewBuilder {
     /// What the threads are called, with a number each; `crew` unless said otherwise.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.manner.name = name.into();
+        self.name = name.into();
         self
     }
 
@@ -180,28 +183,29 @@ impl CrewBuilder {
     /// How much one turn of one project may do: the longest, but for what a budget cannot stop, that the others wait for it. A
     /// millisecond unless said otherwise.
     pub fn budget(mut self, budget: Budget) -> Self {
-        self.manner.budget = budget;
+        self.budget = budget;
         self
     }
 
     /// How long a project that has run dry is looked at before it is let sleep: [`LINGER`] unless said otherwise. To let it sleep
-    /// costs a system call, to wake it another two. Not for the host's own loop, in which projects sleep at once.
+    /// costs a system call, to wake it another two. Refused without [threads](CrewBuilder::threads): in the host's own loop projects
+    /// sleep at once.
     pub fn linger(mut self, linger: Duration) -> Self {
-        self.manner.linger = linger;
+        self.linger = Some(linger);
         self
     }
 
     /// After how long a turn is called stuck: [`STUCK_AFTER`] unless said otherwise; not zero. It is found within a quarter more of
-    /// that, but looked for no more often than every millisecond.
+    /// that, but looked for no more often than every millisecond. Refused without [threads](CrewBuilder::threads): nobody looks then.
     pub fn stuck_after(mut self, limit: Duration) -> Self {
-        self.manner.stuck_after = limit;
+        self.stuck_after = Some(limit);
         self
     }
 
     /// How many threads more there may be than [asked for](CrewBuilder::threads), while as many are stuck: [`SPARES`] unless said
-    /// otherwise. With more stuck than that, fewer drive, and with too many none.
+    /// otherwise. With more stuck than that, fewer drive, and with too many none. Refused without [threads](CrewBuilder::threads).
     pub fn spares(mut self, spares: usize) -> Self {
-        self.spares = spares;
+        self.spares = Some(spares);
         self
     }
 
@@ -223,18 +227,24 @@ impl CrewBuilder {
             let why = "the crew's threads are woken by themselves";
             return Err(CrewError::Ignored { setting: "on_ready", why });
         }
-        if self.manner.budget.is_nothing() {
+        if let Some((setting, why)) = self.without_threads().filter(|_| wanted == 0) {
+            return Err(CrewError::Ignored { setting, why });
+        }
+        if self.budget.is_nothing() {
             return Err(CrewError::Ignored {
                 setting: "budget",
                 why: "with nothing to spend no event would ever be applied",
             });
         }
-        if self.manner.stuck_after.is_zero() {
+        let stuck_after = self.stuck_after.unwrap_or(STUCK_AFTER);
+        if stuck_after.is_zero() {
             return Err(CrewError::Ignored { setting: "stuck_after", why: "every turn takes longer than nothing" });
         }
-        let queue = Arc::new(Queue::new(wanted, self.spares, self.hook));
+        let linger = self.linger.unwrap_or(LINGER);
+        let manner = Manner { name: self.name, budget: self.budget, linger, stuck_after };
+        let queue = Arc::new(Queue::new(wanted, self.spares.unwrap_or(SPARES), self.hook));
         let (threads, seats) = (Threads::default(), Mutex::new(Seats::default()));
-        let shared = Shared { queue, threads, manner: self.manner, seats, on_end: OnceLock::new() };
+        let shared = Shared { queue, threads, manner, seats, on_end: OnceLock::new() };
         let crew = Crew { shared: Arc::new(shared), done: None };
         if wanted > 0 {
             let refused = |(name, reason)| CrewError::Thread { name, reason };
@@ -243,21 +253,44 @@ impl CrewBuilder {
         }
         Ok(crew)
     }
+
+    /// What was set that is for threads alone.
+    fn without_threads(&self) -> Option<(&'static str, &'static str)> {
+        if self.linger.is_some() {
+            return Some(("linger", "without threads, projects that have run dry sleep at once; leave it out"));
+        }
+        if self.stuck_after.is_some() {
+            let why = "without threads nobody looks, but the host, which knows how long its call of `turn` takes; leave it out";
+            return Some(("stuck_after", why));
+        }
+        let why = "without threads there are none in whose place others could be started; leave it out";
+        self.spares.map(|_| ("spares", why))
+    }
 }
 
 impl Default for CrewBuilder {
     fn default() -> Self {
-        let name = "crew".to_owned();
-        let manner = Manner { name, budget: Budget::millis(1), linger: LINGER, stuck_after: STUCK_AFTER };
-        Self { manner, threads: None, spares: SPARES, hook: None }
+        Self {
+            name: "crew".to_owned(),
+            budget: Budget::millis(1),
+            threads: None,
+            linger: None,
+            stuck_after: None,
+            spares: None,
+            hook: None,
+        }
     }
 }
 
 impl fmt::Debug for CrewBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CrewBuilder")
-            .field("manner", &self.manner)
+            .field("name", &self.name)
+            .field("budget", &self.budget)
             .field("threads", &self.threads)
+            .field("linger", &self.linger)
+            .field("stuck_after", &self.stuck_after)
+            .field("spares", &self.spares)
             .finish_non_exhaustive()
     }
 }
@@ -303,6 +336,10 @@ impl Crew {
         let (core, handle) = (main_lane.hub.core.clone(), Handle::new(main_lane.hub.clone()));
         let poison = Arc::new(Mutex::new(None));
         let lane = Box::new(Lane { main_lane, poison: poison.clone() });
+        if self.is_threaded() {
+            // Before anybody knows it, who might shut it down, and have it driven by another than the crew.
+            core.drive_by(self.shared.mark());
+        }
         let seat = {
             let mut seats = self.shared.seats.lock();
             let refused = match seats.names.contains_key(&name) {
@@ -324,9 +361,6 @@ impl Crew {
             self.shared.queue.reserve(seats.all.len());
             seat
         };
-        if self.is_threaded() {
-            core.drive_by(self.shared.mark());
-        }
         let woken = Arc::downgrade(&seat);
         let wake = move || {
             if let Some(seat) = woken.upgrade() {

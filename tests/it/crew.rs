@@ -558,6 +558,18 @@ fn names_are_one_project_s_each_and_settings_that_make_no_sense_are_refused() {
     let ignored = |built: Result<Crew, CrewError>| matches!(built, Err(CrewError::Ignored { .. }));
     assert!(ignored(Crew::builder().threads(1).on_ready(|| ()).start()));
     assert!(ignored(Crew::builder().budget(Budget::events(0)).start()));
+    // What is for threads, and there are none.
+    let (linger, stuck_after) = (Duration::from_millis(1), Duration::from_secs(1));
+    for (setting, of) in [
+        ("linger", Crew::builder().linger(linger)),
+        ("stuck_after", Crew::builder().stuck_after(stuck_after)),
+        ("spares", Crew::builder().spares(1)),
+    ] {
+        let error = of.threads(0).start().unwrap_err();
+        assert!(matches!(error, CrewError::Ignored { setting: its, .. } if its == setting), "{error}");
+        assert!(error.to_string().ends_with("leave it out"));
+    }
+    assert!(Crew::builder().linger(linger).stuck_after(stuck_after).spares(1).threads(1).start().is_ok());
 }
 
 #[test]
@@ -738,7 +750,8 @@ fn a_reconciler_may_shut_its_own_project_down_and_another() {
 #[test]
 fn nobody_of_a_crew_waits_for_room_in_a_project_of_the_same_crew() {
     for threads in [0, 1, 3] {
-        let crew = Crew::builder().threads(threads).stuck_after(Duration::from_secs(3600)).start().unwrap();
+        let crew = Crew::builder().threads(threads);
+        let crew = if threads == 0 { crew } else { crew.stuck_after(Duration::from_secs(3600)) }.start().unwrap();
         let (_, main_lane, other) = project();
         let _other = crew.host("other", main_lane).unwrap();
         let jobs: Jobs = Arc::default();
