@@ -58,7 +58,7 @@ pub use provider::{Departed, Holder, Lease, Offer, Provider};
 pub use registries::{Registries, RegistriesError};
 #[cfg(feature = "register")]
 pub use registry::{
-    Interface, REFUSED_MAX, RegisterError, RegisterResult, Registered, Registry, RegistryCounts, RegistryReader,
+    Hooked, Interface, REFUSED_MAX, RegisterError, RegisterResult, Registered, Registry, RegistryCounts, RegistryReader,
 };
 #[cfg(feature = "register")]
 pub use root::{

@@ -20,7 +20,7 @@ use super::board::{Board, Kept};
 use super::capability::{Capability, Mismatch, Need, Support};
 use super::follow::{Announcement, Change, Follower, Listing, Log, Row};
 use super::provider::{Departed, Lease, Mark, Offer, Provider, Shelf, Shelves, among, best, fully, named};
-use crate::core::contain;
+use crate::core::{contain, let_go};
 use crate::notifications::Notifications;
 use crate::sync::{AtomicU64, Mutex, Ordering::Relaxed};
 
@@ -70,6 +70,7 @@ pub(super) struct Shared<I: Interface + ?Sized> {
     pub(super) shelves: Shelves<I>,
     pub(super) desk: Mutex<Desk<I>>,
     pub(super) changes: Notifications,
+    hooks: Arc<Hooks>,
     seats: Arc<Seats>,
 }
 
@@ -79,11 +80,62 @@ pub(super) struct Desk<I: Interface + ?Sized> {
     pub(super) log: Log<I::Key>,
     refused: VecDeque<Mismatch<I::Key>>,
     pub(super) noted: Noted<I::Key>,
-    hooks: Vec<Hook>,
-    counts: RegistryCounts,
+    pub(super) counts: RegistryCounts,
 }
 
 type Hook = Arc<dyn Fn() + Send + Sync>;
+
+/// Who is called after each change.
+#[derive(Default)]
+struct Hooks(Mutex<Vec<Hook>>);
+
+impl Hooks {
+    /// Calls all, without the lock. Returns how many panicked.
+    fn call(&self) -> u64 {
+        let hooks = self.0.lock().clone();
+        let mut panics = 0;
+        for hook in hooks {
+            panics += u64::from(contain(|| hook()).is_err());
+            // One that was taken off meanwhile ends here.
+            let_go(hook);
+        }
+        panics
+    }
+}
+
+/// As long as this is there, a hook of [`Registry::on_change`] is called. Dropping it takes the hook off; a call that is under way on
+/// another thread comes to its end.
+#[must_use = "dropping it takes the hook off; `keep` leaves it to the registry"]
+pub struct Hooked {
+    hooks: Arc<Hooks>,
+    /// `None` when it is the registry's to keep.
+    hook: Option<Hook>,
+}
+
+impl Hooked {
+    /// Has the hook called for as long as the registry is there.
+    pub fn keep(mut self) {
+        self.hook = None;
+    }
+}
+
+impl Drop for Hooked {
+    fn drop(&mut self) {
+        let Some(hook) = self.hook.take() else { return };
+        let mut hooks = self.hooks.0.lock();
+        let at = hooks.iter().position(|other| Arc::ptr_eq(other, &hook));
+        let its = at.map(|at| hooks.remove(at));
+        // What is the host's in it ends without the lock.
+        drop(hooks);
+        drop(its);
+    }
+}
+
+impl fmt::Debug for Hooked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooked").finish_non_exhaustive()
+    }
+}
 
 /// Readers by name, and the revision that each saw last. For people; nothing is decided by it.
 pub(super) struct Seats(Mutex<Vec<Weak<Seat>>>);
@@ -200,7 +252,6 @@ impl<I: Interface + ?Sized> Registry<I> {
             log: Log::new(),
             refused: VecDeque::new(),
             noted: Noted::new(),
-            hooks: Vec::new(),
             counts: RegistryCounts::default(),
         };
         Self {
@@ -208,6 +259,7 @@ impl<I: Interface + ?Sized> Registry<I> {
                 shelves: Board::new(HashMap::default()),
                 desk: Mutex::new(desk),
                 changes: Notifications::new(),
+                hooks: Arc::default(),
                 seats: Arc::new(Seats(Mutex::new(Vec::new()))),
             }),
         }
@@ -291,10 +343,36 @@ impl<I: Interface + ?Sized> Registry<I> {
         (listing, follower)
     }
 
-    /// Has `hook` called after each change, on the thread that made it: to look at a [`Follower`], or to wake who does. Two changes at
-    /// once may call it in any order. One that panics is counted, and called again.
-    pub fn on_change(&self, hook: impl Fn() + Send + Sync + 'static) {
-        self.shared.desk.lock().hooks.push(Arc::new(hook));
+    /// Has `hook` called after each change, on the thread that made it, as long as what this returns is there: to look at a
+    /// [`Follower`], or to wake who does. Two changes at once may call it in any order. One that panics is counted, and called again.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+    /// # use mainlane::register::{Interface, Need, Registry};
+    /// # trait Clock: Send + Sync {}
+    /// # struct Sun;
+    /// # impl Clock for Sun {}
+    /// # impl Interface for dyn Clock {
+    /// #     type Key = u64;
+    /// #     const NAME: &'static str = "clock";
+    /// #     const CAPABILITIES: &'static [Need] = &[];
+    /// #     fn id(key: &u64) -> u64 { *key }
+    /// # }
+    /// let clocks = Registry::<dyn Clock>::new();
+    /// let changes = Arc::new(AtomicU32::new(0));
+    /// let counts = changes.clone();
+    /// let hooked = clocks.on_change(move || _ = counts.fetch_add(1, Relaxed));
+    /// clocks.register(clocks.offer(1, "sun", Arc::new(Sun)))?;
+    /// drop(hooked);
+    /// clocks.withdraw(&1, "sun");
+    /// assert_eq!(changes.load(Relaxed), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_change(&self, hook: impl Fn() + Send + Sync + 'static) -> Hooked {
+        let (hooks, hook): (_, Hook) = (self.shared.hooks.clone(), Arc::new(hook));
+        hooks.0.lock().push(hook.clone());
+        Hooked { hooks, hook: Some(hook) }
     }
 
     /// Where declarations do not fit: of all that are registered, and of those refused last.
@@ -365,10 +443,9 @@ impl<I: Interface + ?Sized> Registry<I> {
         let departed = before.as_ref().map(|before| self.departed(before, number));
         let over = self.publish(&mut desk, next, &key, name, change);
         let over = (over, desk.noted.extend(mismatches));
-        let hooks = desk.hooks.clone();
         drop(desk);
         // R-host outside.
-        self.tell(&hooks);
+        self.tell();
         drop((before, shelf, over));
         Ok((Registered { key, provider: name, number }, departed))
     }
@@ -386,9 +463,8 @@ impl<I: Interface + ?Sized> Registry<I> {
         };
         let departed = self.departed(&before, desk.revision + 1);
         let over = self.publish(&mut desk, next, key, before.name(), Change::Withdrawn);
-        let hooks = desk.hooks.clone();
         drop(desk);
-        self.tell(&hooks);
+        self.tell();
         drop((before, shelf, over));
         Some(departed)
     }
@@ -426,9 +502,9 @@ impl<I: Interface + ?Sized> Registry<I> {
         }
     }
 
-    fn tell(&self, hooks: &[Hook]) {
+    fn tell(&self) {
         let _ = self.shared.changes.notify_all();
-        let panics = hooks.iter().filter(|hook| contain(|| hook()).is_err()).count() as u64;
+        let panics = self.shared.hooks.call();
         if panics > 0 {
             self.shared.desk.lock().counts.hook_panics += panics;
         }
