@@ -282,6 +282,19 @@ impl<I: Interface + ?Sized> Cries for Crier<I> {
     }
 
     fn next(&mut self) -> Option<RegistryNews> {
+        // What was looked at is not looked at again, so this comes to an end.
+        loop {
+            match contain(|| self.look()) {
+                Ok(news) => return news,
+                // A key of the host's: its news cannot be told, and the thread has those of others to tell.
+                Err(_) => self.shared.desk.lock().counts.key_panics += 1,
+            }
+        }
+    }
+}
+
+impl<I: Interface + ?Sized> Crier<I> {
+    fn look(&mut self) -> Option<RegistryNews> {
         if let Some(news) = self.news.pop_front() {
             return Some(news);
         }

@@ -150,11 +150,10 @@ impl<I: Interface + ?Sized> Follower<I> {
                 Some(Heard::Announced(announcement.clone()))
             }
             Err(count) => {
-                let now = self.shared.listing();
-                // What is kept is told of by the listing, too: all of it is missed.
+                // What is kept is told of by the listing, too: all of it is missed. Nothing changes meanwhile (R-one desk).
                 let count = count + desk.log.newest.len() as u64;
-                self.heard = now.revision;
-                Some(Heard::Missed { count, now })
+                self.heard = self.shared.shelves.revision();
+                Some(Heard::Missed { count, now: self.shared.listing() })
             }
         }
     }

@@ -177,6 +177,8 @@ pub struct RegistryCounts {
     pub mismatches: u64,
     /// Hooks that panicked.
     pub hook_panics: u64,
+    /// Keys that panicked as a change was told on a bus, which is not told then.
+    pub key_panics: u64,
 }
 
 /// A provider that was registered, for whoever registered it: withdraws that one, and no other that took its place.

@@ -200,6 +200,54 @@ impl Interface for dyn Listener {
 }
 
 #[test]
+fn a_key_that_panics_as_it_is_told_of_takes_no_other_registry_s_news_with_it() {
+    #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    struct Shy(u64);
+
+    impl Clone for Shy {
+        fn clone(&self) -> Self {
+            assert_ne!(std::thread::current().name(), Some("tells of shy keys"), "a shy key");
+            Shy(self.0)
+        }
+    }
+
+    impl fmt::Display for Shy {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            self.0.fmt(f)
+        }
+    }
+
+    trait Hider: Send + Sync {}
+
+    impl Hider for Silent {}
+
+    impl Interface for dyn Hider {
+        type Key = Shy;
+        const NAME: &'static str = "hider";
+        const CAPABILITIES: &'static [Need] = &[];
+
+        fn id(key: &Shy) -> u64 {
+            key.0
+        }
+    }
+
+    let registries = Registries::new();
+    let (hiders, listeners) = (registries.add::<dyn Hider>().unwrap(), registries.add::<dyn Listener>().unwrap());
+    let mut running = Bus::builder().start().unwrap();
+    let bus = running.bus();
+    let mut news = bus.subscribe::<RegistryNews>("test").reader().unwrap();
+    registries.announce(bus, "tells of shy keys").unwrap().keep();
+    for n in 1..=3 {
+        hiders.register(hiders.offer(Shy(n), "a", Arc::new(Silent))).unwrap();
+        listeners.register(listeners.offer(n, "a", Arc::new(Silent))).unwrap();
+        let told = news.wait(crate::domain::PATIENCE).expect("the other's news");
+        assert_eq!(told.signal().unwrap().to_string(), format!("listener@a for {n}: registered"));
+    }
+    until("all are counted", || hiders.counts().key_panics == 3);
+    assert!(running.shutdown(crate::domain::PATIENCE).complete);
+}
+
+#[test]
 fn one_registry_that_changes_all_the_time_does_not_keep_the_news_of_another() {
     let registries = Registries::new();
     let (speakers, listeners) = (registries.add::<dyn Speaker>().unwrap(), registries.add::<dyn Listener>().unwrap());
