@@ -653,3 +653,44 @@ fn two_projects_whose_openings_open_each_other_do_not_wait_for_each_other() {
         assert_eq!(*told.lock().unwrap(), [false, true]);
     });
 }
+
+/// Whoever closes whom, and whoever waits for whom: all comes to an end long before the deadlines do.
+#[test]
+fn projects_that_close_and_open_each_other_at_random_come_to_an_end() {
+    const PROJECTS: usize = 6;
+    const ROUNDS: u64 = if cfg!(debug_assertions) { 40 } else { 400 };
+    does_end(|| {
+        for round in 0..ROUNDS {
+            let crew = Crew::builder().threads(1 + round as usize % 4).stuck_after(PATIENCE * 100);
+            let register = Arc::new(Register::builder().crew(crew).start().unwrap());
+            let random = Arc::new(AtomicU64::new(round));
+            let some = move || (random.fetch_add(0x9e37_79b9_7f4a_7c15, SeqCst) >> 32) as usize % PROJECTS;
+            let open = |at: usize| {
+                let (its, some) = (Arc::downgrade(&register), some.clone());
+                let open = move || {
+                    let (its, some) = (its.clone(), some.clone());
+                    Ok(Pipeline::builder(Ledger::default()).reconciler(move |_: u64, _: &Ledger| {
+                        let Some(register) = its.upgrade() else { return };
+                        let _ = register.close(&some().to_string(), PATIENCE * 10);
+                        let _ = register.reopen(&some().to_string());
+                    }))
+                };
+                register.project(at.to_string(), open).open().unwrap()
+            };
+            let projects: Vec<_> = (0..PROJECTS).map(open).collect();
+            for n in 0..10 {
+                for project in &projects {
+                    // Whatever is closed refuses it.
+                    let lane = project.handle().lane("test").open();
+                    let _ = lane.map(|mut lane| drop(lane.push(Note::Ask(n))));
+                }
+            }
+            // One that is closed may be opened again by another that is not.
+            until("all are closed", || {
+                (0..PROJECTS).for_each(|at| drop(register.close(&at.to_string(), PATIENCE * 10)));
+                projects.iter().all(|project| project.handle().is_ended())
+            });
+            projects.iter().for_each(|project| _ = settled(&project.handle()));
+        }
+    });
+}
