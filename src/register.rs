@@ -25,6 +25,8 @@ mod ending;
 #[cfg(feature = "register")]
 mod follow;
 #[cfg(feature = "register")]
+mod hooks;
+#[cfg(feature = "register")]
 mod operations;
 #[cfg(feature = "register")]
 mod provider;
@@ -51,6 +53,8 @@ pub use ending::{OperationFollower, OperationNews};
 #[cfg(feature = "register")]
 pub use follow::{ANNOUNCEMENTS, Announcement, Change, Follower, Heard, Listing, Row};
 #[cfg(feature = "register")]
+pub use hooks::Hooked;
+#[cfg(feature = "register")]
 pub use operations::{EndedOperation, Followed, FollowedCounts, OpenOperation, OperationsView};
 #[cfg(feature = "register")]
 pub use provider::{Departed, Holder, Lease, Offer, Provider};
@@ -58,7 +62,7 @@ pub use provider::{Departed, Holder, Lease, Offer, Provider};
 pub use registries::{Registries, RegistriesError};
 #[cfg(feature = "register")]
 pub use registry::{
-    Hooked, Interface, REFUSED_MAX, RegisterError, RegisterResult, Registered, Registry, RegistryCounts, RegistryReader,
+    Interface, REFUSED_MAX, RegisterError, RegisterResult, Registered, Registry, RegistryCounts, RegistryReader,
 };
 #[cfg(feature = "register")]
 pub use root::{

@@ -19,8 +19,8 @@ use super::announce::Noted;
 use super::board::{Board, Kept};
 use super::capability::{Capability, Mismatch, Need, Support};
 use super::follow::{Announcement, Change, Follower, Listing, Log, Row};
+use super::hooks::{Hooked, Hooks};
 use super::provider::{Departed, Lease, Mark, Offer, Provider, Shelf, Shelves, among, best, fully, named};
-use crate::core::{contain, let_go};
 use crate::notifications::Notifications;
 use crate::sync::{AtomicU64, Mutex, Ordering::Relaxed};
 
@@ -81,60 +81,6 @@ pub(super) struct Desk<I: Interface + ?Sized> {
     refused: VecDeque<Mismatch<I::Key>>,
     pub(super) noted: Noted<I::Key>,
     pub(super) counts: RegistryCounts,
-}
-
-type Hook = Arc<dyn Fn() + Send + Sync>;
-
-/// Who is called after each change.
-#[derive(Default)]
-struct Hooks(Mutex<Vec<Hook>>);
-
-impl Hooks {
-    /// Calls all, without the lock. Returns how many panicked.
-    fn call(&self) -> u64 {
-        let hooks = self.0.lock().clone();
-        let mut panics = 0;
-        for hook in hooks {
-            panics += u64::from(contain(|| hook()).is_err());
-            // One that was taken off meanwhile ends here.
-            let_go(hook);
-        }
-        panics
-    }
-}
-
-/// As long as this is there, a hook of [`Registry::on_change`] is called. Dropping it takes the hook off; a call that is under way on
-/// another thread comes to its end.
-#[must_use = "dropping it takes the hook off; `keep` leaves it to the registry"]
-pub struct Hooked {
-    hooks: Arc<Hooks>,
-    /// `None` when it is the registry's to keep.
-    hook: Option<Hook>,
-}
-
-impl Hooked {
-    /// Has the hook called for as long as the registry is there.
-    pub fn keep(mut self) {
-        self.hook = None;
-    }
-}
-
-impl Drop for Hooked {
-    fn drop(&mut self) {
-        let Some(hook) = self.hook.take() else { return };
-        let mut hooks = self.hooks.0.lock();
-        let at = hooks.iter().position(|other| Arc::ptr_eq(other, &hook));
-        let its = at.map(|at| hooks.remove(at));
-        // What is the host's in it ends without the lock.
-        drop(hooks);
-        drop(its);
-    }
-}
-
-impl fmt::Debug for Hooked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hooked").finish_non_exhaustive()
-    }
 }
 
 /// Readers by name, and the revision that each saw last. For people; nothing is decided by it.
@@ -347,34 +293,8 @@ impl<I: Interface + ?Sized> Registry<I> {
 
     /// Has `hook` called after each change, on the thread that made it, as long as what this returns is there: to look at a
     /// [`Follower`], or to wake who does. Two changes at once may call it in any order. One that panics is counted, and called again.
-    ///
-    /// ```
-    /// # use std::sync::Arc;
-    /// # use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-    /// # use mainlane::register::{Interface, Need, Registry};
-    /// # trait Clock: Send + Sync {}
-    /// # struct Sun;
-    /// # impl Clock for Sun {}
-    /// # impl Interface for dyn Clock {
-    /// #     type Key = u64;
-    /// #     const NAME: &'static str = "clock";
-    /// #     const CAPABILITIES: &'static [Need] = &[];
-    /// #     fn id(key: &u64) -> u64 { *key }
-    /// # }
-    /// let clocks = Registry::<dyn Clock>::new();
-    /// let changes = Arc::new(AtomicU32::new(0));
-    /// let counts = changes.clone();
-    /// let hooked = clocks.on_change(move || _ = counts.fetch_add(1, Relaxed));
-    /// clocks.register(clocks.offer(1, "sun", Arc::new(Sun)))?;
-    /// drop(hooked);
-    /// clocks.withdraw(&1, "sun");
-    /// assert_eq!(changes.load(Relaxed), 1);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn on_change(&self, hook: impl Fn() + Send + Sync + 'static) -> Hooked {
-        let (hooks, hook): (_, Hook) = (self.shared.hooks.clone(), Arc::new(hook));
-        hooks.0.lock().push(hook.clone());
-        Hooked { hooks, hook: Some(hook) }
+        Hooks::add(&self.shared.hooks, Arc::new(hook))
     }
 
     /// Where declarations do not fit: of all that are registered, and of those refused last.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
+use crate::core::contain;
 use crate::register::{ANNOUNCEMENTS, Declaration, Heard, Holder, Level, Problem, Registries, RegistriesError};
 
 /// A service that says which one it is.
@@ -266,33 +267,6 @@ fn a_hook_is_called_after_each_change_and_may_change_the_registry_itself() {
     hooked.keep();
     registry.register(offer(1, "a", 0)).unwrap();
     assert_eq!((calls.load(Relaxed), registry.revision(), registry.counts().hook_panics), (2, 2, 2));
-}
-
-#[test]
-fn a_hook_is_taken_off_by_itself_or_another_and_what_it_had_ends_with_it() {
-    let registry = Speakers::new();
-    let (calls, token) = (Arc::new(AtomicU64::new(0)), Arc::new(()));
-    let own = Arc::new(Mutex::new(None));
-    let hook = |takes: Arc<Mutex<Option<Hooked>>>| {
-        let (count, token) = (calls.clone(), token.clone());
-        move || {
-            let _token = &token;
-            count.fetch_add(1, Relaxed);
-            let taken = takes.lock().take();
-            drop(taken);
-        }
-    };
-    let others = [hook(Arc::default()), hook(Arc::default())].map(|hook| registry.on_change(hook));
-    *own.lock() = Some(registry.on_change(hook(own.clone())));
-    registry.register(offer(1, "a", 0)).unwrap();
-    assert_eq!((calls.load(Relaxed), Arc::strong_count(&token)), (3, 3));
-    let [first, second] = others;
-    drop(first);
-    registry.withdraw(&1, "a").unwrap();
-    assert_eq!((calls.load(Relaxed), Arc::strong_count(&token)), (4, 2));
-    drop(registry);
-    drop(second);
-    assert_eq!(Arc::strong_count(&token), 1);
 }
 
 /// A service whose end looks at the registry that it was in, and changes it.
