@@ -107,7 +107,7 @@ impl<T: Signal> SignalReader<T> {
         Ok(self.pop())
     }
 
-    /// Lets go of what was handed over to a callback that panicked.
+    /// Lets go of what was handed over.
     fn tidy(&mut self) {
         let is_over = |taken: &mut Taken<T>| match taken {
             Taken::Run(run) | Taken::One { run, .. } => run.len() == 0,
@@ -156,9 +156,12 @@ impl<T: Signal> SignalReader<T> {
                 return Drained { signals, left: Waiting::Nothing };
             }
             let mut seen = 0;
-            while let Some(taken) = self.taken.front_mut() {
-                seen += hand_over(taken, &mut each);
-                self.taken.pop_front();
+            // There may be more than is allowed now: what another call took, and a panic left.
+            while seen < allowance
+                && let Some(taken) = self.taken.front_mut()
+            {
+                seen += hand_over(taken, allowance - seen, &mut each);
+                self.tidy();
             }
             signals += seen;
             pace.spend(seen);
@@ -211,8 +214,8 @@ impl<T: Signal> SignalReader<T> {
     }
 }
 
-/// Hands over a part of what was taken; returns how many signals that were. What a panic leaves is there the next time.
-fn hand_over<T>(taken: &mut Taken<T>, each: &mut impl FnMut(&Delivery<T>)) -> usize {
+/// Hands over a part of what was taken, up to `most` signals; returns how many that were. What is left is there the next time, also by a panic.
+fn hand_over<T>(taken: &mut Taken<T>, most: usize, each: &mut impl FnMut(&Delivery<T>)) -> usize {
     let (run, parts) = match taken {
         Taken::Run(run) => (run, 1),
         Taken::One { run, parts } => (run, *parts),
@@ -224,10 +227,10 @@ fn hand_over<T>(taken: &mut Taken<T>, each: &mut impl FnMut(&Delivery<T>)) -> us
             return 0;
         }
     };
-    let signals = run.len();
+    let signals = run.len().min(most);
     // One reference for all of them.
     let mut delivery = Delivery::Signal { sent: Shared { batch: run.batch.clone(), at: run.at.start }, parts };
-    while run.len() > 0 {
+    for _ in 0..signals {
         run.at.start += 1;
         each(&delivery);
         if let Delivery::Signal { sent, .. } = &mut delivery {

@@ -2,7 +2,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use mainlane::signal::{BusNotice, OnFailure, SignalError, SubscriberState, WAITING_MAX};
+use mainlane::signal::{BusNotice, OnFailure, SignalError, SubscriberState, WAITING_MAX, Waiting};
 
 use super::*;
 
@@ -117,6 +117,21 @@ fn a_callback_that_panics_in_the_middle_of_a_drain_loses_nothing() {
     assert_eq!(seen, numbers(0..5));
     assert_eq!(reader.drain(Budget::UNLIMITED, |delivery| seen.push(heard(delivery.clone()))).signals, 15);
     assert_eq!(seen, numbers(0..20));
+}
+
+#[test]
+fn what_a_callback_that_panicked_has_not_seen_is_handed_over_within_the_next_budget() {
+    let (mut dispatcher, bus) = bus();
+    let mut reader = bus.subscribe::<Said>("clumsy").reader().unwrap();
+    say(&mut dispatcher, &bus.outlet(HERE), 0..20);
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        reader.drain(Budget::UNLIMITED, |_| panic!("at the first"))
+    }));
+    let mut seen = Vec::new();
+    let drained = reader.drain(Budget::events(3), |delivery| seen.push(heard(delivery.clone())));
+    assert_eq!((drained.signals, drained.left), (3, Waiting::More));
+    assert_eq!(seen, numbers(1..4));
+    assert_eq!(all(&mut reader), numbers(4..20));
 }
 
 #[test]
