@@ -515,7 +515,8 @@ impl<T: Signal> Family for FamilyTurns<T> {
             (room, due) = self.room(&turn);
         }
         let taken = self.hand_on(most.min(room), &turn);
-        self.blocked = room == 0;
+        // Not by one that is full while nothing is to be handed on: what comes next is held up from then on, and there is a moment for its end.
+        self.blocked = room == 0 && due.is_some();
         if taken > 0 {
             let _ = self.hub.room.notify_all();
         }

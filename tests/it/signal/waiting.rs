@@ -141,6 +141,21 @@ fn while_a_subscriber_blocks_its_dispatcher_can_sleep_until_there_is_room() {
 }
 
 #[test]
+fn what_comes_just_before_its_dispatcher_sleeps_is_held_up_for_as_long_as_a_subscriber_may_and_no_longer() {
+    let (mut dispatcher, bus) = bus();
+    let _lazy = bus.subscribe::<Asked>("lazy").waiting(1).block(Duration::ZERO).reader().unwrap();
+    let mut good = bus.subscribe::<Asked>("good").reader().unwrap();
+    let outlet = bus.outlet::<Asked>(HERE);
+    outlet.publish(Asked(0)).unwrap();
+    dispatch(&mut dispatcher);
+    // The lazy one is full now, and holds up nothing yet.
+    outlet.publish(Asked(1)).unwrap();
+    assert!(dispatcher.arm_input(), "somebody has to look how long it blocks");
+    dispatch(&mut dispatcher);
+    assert_eq!(asked(&mut good), [Some(0), Some(1)]);
+}
+
+#[test]
 fn a_wait_that_might_be_for_oneself_is_refused() {
     let (mut dispatcher, bus) = bus();
     let fill = |outlet: &SignalOutlet<Asked>| while outlet.publish(Asked(0)).is_ok() {};
