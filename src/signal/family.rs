@@ -522,6 +522,8 @@ impl<T: Signal> Family for FamilyTurns<T> {
         }
         if self.hub.left.take() {
             self.sweep();
+            // It may have been the one that blocked, and have left after the look at who has room.
+            self.blocked = false;
         }
         if self.keeps_aside {
             for subscriber in &mut self.subscribers {

@@ -1,7 +1,9 @@
-//! How a family ends.
+//! How a family ends, and who leaves it in the middle of a turn.
 
 use super::*;
+use crate::main_lane::budget::Budget;
 use crate::origin::Origin;
+use crate::signal::policy::Full;
 use crate::signal::sent::Cause;
 use crate::signal::{Bus, Delivery, Patient};
 
@@ -42,4 +44,62 @@ fn a_publisher_that_comes_late_counts_nothing_that_was_there_before_it() {
         .collect();
     assert_eq!(heard, (0..=SIGNALS).collect::<Vec<_>>());
     assert_eq!(bus.status::<Late>().stranded, 0);
+}
+
+/// Leaves as it is asked for room, of which it has none.
+struct Leaves {
+    inbox: Arc<Inbox<Late, ()>>,
+    is_gone: bool,
+}
+
+impl Subscriber<Late> for Leaves {
+    fn mail(&self) -> Arc<dyn Mail<Late>> {
+        self.inbox.clone()
+    }
+
+    fn offer(&mut self, _: &Batch<Late>, _: u64, _: &Turning<'_>) -> bool {
+        self.is_open()
+    }
+
+    fn room(&mut self, is_wanted: bool, turn: &Turning<'_>) -> (usize, Option<Instant>) {
+        if self.is_gone || !is_wanted {
+            return (usize::MAX, None);
+        }
+        self.is_gone = true;
+        self.inbox.leave();
+        (0, Some(turn.now + Duration::from_secs(3_600)))
+    }
+
+    fn blocks(&self) -> bool {
+        true
+    }
+
+    fn keeps_aside(&self) -> bool {
+        false
+    }
+
+    fn is_open(&self) -> bool {
+        self.inbox.is_open()
+    }
+
+    fn look_aside(&mut self, _: &Turning<'_>) -> Option<Instant> {
+        None
+    }
+
+    fn end(&self) {}
+}
+
+#[test]
+fn who_blocks_and_leaves_in_the_middle_of_a_turn_holds_up_nobody() {
+    let (mut dispatcher, bus) = Bus::builder().build();
+    let hub = bus.family::<Late>();
+    let mut reader = bus.subscribe::<Late>("reads").reader().unwrap();
+    let inbox = Arc::new(Inbox::new("leaves".into(), Full::DropNewest, 1, hub.caller()));
+    hub.join(Box::new(Leaves { inbox, is_gone: false }));
+    dispatcher.turn(Budget::UNLIMITED);
+    assert!(bus.outlet::<Late>(Origin::built_in("test", 0)).publish(Late(0)).is_ok());
+    assert_eq!(dispatcher.turn(Budget::UNLIMITED).signals, 0, "somebody has no room");
+    assert!(dispatcher.arm_input(), "and is gone");
+    assert_eq!(dispatcher.turn(Budget::UNLIMITED).signals, 1);
+    assert!(reader.next_waiting().is_some());
 }
