@@ -1,8 +1,9 @@
 //! From whoever publishes to the dispatcher: `signal/inlet.rs`, with the bell and the mailbox of subscriptions.
 //!
 //! Modelled: publishers that race with the end of a bus; a subscription that is made, told of, and published for; a dispatcher that
-//! sleeps until a signal comes. In every execution each signal that was accepted is taken or counted as stranded, is taken if it was
-//! put in before the inlet was closed, whoever comes late, and reaches whoever subscribed before.
+//! sleeps until a signal comes, or a refusal. In every execution each signal that was accepted is taken or counted as stranded, is taken if it was
+//! put in before the inlet was closed, whoever comes late, and reaches whoever subscribed before; one that was refused is known to the
+//! dispatcher before it sleeps for good.
 //!
 //! Bounds: two publishers beside the dispatcher with at most three preemptions, one in full. A few seconds.
 //!
@@ -134,6 +135,31 @@ pub fn a_subscription_before_a_publication(looking: Looking) {
     let known = if looking == Looking::AfterTheSignal { letters.posted() } else { before };
     assert!(signal.is_none() || known == 1, "a signal was taken, and its subscriber is not known");
     subscriber.join().unwrap();
+    publisher.join().unwrap();
+}
+
+/// A dispatcher that has taken what filled the queue learns of what was refused for that, also if it sleeps by then (I4).
+pub fn a_refusal_before_the_dispatcher_sleeps() {
+    let inlet = Arc::new(Inlet::<u32>::new(1));
+    let dispatcher = thread::current();
+    let bell = Arc::new(Bell::new(StoreLoad::detect(), move || dispatcher.unpark()));
+    assert!(inlet.put(1, &bell).is_ok());
+    let (publishing, ringing) = (inlet.clone(), bell.clone());
+    let publisher = thread::spawn(move || {
+        if publishing.put(2, &ringing).is_err() {
+            publishing.refuse(&ringing, StoreLoad::detect());
+        }
+    });
+    let mut taken = take_all(&inlet);
+    while taken + inlet.refused() < 2 {
+        bell.arm();
+        taken += take_all(&inlet);
+        if taken + inlet.refused() < 2 {
+            thread::park();
+            taken += take_all(&inlet);
+        }
+        bell.disarm();
+    }
     publisher.join().unwrap();
 }
 

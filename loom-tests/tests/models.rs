@@ -370,6 +370,16 @@ mod signal {
     }
 
     #[test]
+    fn what_is_refused_before_the_dispatcher_sleeps() {
+        holds("refusal and sleep", All, a_refusal_before_the_dispatcher_sleeps);
+    }
+
+    #[test]
+    fn control_refusals_without_the_publishers_barrier() {
+        fails("refusal, no light barrier", All, Some(Weak::Light), a_refusal_before_the_dispatcher_sleeps);
+    }
+
+    #[test]
     fn whoever_subscribed_first() {
         holds("subscribed first", All, || a_subscription_before_a_publication(Looking::AfterTheSignal));
     }

@@ -13,6 +13,9 @@
 //! - **I3 what came before the end is delivered**: `put` looks at the stage first, so that only those who were under way when the
 //!   inlet was closed can come after it. The dispatcher takes all there is before it calls the end: from then on any of those who come
 //!   late empties the queue, and counts what it finds.
+//! - **I4 told of refusals**: one is counted some time after there was no room, and by then the dispatcher may have taken all there was, and
+//!   sleep. By B1: whoever counts it finds that something was taken, and rings, or the dispatcher still looks at the count after it has taken
+//!   what is there. While the queue is full nobody is woken for a refusal.
 //!
 //! The stage hands over no data, and what a signal carries is handed over by the queue: there is no pair here.
 //! Model: `loom-tests/src/signal.rs`.
@@ -115,10 +118,15 @@ impl<T> Inlet<T> {
         }
     }
 
-    /// Counts signals for which there was no room, for the subscribers to be told.
+    /// I4: counts a signal for which there was no room, for the subscribers to be told.
     #[cold]
-    pub(crate) fn refuse(&self, count: u64) {
-        self.refused.fetch_add(count, Relaxed);
+    pub(crate) fn refuse(&self, bell: &Bell, store_load: StoreLoad) {
+        self.refused.fetch_add(1, Relaxed);
+        // B1: orders the look into the queue behind the count.
+        store_load.light();
+        if !self.queue.is_full() {
+            bell.ring();
+        }
     }
 
     pub(crate) fn refused(&self) -> u64 {

@@ -160,10 +160,14 @@ impl<T: Signal> SignalOutlet<T> {
         match unput {
             Unput::Closed(entry) => Unpublished::Closed(entry.signal),
             Unput::Full(entry) => {
-                self.hub.inlet.refuse(1);
+                self.refuse();
                 Unpublished::Full(entry.signal)
             }
         }
+    }
+
+    fn refuse(&self) {
+        self.hub.inlet.refuse(&self.hub.bus.bell, self.hub.bus.store_load);
     }
 
     fn entry(&self, cause: Cause, signal: T) -> Entry<T> {
@@ -236,7 +240,7 @@ impl<T: Patient> SignalOutlet<T> {
                 Err(unput) => return Err(self.unpublished(unput)),
             };
             if nowait::is_here() {
-                self.hub.inlet.refuse(1);
+                self.refuse();
                 return Err(Unpublished::MayNotWait(entry.signal));
             }
             if room.wait_deadline(deadline).is_none() {
@@ -291,6 +295,38 @@ impl<T: Signal> fmt::Debug for SignalOutlet<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::Ordering::SeqCst;
+
+    struct Rare;
+
+    impl Signal for Rare {
+        const FAMILY: &'static str = "rare";
+        const CAPACITY: usize = 1;
+    }
+
+    #[test]
+    fn what_is_refused_after_all_was_taken_is_told_to_a_dispatcher_that_sleeps() {
+        let calls = Arc::new(AtomicU64::new(0));
+        let counted = calls.clone();
+        let on_input = move || {
+            counted.fetch_add(1, SeqCst);
+        };
+        let (mut dispatcher, bus) = crate::signal::Bus::builder().on_input(on_input).build();
+        let mut reader = bus.subscribe::<Rare>("reads").reader().unwrap();
+        let outlet = bus.outlet::<Rare>(Origin::built_in("test", 0));
+        assert!(outlet.publish(Rare).is_ok());
+        // A publisher that found no room, and is held up before it says so.
+        let Err(unput) = outlet.put(outlet.entry(Cause::NONE, Rare)) else { panic!("there is no room") };
+        dispatcher.turn(Budget::UNLIMITED);
+        assert!(reader.next_waiting().is_some());
+        assert!(!dispatcher.arm_input());
+        let before = calls.load(SeqCst);
+        assert!(matches!(outlet.unpublished(unput), Unpublished::Full(Rare)));
+        assert_eq!(calls.load(SeqCst), before + 1);
+        dispatcher.turn(Budget::UNLIMITED);
+        let Some(crate::signal::Delivery::Missed(missed)) = reader.next_waiting() else { panic!("it is told nothing") };
+        assert_eq!(missed.refused, 1);
+    }
 
     #[test]
     fn one_signal_in_eight_is_timed_and_none_of_a_burst_more_than_the_others() {

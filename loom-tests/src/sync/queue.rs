@@ -75,6 +75,10 @@ impl<T> ArrayQueue<T> {
         }
     }
 
+    pub(crate) fn is_full(&self) -> bool {
+        self.len() == self.slots.len()
+    }
+
     pub(crate) fn len(&self) -> usize {
         (self.tail.load(Relaxed) - self.head.load(Relaxed)) as usize
     }
