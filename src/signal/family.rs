@@ -375,7 +375,7 @@ impl<T: Signal> FamilyTurns<T> {
         }
     }
 
-    fn is_of_notices() -> bool {
+    pub(crate) fn is_of_notices() -> bool {
         std::any::TypeId::of::<T>() == std::any::TypeId::of::<BusNotice>()
     }
 

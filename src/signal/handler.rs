@@ -8,6 +8,7 @@ use crate::event::Event;
 use crate::lane::{Lane, Refused};
 use crate::latch::Latch;
 use crate::signal::Signal;
+use crate::signal::family::FamilyTurns;
 use crate::signal::hand::{Job, Work};
 use crate::signal::notice::BusNotice;
 use crate::signal::nowait::NoWaiting;
@@ -147,9 +148,11 @@ impl<T: Signal, H: Handler<T>> Handling<T, H> {
         })
     }
 
-    /// Nobody hears it when there is no room: it is counted there.
+    /// Nobody hears it when there is no room: it is counted there. A handler of notices would be handed what it is told of itself, for ever.
     fn tell(&self, notice: BusNotice) {
-        let _ = self.notices.publish(notice);
+        if !FamilyTurns::<T>::is_of_notices() {
+            let _ = self.notices.publish(notice);
+        }
     }
 }
 

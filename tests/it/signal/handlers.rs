@@ -81,6 +81,24 @@ fn a_handler_that_fails_is_contained_counted_and_told_and_the_next_signal_is_han
 }
 
 #[test]
+fn a_handler_of_notices_that_fails_is_counted_and_begets_no_notices() {
+    let (mut dispatcher, bus) = bus();
+    let clumsy = |_: &Sent<BusNotice>| Err("not this one either".into());
+    let notices = bus.subscribe::<BusNotice>("notices").on_thread("hands", clumsy).unwrap();
+    let (seen, seeing) = mpsc::channel();
+    let _later = bus.subscribe::<Said>("later").on_thread("hands", move |s: &Sent<Said>| Ok(seen.send(s.0)?)).unwrap();
+    let _slow = bus.subscribe::<Said>("slow").waiting(1).reader().unwrap();
+    say(&mut dispatcher, &bus.outlet(HERE), 0..2);
+    until("a notice that was not handled", || notices.status().failures == 1);
+    // On the same thread, and so after whatever came of it.
+    say(&mut dispatcher, &bus.outlet(HERE), [2]);
+    until("a signal after it", || seeing.recv() == Ok(2));
+    dispatch(&mut dispatcher);
+    let status = bus.status::<BusNotice>();
+    assert_eq!((status.published, status.depth), (1, 0), "that one was slow, and nothing else");
+}
+
+#[test]
 fn a_failed_signal_is_handed_over_again_before_those_behind_it() {
     let (mut running, outlet) = started();
     let calls = Arc::new(Mutex::new(Vec::new()));
