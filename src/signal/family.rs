@@ -262,12 +262,15 @@ where
 
     fn offer(&mut self, batch: &Batch<T>, refused: u64, turn: &Turning<'_>) -> bool {
         self.match_all(batch);
+        let is_meant = !self.matches.is_empty();
         let offered = self.inbox.offer(batch, &mut self.matches, refused, turn.now, &mut self.fallen);
         self.fallen.bury();
         // What a subscriber that is gone did not want.
         self.matches.drain(..).for_each(let_go);
         match offered.broken {
-            None => self.tell_drops(offered.dropped, turn),
+            None if is_meant => self.tell_drops(offered.dropped, turn),
+            // It keeps up no better than before.
+            None => {}
             Some(message) => {
                 turn.notice(|family| BusNotice::Detached { family, subscriber: self.name.clone(), message });
             }

@@ -67,6 +67,17 @@ fn lagging_is_told_on_the_bus_once_until_the_subscriber_keeps_up_again() {
 }
 
 #[test]
+fn who_lags_keeps_up_again_with_a_signal_that_is_meant_for_it_and_no_other() {
+    let (mut dispatcher, bus) = bus();
+    let outlet = bus.outlet(HERE);
+    let mut notices = bus.subscribe::<BusNotice>("notices").reader().unwrap();
+    let _slow = bus.subscribe::<Said>("slow").waiting(1).filter(|sent| sent.0 % 2 == 0).reader().unwrap();
+    say(&mut dispatcher, &outlet, 0..20);
+    let told: Vec<_> = std::iter::from_fn(|| notices.next_waiting()).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+}
+
+#[test]
 fn what_was_refused_is_handed_back_counted_and_told_to_everybody() {
     let (mut dispatcher, bus) = bus();
     let outlet = bus.outlet(HERE);
