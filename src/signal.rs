@@ -58,6 +58,7 @@
 
 mod bus; // where one publishes and subscribes
 mod dispatcher; // who hands signals on, and when
+mod ending; // whose the end of a bus is while another is at work
 mod engine; // the engine's diagnostics as signals
 mod error; // what can go wrong in setting up
 pub(crate) mod family; // one type of signals: what is shared, and the dispatcher's side

@@ -11,7 +11,8 @@
 
 use crate::clock::{Clock, Stamp};
 use crate::cut::{Cutting, adopt, cut, lane};
-use crate::latch_file::Latch;
+// Under the name by which the engine's files know it.
+pub(crate) use crate::latch_file::Latch;
 use crate::mailbox::Mailbox;
 use crate::snapshot_files::Version;
 use crate::snapshot_files::publisher::{Publisher, Shelf};

@@ -28,6 +28,8 @@ mod clock;
 mod board_file;
 #[path = "../../src/journal/progress.rs"]
 mod durable_file;
+#[path = "../../src/signal/ending.rs"]
+mod ending_file;
 #[path = "../../src/latch.rs"]
 mod latch_file;
 #[path = "../../src/mailbox.rs"]
@@ -148,6 +150,7 @@ mod sync;
 pub mod board;
 pub mod cut;
 pub mod durable;
+pub mod ending;
 pub mod explore;
 pub mod gate;
 pub mod latch;

@@ -402,6 +402,41 @@ mod signal {
     }
 }
 
+mod ending {
+    use super::*;
+    use loom_tests::ending::*;
+
+    #[test]
+    fn one_at_work_and_an_end() {
+        holds("end left to one", All, || an_end_that_is_left(1, Looking::AfterTheLock));
+    }
+
+    #[test]
+    fn two_at_work_and_an_end() {
+        holds("end left to two", Preemptions(3), || an_end_that_is_left(2, Looking::AfterTheLock));
+    }
+
+    #[test]
+    fn control_without_the_workers_barrier() {
+        fails("end left, no light barrier", All, Some(Weak::Light), || an_end_that_is_left(1, Looking::AfterTheLock));
+    }
+
+    #[test]
+    fn control_without_the_leavers_barrier() {
+        fails("end left, no heavy barrier", All, Some(Weak::Heavy), || an_end_that_is_left(1, Looking::AfterTheLock));
+    }
+
+    #[test]
+    fn control_looking_before_the_lock_is_free() {
+        fails("looking early", All, None, || an_end_that_is_left(1, Looking::BeforeTheLockIsFree));
+    }
+
+    #[test]
+    fn control_one_who_does_not_look() {
+        fails("one does not look", Preemptions(3), None, || an_end_that_is_left(2, Looking::NotTheLast));
+    }
+}
+
 mod board {
     use super::*;
     use loom_tests::board::*;

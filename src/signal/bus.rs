@@ -15,6 +15,7 @@ use crate::mailbox::Mailbox;
 use crate::origin::Origin;
 use crate::signal::Signal;
 use crate::signal::dispatcher::{Dispatcher, RunningBus, Turns};
+use crate::signal::ending::Ending;
 use crate::signal::error::SignalError;
 use crate::signal::family::{Family, FamilyHub, FamilyTurns};
 use crate::signal::hand::{Hand, Job};
@@ -68,8 +69,7 @@ pub(crate) struct Shared {
     /// The dispatcher's work; whoever has the lock does it. It is borrowed for as long as that takes: host's code that is called
     /// meanwhile, and comes back here, finds it borrowed.
     pub(crate) turns: ReentrantMutex<RefCell<Turns>>,
-    /// The end of the dispatcher's work is left to whoever does it.
-    pub(crate) is_left: Latch,
+    pub(crate) ending: Ending,
     /// Families on their way to the dispatcher.
     pub(crate) families: Mailbox<Box<dyn Family>>,
     directory: Mutex<Directory>,
@@ -114,9 +114,9 @@ impl BusBuilder {
             let _ = core.wake.hook.set(hook);
         }
         let shared = Arc::new(Shared {
+            ending: Ending::new(core.store_load),
             core,
             turns: ReentrantMutex::new(RefCell::new(Turns::default())),
-            is_left: Latch::default(),
             families: Mailbox::new(),
             directory: Mutex::default(),
             hands: Mutex::new(Some(Vec::new())),

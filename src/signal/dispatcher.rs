@@ -164,26 +164,20 @@ impl Shared {
     /// Does a part of the dispatcher's work; `None` in the middle of it, in host's code that it calls.
     fn at_work<R>(&self, work: impl FnOnce(&mut Turns) -> R) -> Option<R> {
         let guard = self.turns.lock();
-        let mut turns = guard.try_borrow_mut().ok()?;
-        Some(work(&mut turns))
+        let done = work(&mut *guard.try_borrow_mut().ok()?);
+        drop(guard);
+        self.end_if_left();
+        Some(done)
     }
 
     /// Leaves the end to whoever does the dispatcher's work just now, if anybody does.
     fn leave_the_end(&self) {
-        self.is_left.set();
-        // B1: orders the look at the lock behind the flag. So either this finds it free, or whoever has it is one who publishes directly
-        // and finds the flag afterwards.
-        self.core.store_load.heavy();
-        self.end_if_free();
+        self.ending.leave(|| self.end_if_free());
     }
 
-    /// For whoever did the dispatcher's work, after it: ends it, if that was left to somebody.
+    /// E1. For whoever did the dispatcher's work, after it: ends it, if that was left to somebody.
     pub(crate) fn end_if_left(&self) {
-        // B1: orders the look at the flag behind the lock.
-        self.core.store_load.light();
-        if self.is_left.is_set() {
-            self.end_if_free();
-        }
+        self.ending.after_work(|| self.end_if_free());
     }
 
     /// Unless somebody is at work, who will look at the flag.
@@ -409,5 +403,25 @@ impl Drop for RunningBus {
 impl fmt::Debug for RunningBus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunningBus").field("bus", &self.bus).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Said;
+
+    impl crate::signal::Signal for Said {
+        const FAMILY: &'static str = "said";
+    }
+
+    /// As when a publisher that hands on by itself is in a filter for longer than a shutdown waits, and the host takes another turn.
+    #[test]
+    fn an_end_that_is_left_to_a_turn_comes_after_it() {
+        let (_dispatcher, bus) = Bus::builder().build();
+        let mut reader = bus.subscribe::<Said>("reads").reader().unwrap();
+        bus.shared.at_work(|_| bus.shared.leave_the_end());
+        assert!(reader.is_over());
     }
 }

@@ -159,6 +159,8 @@ impl Mutant {
             Some("board") => "board::",
             Some("latch") => "latch::",
             Some("operations") => "operations::",
+            Some("ending") => "ending::",
+            Some("inlet") => "signal::",
             _ => "cut::",
         }
     }
