@@ -10,6 +10,7 @@ use crate::core::let_go;
 use crate::latch::Latch;
 use crate::mailbox::Mailbox;
 use crate::signal::family::earlier;
+use crate::signal::nowait::NoWaiting;
 use crate::sync::Arc;
 
 /// What a thread has to do, again and again.
@@ -108,6 +109,8 @@ pub(crate) enum Joined {
 }
 
 fn run(shared: &Shared, parker: &Parker) {
+    // Whatever of the host's is called here, or dropped: those that block may have their handlers on this thread.
+    let _here = NoWaiting::here();
     let (mut jobs, mut posted) = (Vec::<Box<dyn Job>>::new(), 0);
     loop {
         let now_posted = shared.jobs.posted();

@@ -11,7 +11,6 @@ use crate::signal::Signal;
 use crate::signal::family::FamilyTurns;
 use crate::signal::hand::{Job, Work};
 use crate::signal::notice::BusNotice;
-use crate::signal::nowait::NoWaiting;
 use crate::signal::outlet::SignalOutlet;
 use crate::signal::policy::OnFailure;
 use crate::signal::queue::Missed;
@@ -80,7 +79,6 @@ pub(crate) struct Again<T> {
 
 impl<T: Signal, H: Handler<T>> Handling<T, H> {
     fn handle(&mut self, sent: &Sent<T>) -> Result<(), (String, bool)> {
-        let _here = NoWaiting::here();
         match contain(|| self.handler.handle(sent)) {
             Ok(Ok(())) => Ok(()),
             // Its text is the host's code too.
@@ -175,7 +173,6 @@ impl<T: Signal, H: Handler<T>> Job for Handling<T, H> {
                 None => match self.reader.next_waiting() {
                     Some(Delivery::Signal { sent, .. }) => (sent, None),
                     Some(Delivery::Missed(missed)) => {
-                        let _here = NoWaiting::here();
                         if let Err(message) = contain(|| self.handler.missed(missed)) {
                             self.panicked(message);
                         }

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use mainlane::signal::{BusNotice, SubscriberState};
+use mainlane::signal::{BusNotice, Handler, HandlerError, SubscriberState};
 use mainlane::{Pipeline, Reconciler};
 
 use super::*;
@@ -209,6 +209,48 @@ fn a_wait_that_might_be_for_oneself_is_refused() {
     crate::domain::drain(&mut main_lane);
     assert_eq!(tried.recv().unwrap(), Err(Unpublished::MayNotWait(Asked(9))));
     drop(blocks);
+}
+
+#[test]
+fn a_handler_that_is_asked_whether_it_is_over_or_dropped_waits_for_nobody_either() {
+    struct Asks(SignalOutlet<Asked>, mpsc::Sender<Result<(), Unpublished<Asked>>>);
+
+    impl Asks {
+        fn ask(&self) {
+            self.1.send(self.0.publish_within(Duration::from_millis(20), Cause::NONE, Asked(9))).unwrap();
+        }
+    }
+
+    impl Handler<Said> for Asks {
+        fn handle(&mut self, _: &Sent<Said>) -> Result<(), HandlerError> {
+            Ok(())
+        }
+
+        fn is_over(&self) -> bool {
+            self.ask();
+            true
+        }
+    }
+
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            self.ask();
+        }
+    }
+
+    let (mut dispatcher, bus) = bus();
+    let _blocks = bus.subscribe::<Asked>("blocks").waiting(1).block(PATIENCE).reader().unwrap();
+    let outlet = bus.outlet::<Asked>(HERE);
+    outlet.publish(Asked(0)).unwrap();
+    dispatch(&mut dispatcher);
+    // Nobody makes room any more.
+    while outlet.publish(Asked(0)).is_ok() {}
+    let (tries, tried) = mpsc::channel();
+    let _subscription = bus.subscribe::<Said>("asks").on_thread("hands", Asks(outlet, tries)).unwrap();
+    say(&mut dispatcher, &bus.outlet(HERE), [1]);
+    for _ in 0..2 {
+        assert_eq!(tried.recv().unwrap(), Err(Unpublished::MayNotWait(Asked(9))));
+    }
 }
 
 #[test]
