@@ -265,9 +265,9 @@ fn what_happens_in_registries_is_told_on_the_bus() {
     let mut rest = Vec::new();
     until("it has left", || {
         rest.extend(std::iter::from_fn(|| reader.next_waiting()).map(|next| next.signal().unwrap().to_string()));
-        rest.last().is_some_and(|news| news == "build@cargo for 7: withdrawn" || rest.len() > 1)
+        // Between the two there is what does not fit now, if it is told before the other leaves.
+        rest.iter().any(|news| news == "build@cargo for 7: withdrawn")
     });
-    assert!(rest.contains(&"build@cargo for 7: withdrawn".to_owned()), "{rest:?}");
     // A registry that is added later is told of from its beginning.
     trait Late: Send + Sync {}
     impl Interface for dyn Late {
