@@ -334,12 +334,12 @@ fn handle_at_random(
 fn every_count_is_right_whoever_comes_and_goes_and_wherever_the_bus_ends() {
     for round in 1..=24_u64 {
         let mut dice = Dice(round);
-        let mut running = Bus::builder().start().unwrap();
-        let bus = &running.bus().clone();
-        let is_over = AtomicBool::new(false);
         // Accepted and refused, of what handlers published.
         let said: Arc<[AtomicU64; 2]> = Default::default();
         thread::scope(|scope| {
+            // In here, so that what fails ends the bus, and whoever waits for that.
+            let mut running = Bus::builder().start().unwrap();
+            let bus = &running.bus().clone();
             let publishing: Vec<_> = (0..4)
                 .map(|place| {
                     let source = Origin::built_in("test", place);
@@ -350,13 +350,14 @@ fn every_count_is_right_whoever_comes_and_goes_and_wherever_the_bus_ends() {
                 .collect();
             let hearing: Vec<_> = (0..4)
                 .map(|_| {
-                    let dice = Dice(dice.below(u64::MAX));
-                    scope.spawn(move || hear_at_random(bus, 5, dice))
+                    let (bus, dice) = (bus.clone(), Dice(dice.below(u64::MAX)));
+                    scope.spawn(move || hear_at_random(&bus, 5, dice))
                 })
                 .collect();
-            let looking = scope.spawn(|| {
-                while !is_over.load(SeqCst) {
-                    bus.families().iter().flat_map(|family| &family.subscribers).for_each(balanced);
+            let looked_at = bus.clone();
+            let looking = scope.spawn(move || {
+                while !looked_at.is_closed() {
+                    looked_at.families().iter().flat_map(|family| &family.subscribers).for_each(balanced);
                 }
             });
             let mut listener = bus.subscribe::<Said>("listener").waiting(3).reader().unwrap();
@@ -368,7 +369,6 @@ fn every_count_is_right_whoever_comes_and_goes_and_wherever_the_bus_ends() {
             assert!(report.complete, "{report:?}");
             let told: Vec<_> = publishing.into_iter().map(|thread| thread.join().unwrap()).collect();
             let hearers: Vec<_> = hearing.into_iter().filter_map(|thread| thread.join().unwrap()).collect();
-            is_over.store(true, SeqCst);
             looking.join().unwrap();
 
             let asked = bus.status::<Asked>();
