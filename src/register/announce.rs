@@ -301,7 +301,17 @@ impl<I: Interface + ?Sized> Crier<I> {
         if let Some(heard) = self.follower.next() {
             return Some(news(I::NAME, heard));
         }
-        let (missed, noted) = self.shared.desk.lock().noted.after(&mut self.noted);
+        let mut desk = self.shared.desk.lock();
+        while self.follower.is_behind() {
+            // What is noted by now may be of an announcement that came since, and is told after it. Behind the lock there is none such.
+            drop(desk);
+            if let Some(heard) = self.follower.next() {
+                return Some(news(I::NAME, heard));
+            }
+            desk = self.shared.desk.lock();
+        }
+        let (missed, noted) = desk.noted.after(&mut self.noted);
+        drop(desk);
         self.news
             .extend(noted.into_iter().map(|mismatch| RegistryNews::Mismatch(mismatch.with_key(|key| printed(&key)))));
         if missed > 0 {

@@ -135,11 +135,16 @@ impl<I: Interface + ?Sized> Follower<I> {
         Self { shared, heard }
     }
 
+    /// True when there is something that has not been heard. The answer stands for as long as the desk is locked.
+    pub(super) fn is_behind(&self) -> bool {
+        self.shared.shelves.revision() != self.heard
+    }
+
     /// The next of what has not been heard, if there is any. Never waits for what is to come.
     #[allow(clippy::should_implement_trait, reason = "an iterator that ends may go on later, and this one never ends")]
     pub fn next(&mut self) -> Option<Heard<I::Key>> {
         // Without the lock when there is nothing: a frame loop asks often.
-        if self.shared.shelves.revision() == self.heard {
+        if !self.is_behind() {
             return None;
         }
         let desk = self.shared.desk.lock();

@@ -294,6 +294,21 @@ fn what_happens_in_registries_is_told_on_the_bus() {
 }
 
 #[test]
+fn what_does_not_fit_is_told_after_the_news_that_it_is_there_however_they_race() {
+    let host = Host::new();
+    let bus = host.signals.bus();
+    let _announcing = host.registries.announce(bus, "registries").unwrap();
+    let mut reader = bus.subscribe::<RegistryNews>("listener").waiting(1_000).reader().unwrap();
+    let builds = host.registries.get::<dyn BuildService>().unwrap();
+    for key in 0..1_000 {
+        let lame = Arc::new(Builds("lame", host.built.clone())) as Arc<dyn BuildService>;
+        builds.register(builds.offer(key, "lame", lame).declare(Declaration::new().full(INCREMENTAL))).unwrap();
+        let heard = news(&mut reader, 2);
+        assert_eq!(heard[0], format!("build@lame for {key}: registered"), "{heard:?}");
+    }
+}
+
+#[test]
 fn a_bus_without_room_is_told_later_and_no_revision_is_missing() {
     const CHANGES: u64 = 900;
     let (mut dispatcher, bus) = bus();
