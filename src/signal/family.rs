@@ -290,9 +290,11 @@ where
             return (0, Some(until));
         }
         self.blocks_since = None;
-        self.inbox.suspend();
-        turn.notice(|family| BusNotice::Suspended { family, subscriber: self.name.clone() });
-        (usize::MAX, None)
+        if self.inbox.suspend() {
+            turn.notice(|family| BusNotice::Suspended { family, subscriber: self.name.clone() });
+        }
+        // One that has read meanwhile, or is gone, is asked anew.
+        (self.inbox.room(), None)
     }
 
     fn blocks(&self) -> bool {

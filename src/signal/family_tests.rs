@@ -103,3 +103,13 @@ fn who_blocks_and_leaves_in_the_middle_of_a_turn_holds_up_nobody() {
     assert_eq!(dispatcher.turn(Budget::UNLIMITED).signals, 1);
     assert!(reader.next_waiting().is_some());
 }
+
+#[test]
+fn who_reads_just_as_its_patience_ends_is_waited_for() {
+    let (_dispatcher, bus) = Bus::builder().build();
+    let block = Full::Block { patience: Duration::ZERO };
+    let inbox = Inbox::<Late, ()>::new("reads".into(), block, 1, bus.family::<Late>().caller());
+    // It was found full before, and is empty now.
+    assert!(!inbox.suspend());
+    assert_eq!(inbox.room(), 1);
+}

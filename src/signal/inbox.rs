@@ -177,8 +177,9 @@ impl<T, K: Eq> Inbox<T, K> {
         self.held.lock().state == SubscriberState::Open
     }
 
-    pub(crate) fn suspend(&self) {
-        self.held.lock().queue.suspend();
+    /// False if there is room by now.
+    pub(crate) fn suspend(&self) -> bool {
+        self.held.lock().queue.suspend()
     }
 
     /// Nothing more will come.

@@ -6,7 +6,7 @@ use crate::signal::Signal;
 
 /// Something out of the ordinary on the bus. Each is counted too, see [`FamilyStatus`](crate::signal::FamilyStatus).
 ///
-/// What happens to subscribers of this family is counted alone.
+/// What happens to subscribers of this family is counted alone, and so is what happens once the bus is being shut down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BusNotice {

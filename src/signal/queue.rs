@@ -185,10 +185,11 @@ impl<T, K: Eq> Queue<T, K> {
         }
     }
 
-    /// Nobody waits for this subscriber until it has read something.
-    pub(crate) fn suspend(&mut self) {
-        if let Self::Runs(runs) = self {
-            runs.suspend();
+    /// Nobody waits for this subscriber until it has read something. False if it has room: it has read since somebody looked.
+    pub(crate) fn suspend(&mut self) -> bool {
+        match self {
+            Self::Runs(runs) => runs.suspend(),
+            Self::Keyed(_) => false,
         }
     }
 

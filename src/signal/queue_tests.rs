@@ -261,8 +261,8 @@ proptest! {
                     twin.look_aside();
                 }
                 Step::Suspend => {
-                    queue.suspend();
-                    twin.suspended = true;
+                    twin.suspended |= twin.room() == 0;
+                    prop_assert_eq!(queue.suspend(), twin.suspended);
                 }
             }
             let QueueCounts { matched, delivered, dropped, coalesced } = *queue.counts();

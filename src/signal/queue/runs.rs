@@ -72,8 +72,9 @@ impl<T> Runs<T> {
         }
     }
 
-    pub(super) fn suspend(&mut self) {
-        self.suspended = true;
+    pub(super) fn suspend(&mut self) -> bool {
+        self.suspended |= self.room() == 0;
+        self.suspended
     }
 
     /// Signals that match.
