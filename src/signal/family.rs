@@ -514,6 +514,8 @@ impl<T: Signal> Family for FamilyTurns<T> {
         let turn = Turning { now, family: T::FAMILY, notices };
         // Before the look at who has room, so that whoever makes some after it is heard.
         self.hub.made_room.take();
+        // And before the look for letters: whoever left has posted one by then. One who leaves later is input for the next turn.
+        let has_left = self.hub.left.take();
         let (mut room, mut due) = self.room(&turn);
         let most = self.up_to_refusals(most.min(BATCH));
         if self.take(most.min(room)) {
@@ -525,10 +527,8 @@ impl<T: Signal> Family for FamilyTurns<T> {
         if taken > 0 {
             let _ = self.hub.room.notify_all();
         }
-        if self.hub.left.take() {
+        if has_left {
             self.sweep();
-            // It may have been the one that blocked, and have left after the look at who has room.
-            self.blocked = false;
         }
         if self.keeps_aside {
             for subscriber in &mut self.subscribers {

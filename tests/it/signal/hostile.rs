@@ -181,6 +181,18 @@ fn signals_that_panic_as_they_are_dropped_take_nobody_down() {
 }
 
 #[test]
+fn who_comes_and_goes_in_the_middle_of_a_turn_is_gone_after_the_next() {
+    let (mut dispatcher, bus) = bus();
+    let its = bus.clone();
+    let brief = move |_: &Sent<Said>| its.subscribe::<Said>("brief").reader().map(drop).is_ok();
+    let _reader = bus.subscribe::<Said>("stays").filter(brief).reader().unwrap();
+    bus.outlet(HERE).publish(Said(1)).unwrap();
+    while dispatcher.turn(Budget::UNLIMITED).signals > 0 || dispatcher.arm_input() {}
+    let status = bus.status::<Said>();
+    assert_eq!((status.subscribers.len(), status.gone.subscribers), (1, 1));
+}
+
+#[test]
 fn two_hundred_subscribers_come_and_go_while_everything_runs() {
     let running = Bus::builder().start().unwrap();
     let bus = running.bus();
