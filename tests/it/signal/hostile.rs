@@ -224,9 +224,12 @@ fn two_hundred_subscribers_come_and_go_while_everything_runs() {
     stop.store(1, SeqCst);
     let published = publishing.join().unwrap();
     crate::domain::until("everybody is gone", || bus.status::<Said>().gone.subscribers == 1_000);
-    crate::domain::until("everything handed on", || bus.status::<Said>().depth == 0);
+    // One that was just taken out of the queue is neither in it nor counted as handed on.
+    crate::domain::until("everything handed on", || {
+        let status = bus.status::<Said>();
+        status.published == status.dispatched && status.depth == 0
+    });
     let status = bus.status::<Said>();
     assert_eq!(status.published + status.unheard, published);
-    assert_eq!(status.published, status.dispatched);
     assert_eq!(status.gone.matched, status.gone.delivered + status.gone.dropped);
 }
