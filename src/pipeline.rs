@@ -83,7 +83,7 @@ impl Pipeline {
     /// probes.push(Reading::Temperature { probe: 1, celsius: 21.5 })?;
     /// probes.push(Reading::Alarm(1))?;
     /// // The host's loop:
-    /// main_lane.turn(Budget::millis(2))?;
+    /// main_lane.turn(Budget::UNLIMITED)?;
     /// assert_eq!((reader.load().warmest, reader.load().alarms), (21.5, 1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
