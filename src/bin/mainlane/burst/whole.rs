@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use super::BurstArgs;
 use super::machine;
-use super::rounds::{self, Contender, Figure, Spread, Table};
-use by_hand::{Bare, Locked, Swapped};
+use super::rounds::{self, Contender, Figure, Row, Spread, Table};
+use by_hand::{Bare, Enriched, Locked, Swapped};
 use ours::{Plain, Whole};
 use run::{HOLD, Load, Path, Trouble};
 
@@ -46,6 +46,7 @@ fn table<const WORDS: usize>(what: &str, load: Load, args: &BurstArgs) -> Table 
         of::<WORDS, _>("mainlane, the whole path", Whole, load),
         of::<WORDS, _>("mainlane, nothing enriched", Plain, load),
         of::<WORDS, _>("rtrb, bare rings into the state", Bare, load),
+        of::<WORDS, _>("rtrb, the same rings, enriched by hand", Enriched, load),
         of::<WORDS, _>("by hand: a channel and a locked state", Locked, load),
         of::<WORDS, _>("by hand: a channel and swapped copies", Swapped, load),
     ];
@@ -56,7 +57,9 @@ fn table<const WORDS: usize>(what: &str, load: Load, args: &BurstArgs) -> Table 
          from a push to its publication, of bare rings to the end of the turn",
         load.threads()
     ));
-    table.notes.push(verdict(table.rows[2].first_against_this));
+    let (bare, enriched) = (&table.rows[2], &table.rows[3]);
+    let notes = [verdict(bare.first_against_this), of_the_hosts_work(bare, enriched)];
+    table.notes.extend(notes);
     table.notes.extend(machine::note_if_crowded(load.threads()));
     table
 }
@@ -65,6 +68,16 @@ fn table<const WORDS: usize>(what: &str, load: Load, args: &BurstArgs) -> Table 
 fn verdict(against: Spread) -> String {
     let is = if against.median >= GOAL { "is" } else { "IS NOT" };
     format!("the whole path has {:.2} of the rate of bare rings, which {is} {GOAL} at least", against.median)
+}
+
+/// How much of the rate of bare rings is left by what the host does to each event, and of that by mainlane.
+fn of_the_hosts_work(bare: &Row, enriched: &Row) -> String {
+    let left = enriched.figures.iter().zip(&bare.figures).map(|(enriched, bare)| enriched / bare);
+    format!(
+        "what the host itself does to each event leaves {:.2} of that rate; the whole path has {:.2} of what is left",
+        Spread::of(left).median,
+        enriched.first_against_this.median
+    )
 }
 
 /// What is thrown in, each beside the same without it.

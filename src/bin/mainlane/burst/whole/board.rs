@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::super::transport::{Consumer, Payload};
+use super::by_hand::Dressed;
 use super::parcel::{Context, KEYS, Parcel, critical_among, critical_from, newest_of};
 
 /// What a contender promises about the order of events, beside each lane's critical ones.
@@ -204,6 +205,19 @@ impl Clone for Board {
         self.places.clone_from(&from.places);
         let Self { taken, wrong, back, astray, crossed, .. } = *from;
         (self.taken, self.wrong, self.back, self.astray, self.crossed) = (taken, wrong, back, astray, crossed);
+    }
+}
+
+/// For those that bring an event with its context.
+impl<const WORDS: usize> Consumer<Dressed<WORDS>> for Board {
+    #[inline]
+    fn take(&mut self, dressed: &Dressed<WORDS>) {
+        self.apply(&dressed.parcel, dressed.context);
+    }
+
+    #[inline]
+    fn taken(&self) -> u64 {
+        self.taken
     }
 }
 

@@ -50,10 +50,95 @@ impl<const WORDS: usize> End for Draining<WORDS> {
     }
 }
 
-/// An event with its context, on its way through a channel.
+/// The same rings, and on the side that pushes all that the host itself does to an event on the whole path: what is left then is what
+/// mainlane adds. What the state knows comes from a copy made at the beginning.
+pub(crate) struct Enriched;
+
+type DressedRings<const WORDS: usize> = <Of<Rings> as Transport<Dressed<WORDS>>>::Sender;
+type DrainedDressed<const WORDS: usize> = <Of<Rings> as Transport<Dressed<WORDS>>>::Receiver<Board>;
+
+impl<const WORDS: usize> Path<WORDS> for Enriched {
+    const ORDER: Order = Order::OfEachLane;
+    type Lane = Enriching<WORDS>;
+    type End = DrainingDressed<WORDS>;
+
+    fn open(&self, run: &Arc<Run>) -> (Vec<Self::Lane>, Self::End, Option<View>) {
+        let known = Arc::new(run.board(true));
+        let (rings, drained) = Of::<Rings>::new().open(run.load.lanes, run.load.capacity(), run.board(true));
+        let enriching = |(lane, ring)| Enriching { ring, defaults: Context::of_lane(lane), known: known.clone() };
+        (rings.into_iter().enumerate().map(enriching).collect(), DrainingDressed(drained), None)
+    }
+}
+
+/// The side of such a ring that pushes.
+pub(crate) struct Enriching<const WORDS: usize> {
+    ring: DressedRings<WORDS>,
+    defaults: Context,
+    known: Arc<Board>,
+}
+
+/// Enriched, filled in from both places, and classified.
+#[inline]
+fn dressed<const WORDS: usize>(mut parcel: Parcel<WORDS>, defaults: &Context, known: &Board) -> Dressed<WORDS> {
+    let mut context = Context::default();
+    enrich(&mut parcel, &mut context);
+    context.fill(defaults);
+    context.fill(known.known(parcel.producer()));
+    // Nothing is coalesced here, whatever its class is.
+    std::hint::black_box(parcel.key().map(|key| known.tier(parcel.producer(), key)));
+    Dressed { parcel, context }
+}
+
+impl<const WORDS: usize> Sending<Parcel<WORDS>> for Enriching<WORDS> {
+    #[inline]
+    fn push(&mut self, parcel: Parcel<WORDS>) {
+        self.ring.push(dressed(parcel, &self.defaults, &self.known));
+    }
+
+    #[inline]
+    fn push_batch(&mut self, parcels: impl ExactSizeIterator<Item = Parcel<WORDS>> + Clone) {
+        let Self { ring, defaults, known } = self;
+        ring.push_batch(parcels.map(|parcel| dressed(parcel, defaults, known)));
+    }
+}
+
+/// The other side.
+pub(crate) struct DrainingDressed<const WORDS: usize>(DrainedDressed<WORDS>);
+
+impl<const WORDS: usize> End for DrainingDressed<WORDS> {
+    #[inline]
+    fn turn(&mut self) -> bool {
+        self.0.turn()
+    }
+
+    fn taken(&self) -> u64 {
+        self.0.consumer().taken()
+    }
+
+    fn finish(self, _: u64) -> Board {
+        self.0.consumer().clone()
+    }
+}
+
+/// An event with its context, on its way through a ring or a channel.
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Dressed<const WORDS: usize> {
-    parcel: Parcel<WORDS>,
-    context: Context,
+    pub(crate) parcel: Parcel<WORDS>,
+    pub(crate) context: Context,
+}
+
+impl<const WORDS: usize> Payload for Dressed<WORDS> {
+    fn new(producer: usize, number: u64) -> Self {
+        Self { parcel: Parcel::new(producer, number), context: Context::default() }
+    }
+
+    fn producer(&self) -> usize {
+        self.parcel.producer()
+    }
+
+    fn number(&self) -> u64 {
+        self.parcel.number()
+    }
 }
 
 /// The producer's side: enriches, and adds the lane's defaults.
