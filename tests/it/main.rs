@@ -33,6 +33,7 @@ mod maintenance;
 mod memory;
 mod misrouted;
 mod order;
+mod prepared;
 #[cfg(feature = "cli")]
 mod program;
 #[cfg(feature = "cli")]

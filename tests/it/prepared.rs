@@ -1,0 +1,141 @@
+//! Batches of lanes that do something to events first: whatever that is, they are pushed as those of a plain lane.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use mainlane::{Lane, Overflow, Pipeline, Refused};
+
+use crate::domain::{Ledger, Note, PATIENCE, drain, settled};
+
+const MANY: u64 = 100;
+
+fn items(range: std::ops::Range<u64>) -> Vec<Note> {
+    range.map(Note::Item).collect()
+}
+
+/// Whether pushing a batch panics.
+fn panics(lane: &mut Lane<Note>, batch: impl IntoIterator<Item = Note>) -> bool {
+    catch_unwind(AssertUnwindSafe(|| lane.push_batch(batch).is_ok())).is_err()
+}
+
+#[test]
+fn what_does_not_fit_comes_back_whole_and_in_order() {
+    for capacity in [1, 4, 31, 32, 33, 64] {
+        let builder = Pipeline::builder(Ledger::default());
+        let lane = builder.lane("a").capacity(capacity).overflow(Overflow::Return);
+        let mut lane = lane.enrich(|_, _| ()).open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        let refused = lane.push_batch(items(0..MANY)).unwrap_err();
+        assert!(matches!(refused, Refused::Full(_)));
+        let (capacity, rest) = (capacity as u64, refused.into_inner());
+        assert_eq!(rest.size_hint().0 as u64, MANY - capacity);
+        assert_eq!(rest.collect::<Vec<_>>(), items(capacity..MANY));
+        drain(&mut main_lane);
+        assert_eq!(main_lane.state().notes(), items(0..capacity));
+        assert_eq!(settled(&handle).events.returned, 1);
+        assert_eq!(lane.push_batch(items(0..1)).unwrap(), 1);
+    }
+}
+
+#[test]
+fn what_is_pushed_to_a_pipeline_that_is_shut_comes_back_whole_and_in_order() {
+    let builder = Pipeline::builder(Ledger::default());
+    let enriched = Arc::new(AtomicUsize::new(0));
+    let counts = enriched.clone();
+    let enrich = move |_: &mut Note, _: &mut ()| _ = counts.fetch_add(1, Ordering::Relaxed);
+    let mut lane = builder.lane("a").enrich(enrich).open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    assert!(main_lane.shutdown(PATIENCE).complete);
+    for _ in 0..2 {
+        let refused = lane.push_batch(items(0..MANY)).unwrap_err();
+        assert!(matches!(refused, Refused::Closed(_)));
+        let rest = refused.into_inner();
+        assert_eq!(rest.size_hint(), (MANY as usize, Some(MANY as usize)));
+        assert_eq!(rest.collect::<Vec<_>>(), items(0..MANY));
+    }
+    assert!((2..2 * MANY as usize).contains(&enriched.load(Ordering::Relaxed)), "not all of them for nothing");
+    assert_eq!(handle.counters().events.closed, 2, "one batch each");
+    assert_eq!(lane.push_batch(items(0..3)).unwrap_err().into_inner().collect::<Vec<_>>(), items(0..3));
+}
+
+#[test]
+fn an_iterator_that_panics_loses_nothing_it_gave() {
+    for given in [0, 1, 5, 31, 32, 33, 64, 99] {
+        let builder = Pipeline::builder(Ledger::default());
+        let mut lane = builder.lane("a").enrich(|_, _| ()).open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        let batch = (0..MANY).map(|n| if n == given { panic!("half-way") } else { Note::Item(n) });
+        assert!(panics(&mut lane, batch));
+        drain(&mut main_lane);
+        assert_eq!(main_lane.state().notes(), items(0..given));
+        assert_eq!(settled(&handle).events.pushed, given);
+        assert_eq!(lane.push_batch(items(0..1)).unwrap(), 1, "the lane goes on");
+    }
+}
+
+#[test]
+fn an_enricher_that_panics_on_some_costs_them_nothing() {
+    let builder = Pipeline::builder(Ledger::default());
+    let enrich = |note: &mut Note, _: &mut ()| {
+        let Note::Item(n) = note else { return };
+        assert!(*n % 3 != 0, "a third");
+        *n += 1000;
+    };
+    let mut lane = builder.lane("a").enrich(enrich).open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    assert_eq!(lane.push_batch(items(0..MANY)).unwrap(), MANY as usize);
+    drain(&mut main_lane);
+    let expected: Vec<_> = (0..MANY).map(|n| Note::Item(if n % 3 == 0 { n } else { n + 1000 })).collect();
+    assert_eq!(main_lane.state().notes(), expected);
+    assert_eq!(settled(&handle).events.enricher_panics, MANY.div_ceil(3));
+}
+
+mod at_random {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn note() -> impl Strategy<Value = Note> {
+        prop_oneof![
+            3 => any::<u64>().prop_map(Note::Item),
+            1 => (0..4_u32, any::<u64>()).prop_map(|(key, value)| Note::Level { key, value }),
+            1 => (0..4_u32, 0..9_u64).prop_map(|(key, value)| Note::Sum { key, value }),
+        ]
+    }
+
+    /// All that was applied, and what was counted; `turns` are taken behind so many of the batches.
+    fn applied(batches: &[Vec<Note>], turns: usize, prepares: bool, is_clocked: bool) -> (Vec<Note>, [u64; 4]) {
+        let builder = Pipeline::builder(Ledger::default());
+        let mut lane = builder.lane("a").capacity(1000);
+        if prepares {
+            lane = lane.enrich(|_, _| ());
+        }
+        if !is_clocked {
+            lane = lane.unclocked();
+        }
+        let mut lane = lane.open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        for (at, batch) in batches.iter().enumerate() {
+            assert_eq!(lane.push_batch(batch.iter().cloned()).unwrap(), batch.len());
+            if at < turns {
+                drain(&mut main_lane);
+            }
+        }
+        drain(&mut main_lane);
+        let events = settled(&handle).events;
+        (main_lane.state().notes(), [events.pushed, events.applied, events.replaced, events.merged])
+    }
+
+    proptest! {
+        #[test]
+        fn a_lane_that_prepares_pushes_as_one_that_does_not(
+            batches in vec(vec(note(), 0..80), 0..8), turns in 0..8_usize, is_clocked in any::<bool>(),
+        ) {
+            prop_assert_eq!(
+                applied(&batches, turns, true, is_clocked), applied(&batches, turns, false, is_clocked)
+            );
+        }
+    }
+}
