@@ -56,6 +56,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod book; // what a family lists and counts
 mod bus; // where one publishes and subscribes
 mod dispatcher; // who hands signals on, and when
 mod ending; // whose the end of a bus is while another is at work

@@ -11,6 +11,7 @@ use crate::latch::Latch;
 use crate::mailbox::Mailbox;
 use crate::notifications::Notifications;
 use crate::signal::Signal;
+use crate::signal::book::Book;
 use crate::signal::bus::BusCore;
 use crate::signal::inbox::{Call, Caller, Inbox, Mail, Match};
 use crate::signal::inlet::Inlet;
@@ -18,7 +19,7 @@ use crate::signal::notice::BusNotice;
 use crate::signal::outlet::{Entry, OutletCounts};
 use crate::signal::queue::{Fallen, Hashed};
 use crate::signal::sent::{Batch, Sent};
-use crate::signal::status::{FamilyStatus, Gone};
+use crate::signal::status::FamilyStatus;
 
 /// How many signals one look into a family's queue takes at most.
 /// A subscriber that keeps one of them keeps them all.
@@ -39,28 +40,8 @@ pub(crate) struct FamilyHub<T: Signal> {
     book: Mutex<Book<T>>,
 }
 
-/// What is listed, and what is counted of those that are gone.
-struct Book<T> {
-    subscribers: Vec<Arc<dyn Mail<T>>>,
-    gone: Gone,
-    outlets: Vec<Arc<OutletCounts>>,
-    /// Of outlets that are gone: published, unheard.
-    published: (u64, u64),
-    dispatched: u64,
-    /// Taken from the queue, and not handed on yet.
-    taken: u64,
-}
-
 impl<T: Signal> FamilyHub<T> {
     pub(crate) fn new(bus: Arc<BusCore>) -> Self {
-        let book = Book {
-            subscribers: Vec::new(),
-            gone: Gone::default(),
-            outlets: Vec::new(),
-            published: (0, 0),
-            dispatched: 0,
-            taken: 0,
-        };
         Self {
             inlet: Inlet::new(T::CAPACITY.max(1)),
             bus,
@@ -68,7 +49,7 @@ impl<T: Signal> FamilyHub<T> {
             left: Latch::default(),
             made_room: Latch::default(),
             joining: Mailbox::new(),
-            book: Mutex::new(book),
+            book: Mutex::default(),
         }
     }
 
@@ -113,17 +94,13 @@ impl<T: Signal> FamilyHub<T> {
     }
 
     fn forget(&self, mail: &Arc<dyn Mail<T>>) {
-        let mut book = self.book.lock();
-        if let Some(at) = book.subscribers.iter().position(|other| Arc::ptr_eq(other, mail)) {
-            let gone = book.subscribers.remove(at);
-            book.gone.add(&gone.status());
-        }
+        self.book.lock().forget(mail);
     }
 }
 
 impl<T: Signal> FamilyHub<T> {
     pub(crate) fn status(&self) -> FamilyStatus {
-        let book = self.book.lock();
+        let mut book = self.book.lock();
         let (mut published, mut unheard) = book.published;
         for outlet in &book.outlets {
             let (more, more_unheard) = outlet.read();
@@ -139,7 +116,7 @@ impl<T: Signal> FamilyHub<T> {
             dispatched: book.dispatched,
             depth: self.inlet.depth() as u64 + book.taken,
             subscribers: book.subscribers.iter().map(|mail| mail.status()).collect(),
-            gone: book.gone,
+            gone: book.gone(),
         }
     }
 }

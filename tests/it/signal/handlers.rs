@@ -270,3 +270,26 @@ fn what_handlers_that_are_gone_failed_at_is_remembered() {
     assert!(gone.failures > 1 && gone.retries > 0 && gone.filter_panics == 1, "{gone:?}");
     assert!(running.shutdown(PATIENCE).complete);
 }
+
+#[test]
+fn what_a_handler_fails_at_after_its_subscription_was_dropped_is_remembered_too() {
+    let (mut dispatcher, bus) = bus();
+    let (begun, beginning) = mpsc::channel();
+    let (go, going) = mpsc::channel::<()>();
+    let slow = move |_: &Sent<Said>| {
+        begun.send(())?;
+        let _ = going.recv();
+        Err("in the end".into())
+    };
+    let on_failure = OnFailure::Retry { tries: 2, backoff: Backoff::between(PATIENCE, PATIENCE) };
+    let subscription = bus.subscribe::<Said>("slow").on_failure(on_failure).on_thread("hands", slow).unwrap();
+    say(&mut dispatcher, &bus.outlet(HERE), [0]);
+    beginning.recv().unwrap();
+    drop(subscription);
+    dispatch(&mut dispatcher);
+    let gone = || bus.status::<Said>().gone;
+    assert_eq!((gone().subscribers, gone().failures), (1, 0), "it is still at it");
+    drop(go);
+    until("it is given up", || gone().given_up == 1);
+    assert_eq!((gone().subscribers, gone().failures, gone().delivered), (1, 1, 1));
+}
