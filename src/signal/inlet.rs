@@ -16,6 +16,8 @@
 //! - **I4 told of refusals**: one is counted some time after there was no room, and by then the dispatcher may have taken all there was, and
 //!   sleep. By B1: whoever counts it finds that something was taken, and rings, or the dispatcher still looks at the count after it has taken
 //!   what is there. While the queue is full nobody is woken for a refusal.
+//!   Where it was one who publishes directly that took it, after the dispatcher had armed, nothing but the order of a processor's locked
+//!   instructions says so; on one that keeps none, such a refusal, counted all the same, may be told with the next signal.
 //!
 //! The stage hands over no data, and what a signal carries is handed over by the queue: there is no pair here.
 //! Model: `loom-tests/src/signal.rs`.
