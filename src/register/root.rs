@@ -384,11 +384,19 @@ impl<S: Reducer> ProjectSpec<'_, S> {
         let slot = Slot::first(shared, name.clone(), origin, open, after, reopen)
             .map_err(|error| ProjectError::Open { name: name.clone(), error })?;
         let mut projects = shared.projects.lock();
-        if projects.iter().any(|other| *other.name() == name) {
-            drop(projects);
+        let refused = if projects.iter().any(|other| *other.name() == name) {
             // Somebody else was at it, and has closed theirs again, or the crew would not have taken this one.
+            Some(ProjectError::Taken { name })
+        } else if order::is_circular(&projects, &name, slot.after()) {
+            // Others were made anew meanwhile.
+            Some(ProjectError::Circular { name })
+        } else {
+            None
+        };
+        if let Some(refused) = refused {
+            drop(projects);
             let_go(slot.close(shared, DROP_DEADLINE, true));
-            return Err(ProjectError::Taken { name });
+            return Err(refused);
         }
         projects.push(slot.clone());
         drop(projects);

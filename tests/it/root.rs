@@ -1,7 +1,7 @@
 //! The composition root: projects that open, crash, are opened again and close, without touching each other.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use mainlane::control::{Backoff, Intensity, Next, Worker, WorkerChanged, WorkerContext, WorkerError, WorkerState};
@@ -435,4 +435,33 @@ fn what_was_removed_and_made_anew_is_closed_after_those_that_come_after_it() {
     let report = register.shutdown(PATIENCE);
     let closed: Vec<_> = report.projects.iter().map(|(name, _)| &**name).collect();
     assert_eq!((report.complete, &closed[..]), (true, &["other", "till", "shop", "stock"][..]));
+}
+
+#[test]
+fn what_is_made_anew_while_another_is_opened_makes_no_circle_with_it() {
+    let mut register = Register::builder().start().unwrap();
+    register.project("stock", ledger).open().unwrap();
+    register.project("shop", ledger).after(["stock"]).open().unwrap();
+    register.remove("stock", PATIENCE).unwrap();
+    let its = &register;
+    let (begun, made) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (begins, is_made) = (begun.clone(), made.clone());
+    let open = move || {
+        begins.wait();
+        is_made.wait();
+        ledger()
+    };
+    let circular = std::thread::scope(|scope| {
+        let till = scope.spawn(move || its.project("till", open).after(["shop"]).open());
+        begun.wait();
+        register.project("till", ledger).open().unwrap();
+        register.project("stock", ledger).after(["till"]).open().unwrap();
+        register.remove("till", PATIENCE).unwrap();
+        made.wait();
+        till.join().unwrap()
+    });
+    assert!(matches!(circular, Err(ProjectError::Circular { .. })), "{circular:?}");
+    let report = register.shutdown(PATIENCE);
+    let closed: Vec<_> = report.projects.iter().map(|(name, _)| &**name).collect();
+    assert_eq!((report.complete, &closed[..]), (true, &["shop", "stock"][..]));
 }
