@@ -694,3 +694,28 @@ fn projects_that_close_and_open_each_other_at_random_come_to_an_end() {
         }
     });
 }
+
+#[test]
+fn what_failed_before_the_end_of_all_is_not_opened_after_it() {
+    for rest in [Duration::ZERO, PATIENCE * 100] {
+        let (door, jobs, tries) = (Door::default(), AtTheEnd::default(), Arc::new(AtomicU64::new(0)));
+        let (state, tried) = (jobs.clone(), tries.clone());
+        let open = move || {
+            tried.fetch_add(1, SeqCst);
+            Ok(Pipeline::builder(Broken { _last: Last(state.clone()) }))
+        };
+        let mut register = Register::builder().start().unwrap();
+        let reopen = Reopen::Within(Intensity::at_most(1, PATIENCE * 100), Backoff::between(rest, rest));
+        let project = register.project("one", open).reopen(reopen).open().unwrap();
+        let waits = door.clone();
+        *jobs.lock().unwrap() = Some(Box::new(move || waits.pass()));
+        project.handle().lane("a").open().unwrap().push(Fails).unwrap();
+        until("its state is at its end", || door.is_waited_at());
+        assert!(matches!(project.phase(), ProjectPhase::Failed { again: true, .. }), "{}", project.phase());
+        let report = register.shutdown(Duration::from_millis(10));
+        assert_eq!((report.complete, &report.busy[..]), (false, &["one".into()][..]));
+        door.open();
+        until("it is put away", || matches!(project.phase(), ProjectPhase::Failed { again: false, .. }));
+        assert_eq!(tries.load(SeqCst), 1);
+    }
+}

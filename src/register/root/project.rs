@@ -412,6 +412,13 @@ impl<S: Reducer> AnyProject for Slot<S> {
         if at_it.ends.is_finished() {
             self.note_end(register, &mut at_it.ends.hosted);
         }
+        if register.is_over.is_set() {
+            // Whoever shut everything down may not have got hold of it, and does not come back.
+            if self.due().is_some() {
+                self.set(register, Book::give_up);
+            }
+            return;
+        }
         // Not if it was closed meanwhile.
         if self.due().is_some_and(|due| due <= Instant::now()) && register.unmet(&self.after).is_none() {
             // What went wrong is in the project's phase, and was told.
@@ -455,6 +462,14 @@ impl<S: Reducer> AnyProject for Slot<S> {
 }
 
 impl Book {
+    /// It is not opened again by itself after all.
+    fn give_up(&mut self) {
+        self.due = None;
+        if let ProjectPhase::Failed { again, .. } = &mut self.phase {
+            *again = false;
+        }
+    }
+
     fn fail(&mut self, register: &Shared, why: Arc<str>) {
         let now = Instant::now();
         let mut again = false;
