@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::core::{contain, let_go};
+use crate::core::{contain, drop_each, let_go};
 use crate::sync::Mutex;
 
 pub(super) type Hook = Arc<dyn Fn() + Send + Sync>;
@@ -28,6 +28,13 @@ impl Hooks {
             let_go(hook);
         }
         panics
+    }
+}
+
+impl Drop for Hooks {
+    fn drop(&mut self) {
+        // One by one: if what two of them have panicked at once, all would end.
+        let _ = drop_each(self.0.get_mut().drain(..));
     }
 }
 

@@ -248,6 +248,23 @@ fn a_key_that_panics_as_it_is_told_of_takes_no_other_registry_s_news_with_it() {
 }
 
 #[test]
+fn what_hooks_that_are_kept_have_ends_one_by_one_with_the_registry() {
+    struct Thorn;
+
+    impl Drop for Thorn {
+        fn drop(&mut self) {
+            panic!("a thorn");
+        }
+    }
+
+    let listeners = Registry::<dyn Listener>::new();
+    for thorn in [Thorn, Thorn] {
+        listeners.on_change(move || _ = &thorn).keep();
+    }
+    drop(listeners);
+}
+
+#[test]
 fn one_registry_that_changes_all_the_time_does_not_keep_the_news_of_another() {
     let registries = Registries::new();
     let (speakers, listeners) = (registries.add::<dyn Speaker>().unwrap(), registries.add::<dyn Listener>().unwrap());
