@@ -20,12 +20,13 @@ use super::run::{End, Path, Run, View};
 /// One rtrb ring for each lane, drained into the state in turn; nothing is enriched, coalesced, ordered or published.
 pub(crate) struct Bare;
 
-type Drained<const WORDS: usize> = <Of<Rings> as Transport<Parcel<WORDS>>>::Receiver<Board>;
+type RingOf<T> = <Of<Rings> as Transport<T>>::Sender;
+type DrainedInto<T> = Draining<<Of<Rings> as Transport<T>>::Receiver<Board>>;
 
 impl<const WORDS: usize> Path<WORDS> for Bare {
     const ORDER: Order = Order::OfEachLane;
-    type Lane = <Of<Rings> as Transport<Parcel<WORDS>>>::Sender;
-    type End = Draining<WORDS>;
+    type Lane = RingOf<Parcel<WORDS>>;
+    type End = DrainedInto<Parcel<WORDS>>;
 
     fn open(&self, run: &Arc<Run>) -> (Vec<Self::Lane>, Self::End, Option<View>) {
         let (lanes, drained) = Of::<Rings>::new().open(run.load.lanes, run.load.capacity(), run.board(false));
@@ -33,9 +34,10 @@ impl<const WORDS: usize> Path<WORDS> for Bare {
     }
 }
 
-pub(crate) struct Draining<const WORDS: usize>(Drained<WORDS>);
+/// The side of rings that takes.
+pub(crate) struct Draining<R>(R);
 
-impl<const WORDS: usize> End for Draining<WORDS> {
+impl<R: Receiving<Board>> End for Draining<R> {
     #[inline]
     fn turn(&mut self) -> bool {
         self.0.turn()
@@ -54,25 +56,22 @@ impl<const WORDS: usize> End for Draining<WORDS> {
 /// mainlane adds. What the state knows comes from a copy made at the beginning.
 pub(crate) struct Enriched;
 
-type DressedRings<const WORDS: usize> = <Of<Rings> as Transport<Dressed<WORDS>>>::Sender;
-type DrainedDressed<const WORDS: usize> = <Of<Rings> as Transport<Dressed<WORDS>>>::Receiver<Board>;
-
 impl<const WORDS: usize> Path<WORDS> for Enriched {
     const ORDER: Order = Order::OfEachLane;
     type Lane = Enriching<WORDS>;
-    type End = DrainingDressed<WORDS>;
+    type End = DrainedInto<Dressed<WORDS>>;
 
     fn open(&self, run: &Arc<Run>) -> (Vec<Self::Lane>, Self::End, Option<View>) {
         let known = Arc::new(run.board(true));
         let (rings, drained) = Of::<Rings>::new().open(run.load.lanes, run.load.capacity(), run.board(true));
         let enriching = |(lane, ring)| Enriching { ring, defaults: Context::of_lane(lane), known: known.clone() };
-        (rings.into_iter().enumerate().map(enriching).collect(), DrainingDressed(drained), None)
+        (rings.into_iter().enumerate().map(enriching).collect(), Draining(drained), None)
     }
 }
 
 /// The side of such a ring that pushes.
 pub(crate) struct Enriching<const WORDS: usize> {
-    ring: DressedRings<WORDS>,
+    ring: RingOf<Dressed<WORDS>>,
     defaults: Context,
     known: Arc<Board>,
 }
@@ -99,24 +98,6 @@ impl<const WORDS: usize> Sending<Parcel<WORDS>> for Enriching<WORDS> {
     fn push_batch(&mut self, parcels: impl ExactSizeIterator<Item = Parcel<WORDS>> + Clone) {
         let Self { ring, defaults, known } = self;
         ring.push_batch(parcels.map(|parcel| dressed(parcel, defaults, known)));
-    }
-}
-
-/// The other side.
-pub(crate) struct DrainingDressed<const WORDS: usize>(DrainedDressed<WORDS>);
-
-impl<const WORDS: usize> End for DrainingDressed<WORDS> {
-    #[inline]
-    fn turn(&mut self) -> bool {
-        self.0.turn()
-    }
-
-    fn taken(&self) -> u64 {
-        self.0.consumer().taken()
-    }
-
-    fn finish(self, _: u64) -> Board {
-        self.0.consumer().clone()
     }
 }
 
