@@ -137,10 +137,10 @@ impl Holder for Hand {
 
     fn append(&self, write: &Write) -> Result<(), StoreError> {
         let shared = &*self.0.0;
-        let slow = shared.state.lock().unwrap().slow;
-        if !slow.is_zero() {
-            // The disk's own time, as a slow one takes it: nothing is waited for, and no test hangs on how long it is.
-            std::thread::sleep(slow);
+        // The disk's own time, as a slow one takes it: nothing is waited for, and no test hangs on how long it is.
+        let (began, slow) = (Instant::now(), shared.state.lock().unwrap().slow);
+        while began.elapsed() < slow {
+            std::thread::yield_now();
         }
         let mut state = shared.changed.wait_while(shared.state.lock().unwrap(), |state| state.held).unwrap();
         state.appends += 1;
