@@ -9,7 +9,7 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use mainlane::{Pipeline, Publish};
+use mainlane::{Budget, Class, Effects, Envelope, Event, Pipeline, Publish, Reducer, Tier};
 
 use host::{Load, Sum, drain, pipeline};
 
@@ -54,6 +54,52 @@ fn push(criterion: &mut Criterion) {
             });
         }
     }
+    group.finish();
+}
+
+/// Events of 64 bytes, of which the last possible one would be lossy: what it takes to move an event shows in these.
+struct Wide([u64; 8]);
+
+impl Event for Wide {
+    type Key = ();
+    type Facets = ();
+
+    fn class(&self) -> Class<()> {
+        if self.0[0] == u64::MAX { Class::lossy((), Tier::NORMAL) } else { Class::Critical }
+    }
+}
+
+#[derive(Clone, Default)]
+struct Last(u64);
+
+impl Reducer for Last {
+    type Event = Wide;
+    type Effect = ();
+
+    fn apply(&mut self, envelope: &Envelope<'_, Wide>, _: &mut Effects<()>) {
+        self.0 = envelope.event.0.iter().fold(0, |all, word| all | word);
+    }
+}
+
+/// 512 of them into an empty ring, one by one.
+fn push_wide(criterion: &mut Criterion) {
+    const EVENTS: u64 = 512;
+    let builder = Pipeline::builder(Last::default()).publish(Publish::OnRequest);
+    let mut lane = builder.lane("wide").capacity(EVENTS as usize).open().expect("not built yet");
+    let (mut main_lane, _) = builder.build().expect("settings are in range");
+    let mut work = || (0..EVENTS).for_each(|number| assert!(lane.push(Wide([number; 8])).is_ok()));
+    let mut drain = || main_lane.turn(Budget::UNLIMITED).expect("the reducer does not panic").events;
+    work();
+    assert_eq!(drain(), EVENTS as usize);
+    let mut group = criterion.benchmark_group("push of 64 bytes");
+    group.throughput(Throughput::Elements(EVENTS));
+    group.bench_function("clocked/1", |bencher| {
+        bencher.iter_custom(|iterations| {
+            time(iterations, &mut work, || {
+                drain();
+            })
+        });
+    });
     group.finish();
 }
 
@@ -197,6 +243,6 @@ fn coalesce(criterion: &mut Criterion) {
 criterion_group! {
     name = parts;
     config = Criterion::default().sample_size(30).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
-    targets = push, merge, idle, publish, load, coalesce
+    targets = push, push_wide, merge, idle, publish, load, coalesce
 }
 criterion_main!(parts);
