@@ -284,7 +284,7 @@ impl fmt::Display for InALine<'_> {
         let Self(beside, driven) = self;
         write!(f, "project {} {}", beside.asked.name, beside.phase_in_a_word(*driven))?;
         if let Some(ProjectStatus { turns, events, .. }) = driven {
-            write!(f, ", {events} events in {turns} turns")?;
+            write!(f, ", {events} events, driven {turns} times")?;
         }
         if beside.openings > 1 {
             write!(f, ", opened {} times", beside.openings)?;

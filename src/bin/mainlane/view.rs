@@ -301,7 +301,7 @@ fn project_table(projects: &Projects) -> Table<'static> {
         stuck => format!(" projects · {} threads, and {stuck} stuck ", crew.threads),
     };
     Table::new(rows, [Constraint::Fill(2), number, number, number, number, Constraint::Fill(4)])
-        .header(Row::new(["project", "phase", "openings", "turns", "events", "last failure"]).dim())
+        .header(Row::new(["project", "phase", "openings", "driven", "events", "last failure"]).dim())
         .block(Block::bordered().title(threads))
 }
 
