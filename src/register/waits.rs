@@ -14,7 +14,7 @@ use std::cell::RefCell;
 
 use crate::sync::Mutex;
 
-/// Those who wait. Few, and not for long: whoever opens and closes projects.
+/// Those who wait, of all registers, for a circle may go through several. Few, and not for long: whoever opens and closes projects.
 static WAITING: Mutex<Vec<Waits>> = Mutex::new(Vec::new());
 
 thread_local! {
