@@ -44,8 +44,10 @@ enum Step {
     Prune,
     /// The write-ahead file began again.
     Restart,
-    /// It was moved into the journal.
+    /// It was moved into the journal, with what was written last.
     Merge,
+    /// The same behind a draft of a checkpoint, of which nothing is written.
+    MergeAlone,
 }
 
 struct Moment {
@@ -93,7 +95,7 @@ impl Around for Camera {
         }
         let header = |image: &Image| image.wal.get(..WAL_HEADER).map(<[u8]>::to_vec);
         let step = if before.journal != after.journal {
-            Step::Merge
+            if before.wal == after.wal { Step::MergeAlone } else { Step::Merge }
         } else if header(&before) != header(&after) {
             Step::Restart
         } else if write.prune_before.is_some() {
@@ -102,7 +104,7 @@ impl Around for Camera {
             Step::Records
         };
         let film = &mut *self.film.lock().unwrap();
-        if step == Step::Merge {
+        if matches!(step, Step::Merge | Step::MergeAlone) {
             film.merged = after.clone();
         }
         let seen = film.seen.entry(step).or_default();
