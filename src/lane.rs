@@ -13,6 +13,7 @@ pub(crate) mod gate;
 pub(crate) mod idle;
 pub(crate) mod ingest;
 pub(crate) mod prepare;
+pub(crate) mod refused;
 pub(crate) mod ring;
 pub(crate) mod runs;
 pub(crate) mod source;
@@ -30,13 +31,14 @@ use crate::event::{Class, Coalesced, Event, LaneId, Tier};
 use crate::lane::coalesce::{Coalescer, Pushed};
 use crate::lane::gate::{Entered, Gate};
 use crate::lane::prepare::{Prepare, class_of};
+use crate::lane::refused::{Refused, Unsent};
 use crate::lane::ring::RingProducer;
 use crate::lane::table::Unread;
 use crate::lane::waiting::{Patience, Room};
 #[cfg(feature = "control")]
 use crate::notifications::Notifications;
 use crate::observe::counters::{LaneCounts, ProducerCounts};
-use crate::sync::Arc;
+use crate::sync::{Arc, StoreLoad};
 use crate::wake::Bell;
 
 /// Critical events of a batch that take their stamps at once. A run that ends early leaves stamps unused, so this bounds how
@@ -69,83 +71,6 @@ pub enum Overflow {
     Wait,
     /// Returns the event, as [`Refused::Full`].
     Return,
-}
-
-/// An event that was not accepted, handed back.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Refused<T> {
-    /// The ring is full.
-    Full(T),
-    /// The pipeline has shut down, or its main lane has stopped.
-    Closed(T),
-}
-
-impl<T> Refused<T> {
-    /// What was not accepted.
-    pub fn into_inner(self) -> T {
-        match self {
-            Refused::Full(value) | Refused::Closed(value) => value,
-        }
-    }
-
-    /// Why it was not accepted, without what it was: for `?` into errors that must be `Sync`, when the event is not.
-    pub fn without_value(self) -> Refused<()> {
-        self.map(drop)
-    }
-
-    fn map<U>(self, f: impl FnOnce(T) -> U) -> Refused<U> {
-        match self {
-            Refused::Full(value) => Refused::Full(f(value)),
-            Refused::Closed(value) => Refused::Closed(f(value)),
-        }
-    }
-}
-
-impl<T> fmt::Display for Refused<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Refused::Full(_) => "the lane's ring is full; push again later, or let the lane wait",
-            Refused::Closed(_) => "the pipeline has shut down; nothing more is accepted",
-        })
-    }
-}
-
-// Without a bound on `T`, so that `?` and `unwrap` work for events that cannot be printed.
-impl<T> fmt::Debug for Refused<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Refused::Full(_) => "Full(..)",
-            Refused::Closed(_) => "Closed(..)",
-        })
-    }
-}
-
-impl<T> std::error::Error for Refused<T> {}
-
-/// The events of a batch that were not accepted, in order.
-pub struct Unsent<E, I> {
-    first: Option<E>,
-    rest: I,
-}
-
-impl<E, I: Iterator<Item = E>> Iterator for Unsent<E, I> {
-    type Item = E;
-
-    fn next(&mut self) -> Option<E> {
-        self.first.take().or_else(|| self.rest.next())
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        let (low, high) = self.rest.size_hint();
-        let first = usize::from(self.first.is_some());
-        (low.saturating_add(first), high.and_then(|high| high.checked_add(first)))
-    }
-}
-
-impl<E, I: Iterator<Item = E>> fmt::Debug for Unsent<E, I> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Unsent").field("events", &self.size_hint()).finish_non_exhaustive()
-    }
 }
 
 /// The producer's end of a lane. One thread at a time pushes through it; dropping it closes the lane, and everything
@@ -182,6 +107,11 @@ pub struct Lane<E: Event> {
     /// What is done to events first; `None` when that is nothing.
     preparing: Option<Box<dyn Prepare<E>>>,
     order: Order,
+    /// Nothing is to be done to events first, the process orders stores and loads by `QUICK`, and the gate was never found
+    /// shut: one look for all that a push on the beaten track needs not look at.
+    is_quick: bool,
+    /// An event on its way from `push` to where it is pushed from; empty otherwise.
+    aside: Option<Item<E>>,
     lossy_sequence: u64,
     overflow: Overflow,
     parker: Parker,
@@ -192,6 +122,9 @@ pub struct Lane<E: Event> {
 /// Whether anything is to be done to events before they are pushed: told apart once per call, not once per event.
 const PLAIN: bool = true;
 const DRESSED: bool = false;
+
+/// What costs the side that pushes nothing.
+const QUICK: StoreLoad = StoreLoad::Asymmetric;
 
 /// Where a lane's keys come from.
 pub(crate) enum Order {
@@ -247,23 +180,54 @@ impl<E: Event> Lane<E> {
     /// As [`push`](Lane::push); the facets come back filled in.
     #[inline]
     pub fn push_with(&mut self, facets: E::Facets, event: E) -> Result<(), Refused<(E::Facets, E)>> {
-        if self.preparing.is_none() { self.push_one::<PLAIN>(facets, event) } else { self.push_dressed(facets, event) }
+        let class = match self.is_quick {
+            true => Some(class_of(&event, event.class())),
+            false => None,
+        };
+        let Self { core, shared, ring, order, .. } = self;
+        let (core, shared) = (&**core, &**shared);
+        if let Some(Class::Critical) = class
+            && let Some(_pushing) = Pushing::enter_by(shared, core, QUICK)
+            && ring.room(1) > 0
+        {
+            let key = order.take(core, ring.pushed(), 1);
+            ring.push(key, Item { facets, event });
+            shared.counts.producer.critical.set(ring.pushed());
+            return Ok(());
+        }
+        // Not as an argument: that would be in memory on the way above as well, written field by field, and to copy what was
+        // written so a moment ago takes longer than all else that is done there.
+        self.aside = Some(Item { facets, event });
+        match class {
+            Some(Class::Lossy { key, tier }) => self.push_aside_lossy(&key, tier),
+            Some(Class::Critical) => self.push_aside_critical(),
+            None => self.push_aside(),
+        }
+        .map_err(|refused| refused.map(|item| (item.facets, item.event)))
     }
 
-    /// Out of the way of those that are plain.
-    #[cold]
-    fn push_dressed(&mut self, facets: E::Facets, event: E) -> Result<(), Refused<(E::Facets, E)>> {
-        self.push_one::<DRESSED>(facets, event)
+    /// What was put aside, whatever the lane is like.
+    #[inline(never)]
+    fn push_aside(&mut self) -> Result<(), Refused<Item<E>>> {
+        let item = Aside(&mut self.aside).take();
+        match self.preparing {
+            None => self.push_one::<PLAIN>(item),
+            Some(_) => self.push_one::<DRESSED>(item),
+        }
+    }
+
+    #[inline(never)]
+    fn push_aside_critical(&mut self) -> Result<(), Refused<Item<E>>> {
+        let item = Aside(&mut self.aside).take();
+        self.push_critical(item)
     }
 
     #[inline]
-    fn push_one<const HOW: bool>(&mut self, facets: E::Facets, event: E) -> Result<(), Refused<(E::Facets, E)>> {
-        let mut item = Item { facets, event };
+    fn push_one<const HOW: bool>(&mut self, mut item: Item<E>) -> Result<(), Refused<Item<E>>> {
         match prepare_as::<HOW, E>(&mut self.preparing, &mut item) {
             Class::Critical => self.push_critical(item),
             Class::Lossy { key, tier } => self.push_lossy(&key, tier, item),
         }
-        .map_err(|refused| refused.map(|item| (item.facets, item.event)))
     }
 
     /// Pushes events in order. Each run of critical ones that finds room, 1,024 at most, takes one stamp and one
@@ -288,7 +252,7 @@ impl<E: Event> Lane<E> {
     /// Closes the lane. What it accepted is still applied. Dropping it does the same.
     pub fn close(self) {}
 
-    #[inline]
+    #[inline(never)]
     fn push_critical(&mut self, item: Item<E>) -> Result<(), Refused<Item<E>>> {
         loop {
             let Some(pushing) = Pushing::enter(&self.shared, &self.core) else { return Err(self.closed(item)) };
@@ -310,16 +274,23 @@ impl<E: Event> Lane<E> {
 
     #[inline]
     fn push_lossy(&mut self, key: &E::Key, tier: Tier, item: Item<E>) -> Result<(), Refused<Item<E>>> {
-        let Some(_pushing) = Pushing::enter(&self.shared, &self.core) else { return Err(self.closed(item)) };
-        let counts = &self.shared.counts.producer;
-        let unread = Unread {
-            key: self.order.read(&self.core, self.ring.pushed()),
-            sequence: self.lossy_sequence,
-            parts: 1,
-            item,
+        self.aside = Some(item);
+        self.push_aside_lossy(key, tier)
+    }
+
+    #[inline(never)]
+    fn push_aside_lossy(&mut self, key: &E::Key, tier: Tier) -> Result<(), Refused<Item<E>>> {
+        let Self { shared, core, order, ring, table, lossy_sequence, aside, .. } = self;
+        let aside = Aside(aside);
+        let Some(_pushing) = Pushing::enter(shared, core) else {
+            let item = aside.take();
+            return Err(self.closed(item));
         };
-        self.lossy_sequence += 1;
-        self.table.push(key, tier, unread, combine, |pushed| count_lossy(counts, pushed));
+        let counts = &shared.counts.producer;
+        let unread =
+            Unread { key: order.read(core, ring.pushed()), sequence: *lossy_sequence, parts: 1, item: || aside.take() };
+        *lossy_sequence += 1;
+        table.push(key, tier, unread, combine, |pushed| count_lossy(counts, pushed));
         Ok(())
     }
 
@@ -405,18 +376,40 @@ impl<E: Event> Lane<E> {
     }
 
     #[inline]
-    fn closed(&self, item: Item<E>) -> Refused<Item<E>> {
+    fn closed(&mut self, item: Item<E>) -> Refused<Item<E>> {
         self.count_closed();
         Refused::Closed(item)
     }
 
     #[cold]
-    fn count_closed(&self) {
+    fn count_closed(&mut self) {
+        // From now on the gate is looked at first: whoever hammers it must not look busy for ever.
+        self.is_quick = false;
         self.shared.counts.producer.closed.add(1);
     }
 
     pub(crate) fn counts(&self) -> &ProducerCounts {
         &self.shared.counts.producer
+    }
+}
+
+/// An event that was put aside: taken from there, or gone.
+struct Aside<'a, T>(&'a mut Option<T>);
+
+impl<T> Aside<'_, T> {
+    #[inline]
+    fn take(self) -> T {
+        match self.0.take() {
+            Some(item) => item,
+            None => unreachable!("it was put there a moment ago"),
+        }
+    }
+}
+
+impl<T> Drop for Aside<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        *self.0 = None;
     }
 }
 
@@ -427,20 +420,26 @@ struct Pushing<'a> {
     _then: Ringing<'a>,
 }
 
-struct Ringing<'a>(&'a Bell);
+struct Ringing<'a>(&'a Bell, StoreLoad);
 
 impl<'a> Pushing<'a> {
     #[inline]
     fn enter(shared: &'a LaneShared, core: &'a Core) -> Option<Self> {
-        let then = Ringing(&core.bell);
+        let then = Ringing(&core.bell, core.store_load);
         Some(Pushing { _entered: shared.gate.enter()?, _then: then })
+    }
+
+    #[inline]
+    fn enter_by(shared: &'a LaneShared, core: &'a Core, store_load: StoreLoad) -> Option<Self> {
+        let then = Ringing(&core.bell, store_load);
+        Some(Pushing { _entered: shared.gate.enter_by(store_load)?, _then: then })
     }
 }
 
 impl Drop for Ringing<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.0.ring();
+        self.0.ring_by(self.1);
     }
 }
 
@@ -512,5 +511,52 @@ impl<E: Event> Drop for Lane<E> {
 impl<E: Event> fmt::Debug for Lane<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lane").field("id", &self.id.0).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Class, Effects, Envelope, Event, Pipeline, Reducer, Refused};
+
+    use super::{QUICK, StoreLoad};
+
+    struct Tick;
+
+    impl Event for Tick {
+        type Key = ();
+        type Facets = ();
+
+        fn class(&self) -> Class<()> {
+            Class::Critical
+        }
+    }
+
+    #[derive(Clone)]
+    struct Ticks(u64);
+
+    impl Reducer for Ticks {
+        type Event = Tick;
+        type Effect = ();
+
+        fn apply(&mut self, _: &Envelope<'_, Tick>, _: &mut Effects<()>) {
+            self.0 += 1;
+        }
+    }
+
+    #[test]
+    fn the_beaten_track_is_for_plain_lanes_until_they_are_refused() {
+        let builder = Pipeline::builder(Ticks(0));
+        let mut plain = builder.lane("plain").open().unwrap();
+        let dressed = builder.lane("dressed").enrich(|_, _| ()).open().unwrap();
+        assert_eq!((plain.is_quick, dressed.is_quick), (StoreLoad::detect() == QUICK, false));
+        let (mut main_lane, handle) = builder.build().unwrap();
+        assert!(plain.push(Tick).is_ok() && plain.aside.is_none());
+        handle.close();
+        while plain.push(Tick).is_ok() {
+            main_lane.turn(crate::Budget::UNLIMITED).unwrap();
+        }
+        assert!(matches!(plain.push(Tick), Err(Refused::Closed(Tick))));
+        assert!(!plain.is_quick, "it looks at the gate first");
+        drop(dressed);
     }
 }

@@ -58,8 +58,14 @@ impl Bell {
     /// The ringer's last step, after it published.
     #[inline]
     pub(crate) fn ring(&self) {
+        self.ring_by(self.0.store_load);
+    }
+
+    /// The same for one who knows how the process orders a store before a load.
+    #[inline]
+    pub(crate) fn ring_by(&self, store_load: StoreLoad) {
         // B1: this load is ordered behind the publication.
-        self.0.store_load.light();
+        store_load.light();
         if self.0.armed.load(Relaxed) {
             self.answer();
         }

@@ -23,6 +23,12 @@ fn unread(item: u64) -> Unread<u64> {
     Unread { key: 2 * item, sequence: item, parts: 1, item }
 }
 
+/// The same, as a lane is given it.
+fn to_be_made(item: u64) -> Unread<impl FnOnce() -> u64> {
+    let Unread { key, sequence, parts, item } = unread(item);
+    Unread { key, sequence, parts, item: move || item }
+}
+
 /// Puts a value in `place`, which is filled or the next to be, or in the first place of a fresh page; returns how many
 /// values that replaced.
 fn put(lane: &mut TableProducer<u64>, place: usize, value: Unread<u64>) -> u32 {
@@ -191,7 +197,7 @@ fn coalescer(capacity: usize, pushes: &'static [(u32, Tier)], collects: usize) -
                 *old = newer;
                 Coalesced::Merged
             };
-            lane.push(key, *tier, unread(at as u64 + 1), rule, |pushed| outcome.note(pushed));
+            lane.push(key, *tier, to_be_made(at as u64 + 1), rule, |pushed| outcome.note(pushed));
         }
         outcome
     });
@@ -228,7 +234,7 @@ pub fn rule_unwinds() {
                 Pushed::Lost => lost += 1,
                 other => unreachable!("{other:?}"),
             };
-            let _ = catch_unwind(AssertUnwindSafe(|| lane.push(&7, Tier::LOW, unread(item), rule, count)));
+            let _ = catch_unwind(AssertUnwindSafe(|| lane.push(&7, Tier::LOW, to_be_made(item), rule, count)));
         }
         (inserted, lost)
     });

@@ -15,7 +15,7 @@ use crate::lane::ring;
 use crate::lane::source::{Source, SourceError};
 use crate::lane::table::{self, KEYS_MAX, Unread};
 use crate::lane::waiting::Patience;
-use crate::lane::{Item, Lane, LaneShared, Order, Overflow};
+use crate::lane::{Item, Lane, LaneShared, Order, Overflow, QUICK};
 use crate::main_lane::lane_end::LaneEnd;
 use crate::main_lane::reduce::Reducer;
 #[cfg(feature = "control")]
@@ -210,6 +210,8 @@ impl<S: Reducer> LaneBuilder<S> {
             shared,
             ring: producer,
             table: Coalescer::new(table, settings.keys),
+            is_quick: preparing.is_none() && core.store_load == QUICK,
+            aside: None,
             preparing,
             order: if settings.clocked { Order::Clocked } else { Order::Unclocked },
             lossy_sequence: 0,

@@ -40,7 +40,8 @@ impl<K: Clone + Eq + Hash, T> Coalescer<K, T> {
         Self { table, entries: Entries::new(capacity), page: Page::new(capacity) }
     }
 
-    /// Puts `value` where the main lane finds it, coalesced with the unread value of its key if there is one.
+    /// Puts `value` where the main lane finds it, coalesced with the unread value of its key if there is one. Its item is made where
+    /// it is put: to move it once more costs more than to say how.
     ///
     /// `count` is told what became of it, once; after that nothing runs of the host's but what drops values and keys. If
     /// `combine` unwinds, both values are gone. If the key's own code does, before that, the new one is gone and not counted.
@@ -49,7 +50,7 @@ impl<K: Clone + Eq + Hash, T> Coalescer<K, T> {
         &mut self,
         key: &K,
         tier: Tier,
-        value: Unread<T>,
+        value: Unread<impl FnOnce() -> T>,
         combine: impl FnOnce(&mut T, T) -> Coalesced,
         count: impl FnOnce(Pushed),
     ) {
@@ -77,7 +78,7 @@ impl<K: Clone + Eq + Hash, T> Coalescer<K, T> {
     /// For a key that has an entry and is not on the page. There is room: of as many entries as places, each that is on the
     /// page has one.
     #[inline]
-    fn fill(&mut self, key: &K, tier: Tier, value: Unread<T>, count: impl FnOnce(Pushed)) {
+    fn fill(&mut self, key: &K, tier: Tier, value: Unread<impl FnOnce() -> T>, count: impl FnOnce(Pushed)) {
         let Self { table, entries, page } = self;
         let Some(spot) = entries.of_key.get_mut(key) else { unreachable!("the key was given an entry") };
         let mut writing = table.begin(Some(table.filled()));
@@ -86,13 +87,13 @@ impl<K: Clone + Eq + Hash, T> Coalescer<K, T> {
         }
         spot.place = page.fill(spot.entry, tier);
         entries.all[spot.entry as usize].place = spot.place;
-        writing.fill(value);
+        writing.fill(value.made());
         count(Pushed::Inserted);
     }
 
     /// For a key that has no entry.
     #[cold]
-    fn insert(&mut self, key: &K, tier: Tier, value: Unread<T>, count: impl FnOnce(Pushed)) {
+    fn insert(&mut self, key: &K, tier: Tier, value: Unread<impl FnOnce() -> T>, count: impl FnOnce(Pushed)) {
         if self.table.filled() < self.page.places.len() {
             let _forgotten = self.entries.assign(key, &self.page);
             return self.fill(key, tier, value, count);
@@ -108,7 +109,7 @@ impl<K: Clone + Eq + Hash, T> Coalescer<K, T> {
         let Some(place) = victim else { return count(Pushed::Shed) };
         let _forgotten = self.entries.rename(self.page.places[place as usize].entry, place, key);
         self.page.refill(place, tier);
-        let shed = writing.with_place(|place| place.replace(value));
+        let shed = writing.with_place(|place| place.replace(value.made()));
         count(if shed.is_some() { Pushed::InsteadOf } else { Pushed::Inserted });
         // Dropped last, when everything is in its place: the host's `drop` may panic.
         drop(writing);
@@ -124,17 +125,17 @@ struct Coalescing<'a, T, C: FnOnce(Pushed)> {
 
 impl<T, C: FnOnce(Pushed)> Coalescing<'_, T, C> {
     #[inline]
-    fn run(mut self, value: Unread<T>, combine: impl FnOnce(&mut T, T) -> Coalesced) {
+    fn run(mut self, value: Unread<impl FnOnce() -> T>, combine: impl FnOnce(&mut T, T) -> Coalesced) {
         let pushed = match &mut self.place {
             Some(unread) => {
                 let Unread { key, sequence, parts, item } = value;
-                let coalesced = combine(&mut unread.item, item);
+                let coalesced = combine(&mut unread.item, item());
                 (unread.key, unread.sequence, unread.parts) = (key, sequence, unread.parts.saturating_add(parts));
                 Pushed::Coalesced(coalesced)
             }
             // An earlier rule unwound.
             empty => {
-                **empty = Some(value);
+                **empty = Some(value.made());
                 Pushed::Inserted
             }
         };
@@ -343,7 +344,7 @@ mod tests {
     }
 
     fn push(lane: &mut Coalescer<u32, u64>, key: u32, tier: Tier, item: u64) -> Pushed {
-        let unread = Unread { key: 2, sequence: item, parts: 1, item };
+        let unread = Unread { key: 2, sequence: item, parts: 1, item: move || item };
         let replace = |old: &mut u64, newer| {
             *old = newer;
             Coalesced::Replaced
@@ -396,7 +397,7 @@ mod tests {
     fn a_coalesced_value_has_the_newers_place_and_stands_for_all_its_parts() {
         let (mut lane, mut main) = coalescer(1);
         for (sequence, parts) in [(1, 1), (5, 3), (9, 1)] {
-            let unread = Unread { key: 2 * sequence, sequence, parts, item: sequence };
+            let unread = Unread { key: 2 * sequence, sequence, parts, item: move || sequence };
             let add = |sum: &mut u64, newer| {
                 *sum += newer;
                 Coalesced::Merged
@@ -414,7 +415,7 @@ mod tests {
         push(&mut lane, 1, Tier::NORMAL, 1);
         let mut lost = false;
         let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let unread = Unread { key: 2, sequence: 2, parts: 1, item: 2 };
+            let unread = Unread { key: 2, sequence: 2, parts: 1, item: || 2 };
             lane.push(&1, Tier::NORMAL, unread, |_, _| panic!("rule"), |pushed| lost = pushed == Pushed::Lost)
         }));
         assert!(unwound.is_err() && lost);
@@ -446,7 +447,7 @@ mod tests {
             let (producer, mut main) = table(2);
             let mut lane = Coalescer::new(producer, 2);
             let mut push = |key: u32, item: u64| {
-                let unread = Unread { key: 2, sequence: item, parts: 1, item };
+                let unread = Unread { key: 2, sequence: item, parts: 1, item: move || item };
                 let rule = |old: &mut u64, newer: u64| {
                     assert_eq!(*old / 100, newer / 100, "coalesced with a value of its own key");
                     *old = newer;

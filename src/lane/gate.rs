@@ -48,13 +48,16 @@ impl Gate {
     #[inline]
     pub(crate) fn enter(&self) -> Option<Entered<'_>> {
         // Looked at first as well, so that a producer that hammers a shut gate does not look busy for ever.
-        if self.is_shut() {
-            return None;
-        }
+        if self.is_shut() { None } else { self.enter_by(self.ending.store_load) }
+    }
+
+    /// The same for one who knows how the process orders a store before a load, and never found the gate shut.
+    #[inline]
+    pub(crate) fn enter_by(&self, store_load: StoreLoad) -> Option<Entered<'_>> {
         self.busy.store(true, Relaxed);
         let entered = Entered { gate: self };
         // B1: the load that follows is ordered behind the store before it.
-        self.ending.store_load.light();
+        store_load.light();
         (!self.is_shut()).then_some(entered)
     }
 

@@ -14,6 +14,12 @@
 //! | P2   | `head`, `RingConsumer::settle`       | `head`, `RingProducer::room`   | emptied slots  |
 //!
 //! Both are inside the ring (`sync::spsc`). P1 is also what closes the cut, see `main_lane/cut.rs`.
+//!
+//! # Slots ahead
+//! Either end asks for the lines of its next slots before it comes to them (`sync/prefetch.rs`): the producer for slots that are free,
+//! the main lane for values that are visible. Neither asks for slots that are the other's: that would take lines from it only to give
+//! them back.
+//!
 //! Model: `loom-tests/src/cut.rs`, with a ring whose `tail` and `head` can be weakened.
 
 use crate::clock::Bound;
@@ -33,6 +39,9 @@ pub(crate) fn ring<T>(capacity: usize, jumps: bool) -> (RingProducer<T>, RingCon
             capacity,
             tail: 0,
             room_end: capacity as u64,
+            free_end: capacity as u64,
+            fetched_end: 0,
+            step: step::<T>(capacity) as u64,
         },
         RingConsumer {
             slots: consumer,
@@ -44,8 +53,19 @@ pub(crate) fn ring<T>(capacity: usize, jumps: bool) -> (RingProducer<T>, RingCon
             next_key: 0,
             run_end: 0,
             stride: (capacity / 4).max(1),
+            fetched: 0,
+            step: step::<T>(capacity),
         },
     )
+}
+
+/// How many bytes of slots either end asks for at a time, and how far it is ahead at least: thirty-two lines, some more than the cores
+/// that there are can wait for at once.
+const STEP_BYTES: usize = 2048;
+
+/// The same in slots.
+fn step<T>(capacity: usize) -> usize {
+    (STEP_BYTES / size_of::<T>().max(1)).clamp(1, (capacity / 4).max(1))
 }
 
 /// The lane's end.
@@ -56,8 +76,14 @@ pub(crate) struct RingProducer<T> {
     capacity: usize,
     /// How many values were ever pushed: the position of the next.
     tail: u64,
-    /// There is room up to this position, at least.
+    /// There is room up to this position, as far as need be looked at: a little ahead of where it is wanted.
     room_end: u64,
+    /// There was room up to here at the last look at the ring's head.
+    free_end: u64,
+    /// Slots up to here were asked for.
+    fetched_end: u64,
+    /// So many are asked for at a time.
+    step: u64,
 }
 
 impl<T> RingProducer<T> {
@@ -77,14 +103,34 @@ impl<T> RingProducer<T> {
     #[inline]
     pub(crate) fn room(&mut self, wanted: usize) -> usize {
         if self.room_end - self.tail < wanted as u64 {
-            // P2: slots counted here were emptied by `RingConsumer::settle`.
-            self.room_end = self.tail + self.slots.room() as u64;
+            self.look_for_room(wanted as u64);
         }
         (self.room_end - self.tail) as usize
     }
 
+    /// Looks at the ring's head only when it has to, for that takes its line from the main lane.
+    #[inline(never)]
+    fn look_for_room(&mut self, wanted: u64) {
+        let Self { slots, tail, room_end, free_end, fetched_end, step, .. } = self;
+        let end = *tail + wanted + *step;
+        if *free_end < end {
+            // P2: slots counted here were emptied by `RingConsumer::settle`.
+            *free_end = *tail + slots.room() as u64;
+        }
+        *room_end = end.min(*free_end);
+        // A step further than will be written before the next look.
+        let from = (*fetched_end).max(*tail);
+        let to = (end + *step).min(*free_end).min(from + 2 * *step);
+        if from < to {
+            slots.prefetch(from, (to - from) as usize);
+            *fetched_end = to;
+        }
+    }
+
     /// Publishes one value. There must be room.
-    #[inline]
+    ///
+    /// Always inline: an argument of a call is in memory, and to copy what was written there a moment ago takes longer than all of this.
+    #[inline(always)]
     pub(crate) fn push(&mut self, key: u64, item: T) {
         self.runs.begin(self.tail, key);
         self.tail += 1;
@@ -134,6 +180,10 @@ pub(crate) struct RingConsumer<T> {
     run_end: usize,
     /// How many slots are given back together at most: a quarter of them.
     stride: usize,
+    /// Values up to here, from the head on, were asked for.
+    fetched: usize,
+    /// So many are asked for at a time.
+    step: usize,
 }
 
 impl<T> RingConsumer<T> {
@@ -160,7 +210,18 @@ impl<T> RingConsumer<T> {
     pub(crate) fn look(&mut self) -> bool {
         // P1: the values counted here were written by `RingProducer::push` or `fill`.
         self.visible = self.slots.look();
+        self.fetch_ahead();
         self.visible > self.in_cut
+    }
+
+    /// Asks for values that come next, if they are near and were not asked for.
+    #[inline]
+    fn fetch_ahead(&mut self) {
+        if self.fetched < self.visible && self.fetched < self.taken + self.step {
+            let to = self.visible.min(self.taken + 2 * self.step);
+            self.slots.prefetch(self.fetched.max(self.taken)..to);
+            self.fetched = to;
+        }
     }
 
     /// Extends the cut over everything that the last look saw. Before it was taken (K3): their keys are below its bound.
@@ -250,7 +311,8 @@ impl<T> RingConsumer<T> {
         while done < count && self.next_key < limit {
             debug_assert!(self.run_end > self.taken, "the run of a value that is in the cut is known");
             let below = usize::try_from((limit - self.next_key).div_ceil(STEP)).unwrap_or(usize::MAX);
-            let part = (self.run_end - self.taken).min(count - done).min(below);
+            self.fetch_ahead();
+            let part = (self.run_end - self.taken).min(count - done).min(below).min(self.step);
             done += self.take_part(part, &mut read);
             if self.taken == self.run_end && self.has_cut() {
                 self.seek();
@@ -295,7 +357,8 @@ impl<T> RingConsumer<T> {
         let mut done = 0;
         while done < count && self.next_key < limit {
             let below = usize::try_from((limit - self.next_key).div_ceil(STEP)).unwrap_or(usize::MAX);
-            let part = self.run_end.min(count - done).min(below);
+            self.fetch_ahead();
+            let part = self.run_end.min(count - done).min(below).min(self.step);
             let (mut key, mut position) = (self.next_key, self.head);
             // P2: hands the slots back to `RingProducer::room`.
             self.slots.drain(part, |value| {
@@ -307,6 +370,7 @@ impl<T> RingConsumer<T> {
             self.visible -= part;
             self.in_cut -= part;
             self.run_end -= part;
+            self.fetched = self.fetched.saturating_sub(part);
             done += part;
             if self.run_end == 0 && self.has_cut() {
                 self.seek();
@@ -337,6 +401,7 @@ impl<T> RingConsumer<T> {
         self.visible -= count;
         self.in_cut -= count;
         self.run_end = self.run_end.saturating_sub(count);
+        self.fetched = self.fetched.saturating_sub(count);
         // P2: hands the slots back to `RingProducer::room`.
         self.slots.commit(count);
         true
@@ -350,7 +415,7 @@ impl<T> RingConsumer<T> {
             return None;
         }
         self.head += 1;
-        (self.visible, self.in_cut) = (0, 0);
+        (self.visible, self.in_cut, self.fetched) = (0, 0, 0);
         self.slots.pop()
     }
 }

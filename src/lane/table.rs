@@ -62,6 +62,14 @@ pub(crate) struct Unread<T> {
     pub(crate) item: T,
 }
 
+impl<T, F: FnOnce() -> T> Unread<F> {
+    /// With its item.
+    #[inline]
+    pub(crate) fn made(self) -> Unread<T> {
+        Unread { key: self.key, sequence: self.sequence, parts: self.parts, item: (self.item)() }
+    }
+}
+
 /// Places with what is unread in them.
 type Page<T> = Box<[UnsafeCell<Option<Unread<T>>>]>;
 

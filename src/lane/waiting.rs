@@ -13,7 +13,7 @@ use crate::event::Event;
 use crate::lane::LaneShared;
 use crate::lane::idle::{IdleStrategy, Idling};
 #[cfg(feature = "signal")]
-use crate::lane::{DRESSED, Item, Refused, prepare_as};
+use crate::lane::{DRESSED, Item, prepare_as, refused::Refused};
 use crate::lane::{Lane, Overflow};
 use crate::latch::Latch;
 #[cfg(feature = "control")]

@@ -10,26 +10,46 @@
 )]
 
 use std::mem::{ManuallyDrop, MaybeUninit};
+use std::ops::Range;
 
 use rtrb::chunks::WriteChunkUninit;
 
+use super::prefetch;
+
 pub(crate) fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
-    let (producer, consumer) = rtrb::RingBuffer::new(capacity);
-    (Producer(producer), Consumer { ring: consumer, before: Window::EMPTY, behind: Window::EMPTY })
+    let (mut producer, consumer) = rtrb::RingBuffer::new(capacity);
+    // All of an empty ring, which does not wrap.
+    let slots = producer.write_chunk_uninit(capacity).map_or(0, |mut chunk| chunk.as_mut_slices().0.as_ptr().addr());
+    let producer = Producer { ring: producer, capacity, slots };
+    (producer, Consumer { ring: consumer, before: Window::EMPTY, behind: Window::EMPTY })
 }
 
-pub(crate) struct Producer<T>(rtrb::Producer<T>);
+pub(crate) struct Producer<T> {
+    ring: rtrb::Producer<T>,
+    capacity: usize,
+    /// Where they lie.
+    slots: usize,
+}
 
 impl<T> Producer<T> {
     /// How many slots are free.
     #[inline]
     pub(crate) fn room(&self) -> usize {
-        self.0.slots()
+        self.ring.slots()
+    }
+
+    /// Asks for `count` free slots ahead of time, from the one that is written as the `from`th of all, counted from zero.
+    #[inline]
+    pub(crate) fn prefetch(&self, from: u64, count: usize) {
+        let first = (from % self.capacity as u64) as usize;
+        let before_end = count.min(self.capacity - first);
+        prefetch::to_write(self.slots + first * size_of::<T>(), before_end * size_of::<T>());
+        prefetch::to_write(self.slots, (count - before_end) * size_of::<T>());
     }
 
     #[inline]
     pub(crate) fn push(&mut self, value: T) -> Result<(), T> {
-        self.0.push(value).map_err(|rtrb::PushError::Full(value)| value)
+        self.ring.push(value).map_err(|rtrb::PushError::Full(value)| value)
     }
 
     /// Writes `first` and what `next` yields, `limit` values at most, and makes them visible with one store. Returns how many.
@@ -46,7 +66,7 @@ impl<T> Producer<T> {
         admit: impl FnMut(&mut T) -> Result<(), U>,
         before: impl FnOnce(usize),
     ) -> (usize, Option<(T, U)>) {
-        let Ok(chunk) = self.0.write_chunk_uninit(limit) else {
+        let Ok(chunk) = self.ring.write_chunk_uninit(limit) else {
             unreachable!("a producer asks for no more than it saw")
         };
         let mut filling = Filling { chunk: Some(chunk), before: Some(before), written: 0 };
@@ -162,6 +182,12 @@ impl<T> Window<T> {
         Window { start: slots.as_ptr(), len: slots.len() }
     }
 
+    /// Asks for values ahead of time; `range` must be inside it.
+    #[inline]
+    fn prefetch(&self, range: Range<usize>) {
+        prefetch::to_read(self.start.addr() + range.start * size_of::<T>(), range.len() * size_of::<T>());
+    }
+
     /// Without the first `count`, which must not be more than there are.
     fn narrow(&mut self, count: usize) {
         // Stays inside the slice, or at its end.
@@ -202,6 +228,15 @@ impl<T> Consumer<T> {
         // SAFETY: the window was on a slice of visible values, whose slots are the consumer's until `commit` or `pop`,
         // which narrow it and need `self` for themselves; the ring never moves its slots.
         unsafe { std::slice::from_raw_parts(window.start.add(from), count) }
+    }
+
+    /// Asks for some of the values looked at ahead of time.
+    #[inline]
+    pub(crate) fn prefetch(&self, range: Range<usize>) {
+        let Range { start, end } = range;
+        let wrap = self.before.len;
+        self.before.prefetch(start.min(wrap)..end.min(wrap));
+        self.behind.prefetch(start.max(wrap) - wrap..end.max(wrap) - wrap);
     }
 
     /// Drops the first `count` of the values looked at and gives their slots back, with one store. When a value unwinds

@@ -18,6 +18,8 @@ mod clock;
 /// The part of the door that these files go through.
 #[path = "."]
 mod sync {
+    #[path = "../../src/sync/prefetch.rs"]
+    mod prefetch;
     #[path = "../../src/sync/spsc.rs"]
     pub(crate) mod spsc;
 

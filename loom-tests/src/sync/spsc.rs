@@ -62,6 +62,11 @@ impl<T> Producer<T> {
         self.known()
     }
 
+    /// Changes nothing.
+    pub(crate) fn prefetch(&self, _: u64, count: usize) {
+        assert!(count <= self.known(), "of slots that are free");
+    }
+
     fn known(&self) -> usize {
         self.ring.slots.len() - (self.tail - self.head.get()) as usize
     }
@@ -136,6 +141,11 @@ impl<T> Consumer<T> {
         let slots = self.ring.slots.as_ptr().cast::<T>();
         // SAFETY: visible slots are written, and nobody writes them before they are committed.
         unsafe { std::slice::from_raw_parts(slots.add(start), count) }
+    }
+
+    /// Changes nothing.
+    pub(crate) fn prefetch(&self, range: std::ops::Range<usize>) {
+        assert!(range.end <= self.seen, "of values that were looked at");
     }
 
     pub(crate) fn commit(&mut self, count: usize) {

@@ -96,6 +96,7 @@ mod sync {
     //! The engine's door, as far as these files go through it.
 
     mod cell;
+    mod prefetch;
     pub(crate) mod spsc;
 
     pub(crate) use std::sync::Arc;

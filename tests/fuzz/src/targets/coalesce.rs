@@ -93,7 +93,7 @@ impl Scenario {
         let mut became = None;
         let unwound = catch_unwind(AssertUnwindSafe(|| {
             let item = Item { number, _token: Rc::clone(&self.token) };
-            let unread = Unread { key: order, sequence, parts: 1, item };
+            let unread = Unread { key: order, sequence, parts: 1, item: || item };
             let rule = |older: &mut Item, newer: Item| match combined(older.number, newer.number) {
                 Some((coalesced, number)) => {
                     older.number = number;

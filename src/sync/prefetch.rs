@@ -1,0 +1,116 @@
+//! Asks for cache lines before they are needed.
+//!
+//! What goes from one core to another goes in lines, and a line takes as long as a hundred instructions. A core that asks for one
+//! when it needs it waits for each; asked for ahead, a dozen are on their way at once. The processor does that by itself only for what it
+//! sees coming, which are a few events, and for stores hardly at all: they go out in order, and an atomic read-modify-write waits until
+//! all before it have.
+//!
+//! These are hints: no result depends on them, and addresses that belong to nobody do no harm. Where there is no such instruction they
+//! are nothing.
+
+#![expect(unsafe_code, reason = "there is no safe name for these instructions")]
+
+/// Of most processors. Where lines are twice as long, each is asked for twice.
+const LINE: usize = 64;
+
+/// Asks for the lines of so many bytes, to read them.
+#[inline]
+pub(super) fn to_read(address: usize, bytes: usize) {
+    lines(address, bytes, hint::read);
+}
+
+/// Asks for the lines of so many bytes, to write to them: no other core keeps a copy.
+#[inline]
+pub(super) fn to_write(address: usize, bytes: usize) {
+    lines(address, bytes, hint::write);
+}
+
+#[inline]
+fn lines(address: usize, bytes: usize, ask: impl Fn(usize)) {
+    let (mut at, end) = (address & !(LINE - 1), address + bytes);
+    if bytes == 0 {
+        return;
+    }
+    while at + 4 * LINE <= end {
+        (0..4).for_each(|line| ask(at + line * LINE));
+        at += 4 * LINE;
+    }
+    while at < end {
+        ask(at);
+        at += LINE;
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod hint {
+    use std::arch::asm;
+
+    #[inline]
+    pub(super) fn read(address: usize) {
+        // SAFETY: it changes nothing but what is cached, whatever the address.
+        unsafe { asm!("prefetcht0 [{}]", in(reg) address, options(nomem, nostack, preserves_flags)) }
+    }
+
+    /// Not `_mm_prefetch`, which is that for reading, on processors that the compiler knows no more of than that they have 64 bits: all
+    /// but the first few of those have this one, or pass over it.
+    #[inline]
+    pub(super) fn write(address: usize) {
+        // SAFETY: as for reading.
+        unsafe { asm!("prefetchw [{}]", in(reg) address, options(nomem, nostack, preserves_flags)) }
+    }
+}
+
+#[cfg(all(target_arch = "aarch64", not(miri)))]
+mod hint {
+    use std::arch::asm;
+
+    #[inline]
+    pub(super) fn read(address: usize) {
+        // SAFETY: it changes nothing but what is cached, whatever the address.
+        unsafe { asm!("prfm pldl1keep, [{}]", in(reg) address, options(nomem, nostack, preserves_flags)) }
+    }
+
+    #[inline]
+    pub(super) fn write(address: usize) {
+        // SAFETY: as for reading.
+        unsafe { asm!("prfm pstl1keep, [{}]", in(reg) address, options(nomem, nostack, preserves_flags)) }
+    }
+}
+
+#[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+mod hint {
+    pub(super) fn read(_: usize) {}
+
+    pub(super) fn write(_: usize) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    fn asked_for(address: usize, bytes: usize) -> Vec<usize> {
+        let asked = RefCell::new(Vec::new());
+        lines(address, bytes, |line| asked.borrow_mut().push(line));
+        asked.into_inner()
+    }
+
+    #[test]
+    fn each_line_that_has_a_byte_of_it_is_asked_for_once() {
+        assert!(asked_for(640, 0).is_empty());
+        for (address, bytes) in (600..700).flat_map(|address| (1..700).map(move |bytes| (address, bytes))) {
+            let expected: Vec<_> = (address / LINE..=(address + bytes - 1) / LINE).map(|line| line * LINE).collect();
+            assert_eq!(asked_for(address, bytes), expected, "{bytes} bytes from {address}");
+        }
+    }
+
+    #[test]
+    fn nothing_comes_of_asking() {
+        let mut bytes = [7_u8; 300];
+        to_read(bytes.as_ptr().addr(), bytes.len());
+        to_write(bytes.as_mut_ptr().addr(), bytes.len());
+        assert_eq!(bytes, [7; 300]);
+        to_read(64, 1000);
+        to_write(64, 1000);
+    }
+}
