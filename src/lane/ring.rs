@@ -310,8 +310,8 @@ impl<T> RingConsumer<T> {
         let mut done = 0;
         while done < count && self.next_key < limit {
             debug_assert!(self.run_end > self.taken, "the run of a value that is in the cut is known");
-            let below = usize::try_from((limit - self.next_key).div_ceil(STEP)).unwrap_or(usize::MAX);
             self.fetch_ahead();
+            let below = usize::try_from((limit - self.next_key).div_ceil(STEP)).unwrap_or(usize::MAX);
             let part = (self.run_end - self.taken).min(count - done).min(below).min(self.step);
             done += self.take_part(part, &mut read);
             if self.taken == self.run_end && self.has_cut() {
@@ -356,8 +356,8 @@ impl<T> RingConsumer<T> {
         let count = count.min(self.in_cut);
         let mut done = 0;
         while done < count && self.next_key < limit {
-            let below = usize::try_from((limit - self.next_key).div_ceil(STEP)).unwrap_or(usize::MAX);
             self.fetch_ahead();
+            let below = usize::try_from((limit - self.next_key).div_ceil(STEP)).unwrap_or(usize::MAX);
             let part = self.run_end.min(count - done).min(below).min(self.step);
             let (mut key, mut position) = (self.next_key, self.head);
             // P2: hands the slots back to `RingProducer::room`.
