@@ -35,7 +35,10 @@ const REPORT_EVERY: u32 = 64;
 const DENSE: usize = 4;
 /// How often a processor that waits for more pauses between two looks, at first and at most.
 const PAUSES_MIN: u32 = 16;
-const PAUSES_MAX: u32 = 64;
+const PAUSES_MAX: u32 = 128;
+/// And in all: while anything comes, and while it is dense between any two looks.
+const PAUSES_FEW: u32 = 112;
+const PAUSES_MANY: u32 = 496;
 
 /// The one consumer of a pipeline, and the owner of its state.
 ///
@@ -314,13 +317,14 @@ impl<S: Reducer> MainLane<S> {
     /// Lets producers that push flat out get ahead a little.
     ///
     /// A main lane at the heels of a producer takes each line of its ring from it half-written, and both wait for it to
-    /// come back: in bulk the same events take a fraction of the time. So when the last turn was dense, this waits as long
-    /// as more keeps coming, up to about a hundred pauses of the processor in all, a microsecond or a few. It looks in growing intervals, for each look takes a line
-    /// from the producer too. Events that come one by one are never waited for.
+    /// come back; and each turn has a price of its own, also for those who look at what it publishes. In bulk the same events
+    /// take a fraction of the time. So when the last turn was dense, this waits while more keeps coming, until one lane has a
+    /// quarter of its ring full: for about a hundred pauses of the processor at most, a microsecond or a few; for five hundred if
+    /// several come between any two looks, which take a line from the producer too. Events that come one by one are never waited for.
     #[cold]
     fn keep_distance(&self) {
         let Lanes { unclocked, clocked, .. } = &self.lanes;
-        let (mut seen, mut pauses) = (0, PAUSES_MIN);
+        let (mut seen, mut waited, mut pauses) = (0, 0, PAUSES_MIN);
         loop {
             let mut now = 0;
             for lane in unclocked.iter().chain(clocked) {
@@ -330,11 +334,12 @@ impl<S: Reducer> MainLane<S> {
                 }
                 now += visible;
             }
-            if now == seen || pauses > PAUSES_MAX {
+            let enough = if waited < PAUSES_FEW { 1 } else { DENSE };
+            if now < seen + enough || waited >= PAUSES_MANY {
                 return;
             }
             (0..pauses).for_each(|_| std::hint::spin_loop());
-            (seen, pauses) = (now, 2 * pauses);
+            (seen, waited, pauses) = (now, waited + pauses, (2 * pauses).min(PAUSES_MAX));
         }
     }
 
