@@ -17,8 +17,8 @@
 //!
 //! # Slots ahead
 //! Either end asks for the lines of its next slots before it comes to them (`sync/prefetch.rs`): the producer for slots that are free,
-//! the main lane for values that are visible. Neither asks for slots that are the other's: that would take lines from it only to give
-//! them back.
+//! the main lane for values that are visible, and not for the few that were written last. That would take lines from the other only to
+//! give them back.
 //!
 //! Model: `loom-tests/src/cut.rs`, with a ring whose `tail` and `head` can be weakened.
 
@@ -41,7 +41,7 @@ pub(crate) fn ring<T>(capacity: usize, jumps: bool) -> (RingProducer<T>, RingCon
             room_end: capacity as u64,
             free_end: capacity as u64,
             fetched_end: 0,
-            step: step::<T>(capacity) as u64,
+            ahead: Ahead::of::<T>(capacity),
         },
         RingConsumer {
             slots: consumer,
@@ -54,18 +54,35 @@ pub(crate) fn ring<T>(capacity: usize, jumps: bool) -> (RingProducer<T>, RingCon
             run_end: 0,
             stride: (capacity / 4).max(1),
             fetched: 0,
-            step: step::<T>(capacity),
+            ahead: Ahead::of::<T>(capacity),
         },
     )
 }
 
-/// How many bytes of slots either end asks for at a time, and how far it is ahead at least: thirty-two lines, some more than the cores
-/// that there are can wait for at once.
+/// How many bytes of slots either end asks for at a time: thirty-two lines, some more than cores can wait for at once.
 const STEP_BYTES: usize = 2048;
 
-/// The same in slots.
-fn step<T>(capacity: usize) -> usize {
-    (STEP_BYTES / size_of::<T>().max(1)).clamp(1, (capacity / 4).max(1))
+/// So many bytes must be visible for the main lane to ask for them: what a producer wrote last it is still writing beside.
+const LEAST_BYTES: usize = 256;
+
+/// How far the ends of a ring are ahead of themselves, in slots.
+#[derive(Clone, Copy)]
+struct Ahead {
+    /// So many are asked for at a time; as many as there are where nothing is.
+    step: usize,
+    /// So many there must be.
+    least: usize,
+    /// False where slots are so large, or so few, that a step is none.
+    asks: bool,
+}
+
+impl Ahead {
+    fn of<T>(capacity: usize) -> Self {
+        let size = size_of::<T>().max(1);
+        let step = (STEP_BYTES / size).min(capacity / 4);
+        let asks = step >= 2;
+        Ahead { step: if asks { step } else { capacity }, least: LEAST_BYTES.div_ceil(size), asks }
+    }
 }
 
 /// The lane's end.
@@ -76,14 +93,13 @@ pub(crate) struct RingProducer<T> {
     capacity: usize,
     /// How many values were ever pushed: the position of the next.
     tail: u64,
-    /// There is room up to this position, as far as need be looked at: a little ahead of where it is wanted.
+    /// There is room up to this position: all that there was at first, and then a step more than was wanted.
     room_end: u64,
     /// There was room up to here at the last look at the ring's head.
     free_end: u64,
     /// Slots up to here were asked for.
     fetched_end: u64,
-    /// So many are asked for at a time.
-    step: u64,
+    ahead: Ahead,
 }
 
 impl<T> RingProducer<T> {
@@ -111,20 +127,30 @@ impl<T> RingProducer<T> {
     /// Looks at the ring's head only when it has to, for that takes its line from the main lane.
     #[inline(never)]
     fn look_for_room(&mut self, wanted: u64) {
-        let Self { slots, tail, room_end, free_end, fetched_end, step, .. } = self;
-        let end = *tail + wanted + *step;
+        let Self { slots, tail, room_end, free_end, fetched_end, ahead, .. } = self;
+        let step = ahead.step as u64;
+        let end = *tail + wanted + step;
         if *free_end < end {
             // P2: slots counted here were emptied by `RingConsumer::settle`.
             *free_end = *tail + slots.room() as u64;
         }
         *room_end = end.min(*free_end);
+        if !ahead.asks {
+            return;
+        }
         // A step further than will be written before the next look.
         let from = (*fetched_end).max(*tail);
-        let to = (end + *step).min(*free_end).min(from + 2 * *step);
+        let to = (end + step).min(*free_end).min(from + 2 * step);
         if from < to {
             slots.prefetch(from, (to - from) as usize);
             *fetched_end = to;
         }
+    }
+
+    /// How many slots are free, exactly, and nothing asked for.
+    #[cfg(feature = "control")]
+    pub(crate) fn free(&self) -> usize {
+        self.slots.room()
     }
 
     /// Publishes one value. There must be room.
@@ -182,8 +208,7 @@ pub(crate) struct RingConsumer<T> {
     stride: usize,
     /// Values up to here, from the head on, were asked for.
     fetched: usize,
-    /// So many are asked for at a time.
-    step: usize,
+    ahead: Ahead,
 }
 
 impl<T> RingConsumer<T> {
@@ -214,12 +239,14 @@ impl<T> RingConsumer<T> {
         self.visible > self.in_cut
     }
 
-    /// Asks for values that come next, if they are near and were not asked for.
+    /// Asks for values that come next, if they are near, some lines of them, and were not asked for.
     #[inline]
     fn fetch_ahead(&mut self) {
-        if self.fetched < self.visible && self.fetched < self.taken + self.step {
-            let to = self.visible.min(self.taken + 2 * self.step);
-            self.slots.prefetch(self.fetched.max(self.taken)..to);
+        let Ahead { step, least, asks } = self.ahead;
+        let from = self.fetched.max(self.taken);
+        if asks && from + least <= self.visible && self.fetched < self.taken + step {
+            let to = self.visible.min(self.taken + 2 * step);
+            self.slots.prefetch(from..to);
             self.fetched = to;
         }
     }
@@ -312,7 +339,7 @@ impl<T> RingConsumer<T> {
             debug_assert!(self.run_end > self.taken, "the run of a value that is in the cut is known");
             self.fetch_ahead();
             let below = usize::try_from((limit - self.next_key).div_ceil(STEP)).unwrap_or(usize::MAX);
-            let part = (self.run_end - self.taken).min(count - done).min(below).min(self.step);
+            let part = (self.run_end - self.taken).min(count - done).min(below).min(self.ahead.step);
             done += self.take_part(part, &mut read);
             if self.taken == self.run_end && self.has_cut() {
                 self.seek();
@@ -358,7 +385,7 @@ impl<T> RingConsumer<T> {
         while done < count && self.next_key < limit {
             self.fetch_ahead();
             let below = usize::try_from((limit - self.next_key).div_ceil(STEP)).unwrap_or(usize::MAX);
-            let part = self.run_end.min(count - done).min(below).min(self.step);
+            let part = self.run_end.min(count - done).min(below).min(self.ahead.step);
             let (mut key, mut position) = (self.next_key, self.head);
             // P2: hands the slots back to `RingProducer::room`.
             self.slots.drain(part, |value| {

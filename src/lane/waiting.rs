@@ -180,8 +180,8 @@ impl<E: Event> Lane<E> {
     }
 
     /// How many critical events wait in the ring, and how many can.
-    pub(crate) fn filled(&mut self) -> (usize, usize) {
+    pub(crate) fn filled(&self) -> (usize, usize) {
         let capacity = self.ring.capacity();
-        (capacity - self.ring.room(capacity), capacity)
+        (capacity - self.ring.free(), capacity)
     }
 }

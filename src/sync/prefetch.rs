@@ -27,17 +27,17 @@ pub(super) fn to_write(address: usize, bytes: usize) {
 
 #[inline]
 fn lines(address: usize, bytes: usize, ask: impl Fn(usize)) {
-    let (mut at, end) = (address & !(LINE - 1), address + bytes);
     if bytes == 0 {
         return;
     }
-    while at + 4 * LINE <= end {
-        (0..4).for_each(|line| ask(at + line * LINE));
-        at += 4 * LINE;
+    let first = address & !(LINE - 1);
+    let count = (address - first + bytes).div_ceil(LINE);
+    let (fours, rest) = (count / 4, count % 4);
+    for four in 0..fours {
+        (0..4).for_each(|line| ask(first + (4 * four + line) * LINE));
     }
-    while at < end {
-        ask(at);
-        at += LINE;
+    for line in 4 * fours..4 * fours + rest {
+        ask(first + line * LINE);
     }
 }
 
@@ -51,11 +51,11 @@ mod hint {
         unsafe { asm!("prefetcht0 [{}]", in(reg) address, options(nomem, nostack, preserves_flags)) }
     }
 
-    /// Not `_mm_prefetch`, which is that for reading, on processors that the compiler knows no more of than that they have 64 bits: all
-    /// but the first few of those have this one, or pass over it.
+    /// Not `_mm_prefetch`, which comes out as the one for reading where the compiler knows of a processor only that it has 64 bits.
     #[inline]
     pub(super) fn write(address: usize) {
-        // SAFETY: as for reading.
+        // SAFETY: as for reading. It is no part of x86-64 at its plainest: processors of AMD's have always had it, Intel's pass over it
+        // or have it but for the very first of 2004, on which today's systems do not run either.
         unsafe { asm!("prefetchw [{}]", in(reg) address, options(nomem, nostack, preserves_flags)) }
     }
 }

@@ -152,7 +152,7 @@ fn each_project_has_one_writer_and_gets_everything_in_order() {
         assert_eq!(state.level, EVENTS, "the newest of all is applied");
         settled(hosted.handle());
     }
-    assert_eq!(threads_named("one-writer"), 0);
+    until("the system has forgotten those that were joined", || threads_named("one-writer") == 0);
 }
 
 #[test]
@@ -399,7 +399,7 @@ fn who_hangs_holds_one_thread_and_another_takes_its_place_until_it_returns() {
         until("it goes on", || state_of(&crew, "hung") == ProjectState::Idle);
     }
     assert!(crew.shutdown(PATIENCE).complete);
-    assert_eq!(threads_named("hang-1"), 0);
+    until("the system has forgotten those that were joined", || threads_named("hang-1") == 0);
     settled(hung.handle());
     settled(quiet.handle());
 }
@@ -480,7 +480,7 @@ fn projects_come_and_go_by_the_thousand_and_leave_nothing() {
     let pushed = busy.join().unwrap();
     assert!(crew.shutdown(PATIENCE).complete);
     assert_eq!(steady.handle().reader().load().count, pushed);
-    assert_eq!(threads_named("come-go"), 0);
+    until("the system has forgotten those that were joined", || threads_named("come-go") == 0);
 }
 
 #[test]
@@ -611,7 +611,7 @@ fn a_crew_shuts_its_projects_down_last_first_and_says_what_became_of_each() {
             assert_eq!(projects[n].shutdown(PATIENCE), *ended, "the same report");
         }
         assert_eq!(report.stragglers, [""; 0]);
-        assert_eq!(threads_named("order"), 0);
+        until("the system has forgotten those that were joined", || threads_named("order") == 0);
         assert_eq!(crew.counters().projects, 0);
     }
 }
@@ -628,7 +628,7 @@ fn a_crew_that_is_dropped_applies_what_was_accepted() {
         assert!(hosted.is_finished());
         assert_eq!(hosted.handle().reader().load().count, 100);
     }
-    assert_eq!(threads_named("dropped"), 0);
+    until("the system has forgotten those that were joined", || threads_named("dropped") == 0);
 }
 
 #[test]

@@ -63,8 +63,9 @@ impl<T> Producer<T> {
     }
 
     /// Changes nothing.
-    pub(crate) fn prefetch(&self, _: u64, count: usize) {
-        assert!(count <= self.known(), "of slots that are free");
+    pub(crate) fn prefetch(&self, from: u64, count: usize) {
+        let free = self.tail..=self.tail + self.known() as u64;
+        assert!(free.contains(&from) && free.contains(&(from + count as u64)), "of slots that are free");
     }
 
     fn known(&self) -> usize {

@@ -130,7 +130,8 @@ fn a_hook_on_the_panels_own_thread_may_begin_its_shutdown() {
     assert_eq!(begun.stragglers.last().map(String::as_str), Some("shut in a hook"), "{begun:?}");
     let report = place.lock().unwrap().take().unwrap().shutdown(PATIENCE);
     assert!(report.complete && report.escalated, "{report:?}");
-    assert_eq!(threads_named("shut in a hook"), 0);
+    // The system lists a thread for a moment after it was joined.
+    until("the end of its threads", || threads_named("shut in a hook") == 0);
 }
 
 #[test]
