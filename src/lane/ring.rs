@@ -83,6 +83,22 @@ impl Ahead {
         let asks = step >= 2;
         Ahead { step: if asks { step } else { capacity }, least: LEAST_BYTES.div_ceil(size), asks }
     }
+
+    /// As [`RingConsumer::fetch_ahead`], for who has taken so many.
+    #[inline]
+    fn fetch<T>(self, slots: &spsc::Consumer<T>, taken: usize, visible: usize, fetched: &mut usize) {
+        let from = taken.max(*fetched);
+        if self.asks && from + self.least <= visible && *fetched < taken + self.step {
+            self.fetch_from(from, slots, taken, visible, fetched);
+        }
+    }
+
+    /// Apart, for the sake of the loops that it is called from.
+    #[inline(never)]
+    fn fetch_from<T>(self, from: usize, slots: &spsc::Consumer<T>, taken: usize, visible: usize, fetched: &mut usize) {
+        *fetched = visible.min(taken + 2 * self.step);
+        slots.prefetch(from..*fetched);
+    }
 }
 
 /// The lane's end.
@@ -235,20 +251,17 @@ impl<T> RingConsumer<T> {
     pub(crate) fn look(&mut self) -> bool {
         // P1: the values counted here were written by `RingProducer::push` or `fill`.
         self.visible = self.slots.look();
-        self.fetch_ahead();
-        self.visible > self.in_cut
+        let is_new = self.visible > self.in_cut;
+        if is_new {
+            self.fetch_ahead();
+        }
+        is_new
     }
 
     /// Asks for values that come next, if they are near, some lines of them, and were not asked for.
     #[inline]
     fn fetch_ahead(&mut self) {
-        let Ahead { step, least, asks } = self.ahead;
-        let from = self.fetched.max(self.taken);
-        if asks && from + least <= self.visible && self.fetched < self.taken + step {
-            let to = self.visible.min(self.taken + 2 * step);
-            self.slots.prefetch(from..to);
-            self.fetched = to;
-        }
+        self.ahead.fetch(&self.slots, self.taken, self.visible, &mut self.fetched);
     }
 
     /// Extends the cut over everything that the last look saw. Before it was taken (K3): their keys are below its bound.
@@ -337,9 +350,8 @@ impl<T> RingConsumer<T> {
         let mut done = 0;
         while done < count && self.next_key < limit {
             debug_assert!(self.run_end > self.taken, "the run of a value that is in the cut is known");
-            self.fetch_ahead();
             let below = usize::try_from((limit - self.next_key).div_ceil(STEP)).unwrap_or(usize::MAX);
-            let part = (self.run_end - self.taken).min(count - done).min(below).min(self.ahead.step);
+            let part = (self.run_end - self.taken).min(count - done).min(below);
             done += self.take_part(part, &mut read);
             if self.taken == self.run_end && self.has_cut() {
                 self.seek();
@@ -352,14 +364,17 @@ impl<T> RingConsumer<T> {
     #[inline]
     fn take_part(&mut self, part: usize, read: &mut impl Read<T>) -> usize {
         let position = self.position();
-        let Self { slots, taken, next_key, .. } = self;
-        let values = slots.part(*taken, part);
+        let Self { slots, taken, next_key, visible, fetched, ahead, .. } = self;
+        let (before, values) = (*taken, slots.part(*taken, part));
         let first_key = *next_key;
         read.begin(position);
         let mut taking = Taking { taken, next_key, done: 0 };
-        for value in values {
-            read.read(first_key + STEP * taking.done as u64, position + taking.done as u64, value);
-            taking.done += 1;
+        for step in values.chunks(ahead.step) {
+            for value in step {
+                read.read(first_key + STEP * taking.done as u64, position + taking.done as u64, value);
+                taking.done += 1;
+            }
+            ahead.fetch(slots, before + taking.done, *visible, fetched);
         }
         read.end(first_key, position, values);
         taking.done
