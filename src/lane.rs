@@ -15,6 +15,8 @@ pub(crate) mod ingest;
 pub(crate) mod prepare;
 pub(crate) mod refused;
 pub(crate) mod ring;
+#[cfg(test)]
+mod ring_tests;
 pub(crate) mod runs;
 pub(crate) mod source;
 pub(crate) mod sources;
@@ -184,10 +186,7 @@ impl<E: Event> Lane<E> {
     /// As [`push`](Lane::push); the facets come back filled in.
     #[inline]
     pub fn push_with(&mut self, facets: E::Facets, event: E) -> Result<(), Refused<(E::Facets, E)>> {
-        let class = match self.is_quick {
-            true => Some(class_of(&event, event.class())),
-            false => None,
-        };
+        let class = self.is_quick.then(|| class_of(&event, event.class()));
         let Self { core, shared, ring, order, .. } = self;
         let (core, shared) = (&**core, &**shared);
         if let Some(Class::Critical) = class

@@ -41,6 +41,7 @@ impl<T> Producer<T> {
     /// Asks for `count` free slots ahead of time, from the one that is written as the `from`th of all, counted from zero.
     #[inline]
     pub(crate) fn prefetch(&self, from: u64, count: usize) {
+        debug_assert!(count <= self.ring.cached_slots(), "what is asked for to be written is free");
         let first = (from % self.capacity as u64) as usize;
         let before_end = count.min(self.capacity - first);
         prefetch::to_write(self.slots + first * size_of::<T>(), before_end * size_of::<T>());
@@ -234,6 +235,7 @@ impl<T> Consumer<T> {
     #[inline]
     pub(crate) fn prefetch(&self, range: Range<usize>) {
         let Range { start, end } = range;
+        debug_assert!(end <= self.before.len + self.behind.len, "what is asked for was looked at");
         let wrap = self.before.len;
         self.before.prefetch(start.min(wrap)..end.min(wrap));
         self.behind.prefetch(start.max(wrap) - wrap..end.max(wrap) - wrap);

@@ -62,11 +62,8 @@ impl<T> Producer<T> {
         self.known()
     }
 
-    /// Changes nothing.
-    pub(crate) fn prefetch(&self, from: u64, count: usize) {
-        let free = self.tail..=self.tail + self.known() as u64;
-        assert!(free.contains(&from) && free.contains(&(from + count as u64)), "of slots that are free");
-    }
+    /// Changes nothing, and rings of so few slots never ask.
+    pub(crate) fn prefetch(&self, _: u64, _: usize) {}
 
     fn known(&self) -> usize {
         self.ring.slots.len() - (self.tail - self.head.get()) as usize
@@ -144,10 +141,8 @@ impl<T> Consumer<T> {
         unsafe { std::slice::from_raw_parts(slots.add(start), count) }
     }
 
-    /// Changes nothing.
-    pub(crate) fn prefetch(&self, range: std::ops::Range<usize>) {
-        assert!(range.end <= self.seen, "of values that were looked at");
-    }
+    /// As the producer's.
+    pub(crate) fn prefetch(&self, _: std::ops::Range<usize>) {}
 
     pub(crate) fn commit(&mut self, count: usize) {
         assert!(count <= self.seen);
