@@ -2,7 +2,8 @@
 //!
 //! # How a stamp becomes a key
 //! A *critical* push of `k` events takes `v = counter.fetch_add(k)`; the key of its `i`-th event is
-//! `2(v + i) + 1`. A *lossy* push only loads `s = counter`; its key is `2s`. A cut takes
+//! `2(v + i) + 1`. A *lossy* push only loads `s = counter`; its key is `2s`. A lossy event of a batch, behind `i` critical ones that
+//! have stamps already, has the key `2(v + i)`: a batch is one push, whose stamps are all of the time at which it was stamped. A cut takes
 //! `t = counter.fetch_add(1)` and admits keys below `2t + 1`.
 //!
 //! # Invariants
@@ -59,6 +60,13 @@ pub(crate) fn critical_key(value: u64) -> u64 {
 #[inline]
 pub(crate) fn lossy_key(value: u64) -> u64 {
     2 * value
+}
+
+/// The key of a lossy event that is pushed right before a critical one of this key, of the same run of stamps: the one that it would have
+/// if the stamps before that one alone had been taken.
+#[inline]
+pub(crate) fn key_between(next_critical: u64) -> u64 {
+    next_critical - 1
 }
 
 /// The one line that every clocked producer shares.

@@ -5,10 +5,12 @@
 //! locks, and before the event is published: an event that another thread enriched after it was stamped would break the
 //! cut. A batch is one push: it begins when it is called, and its stamps may be older than what its iterator does.
 
+mod batch;
 pub(crate) mod builder;
 pub(crate) mod coalesce;
 #[cfg(test)]
 mod coalesce_twin;
+pub(crate) mod entries;
 pub(crate) mod gate;
 pub(crate) mod idle;
 pub(crate) mod ingest;
@@ -33,7 +35,7 @@ use crate::event::{Class, Coalesced, Event, LaneId, Tier};
 use crate::lane::coalesce::{Coalescer, Pushed};
 use crate::lane::gate::{Entered, Gate};
 use crate::lane::prepare::{Prepare, class_of};
-use crate::lane::refused::{Refused, Unsent};
+use crate::lane::refused::Refused;
 use crate::lane::ring::RingProducer;
 use crate::lane::table::Unread;
 use crate::lane::waiting::{Patience, Room};
@@ -42,10 +44,6 @@ use crate::notifications::Notifications;
 use crate::observe::counters::{LaneCounts, ProducerCounts};
 use crate::sync::{Arc, StoreLoad};
 use crate::wake::Bell;
-
-/// Critical events of a batch that take their stamps at once. A run that ends early leaves stamps unused, so this bounds how
-/// far stamps can run ahead of events.
-const RUN_MAX: usize = 1024;
 
 /// An event and its context, on their way.
 pub(crate) struct Item<E: Event> {
@@ -140,14 +138,15 @@ pub(crate) enum Order {
     Unclocked,
 }
 
-/// Its class, after what is to be done to it first.
+/// Its class, after what is to be done to it first; with the newest state, if that is to be looked for.
 #[inline]
 fn prepare_as<const HOW: bool, E: Event>(
     preparing: &mut Option<Box<dyn Prepare<E>>>,
     item: &mut Item<E>,
+    renew: bool,
 ) -> Class<E::Key> {
     match preparing {
-        Some(preparing) if HOW == DRESSED => preparing.prepare(item),
+        Some(preparing) if HOW == DRESSED => preparing.prepare(item, renew),
         _ => class_of(&item.event, item.event.class()),
     }
 }
@@ -175,7 +174,8 @@ impl<E: Event> Lane<E> {
     /// # Panics
     /// When the host's own enricher, `class`, classifier, key or `coalesce` does. The event is lost then; when it was
     /// `coalesce`, so is the unread one that it was to be coalesced with, which counts as shed.
-    #[inline]
+    // Always inline: of what class an event is, is known where it is pushed more often than not, and then half of this is not there.
+    #[inline(always)]
     pub fn push(&mut self, event: E) -> Result<(), Refused<E>> {
         self.push_with(E::Facets::default(), event).map_err(|refused| refused.map(|(_, event)| event))
     }
@@ -184,19 +184,37 @@ impl<E: Event> Lane<E> {
     ///
     /// # Errors
     /// As [`push`](Lane::push); the facets come back filled in.
-    #[inline]
+    // As `push`.
+    #[inline(always)]
     pub fn push_with(&mut self, facets: E::Facets, event: E) -> Result<(), Refused<(E::Facets, E)>> {
         let class = self.is_quick.then(|| class_of(&event, event.class()));
-        let Self { core, shared, ring, order, .. } = self;
+        let Self { core, shared, ring, table, order, lossy_sequence, .. } = self;
         let (core, shared) = (&**core, &**shared);
-        if let Some(Class::Critical) = class
-            && let Some(_pushing) = Pushing::enter_by(shared, core, QUICK)
-            && ring.room(1) > 0
-        {
-            let key = order.take(core, ring.pushed(), 1);
-            ring.push(key, Item { facets, event });
-            shared.counts.producer.critical.set(ring.pushed());
-            return Ok(());
+        let counts = &shared.counts.producer;
+        match &class {
+            Some(Class::Critical) => {
+                if let Some(_pushing) = Pushing::enter_by(shared, core, QUICK)
+                    && ring.room(1) > 0
+                {
+                    let key = order.take(core, ring.pushed(), 1);
+                    ring.push(key, Item { facets, event });
+                    counts.critical.set(ring.pushed());
+                    return Ok(());
+                }
+            }
+            Some(Class::Lossy { key, tier }) => {
+                if let Some(_pushing) = Pushing::enter_by(shared, core, QUICK) {
+                    let stamp = order.read(core, ring.pushed());
+                    if let Some(opened) = table.open(key, *tier) {
+                        let item = || Item { facets, event };
+                        let unread = Unread { key: stamp, sequence: *lossy_sequence, parts: 1, item };
+                        *lossy_sequence += 1;
+                        opened.put(unread, combine, |pushed| count_lossy(counts, pushed));
+                        return Ok(());
+                    }
+                }
+            }
+            None => {}
         }
         // Not as an argument: that would be in memory on the way above as well, written field by field, and to copy what was
         // written so a moment ago takes longer than all else that is done there.
@@ -227,28 +245,9 @@ impl<E: Event> Lane<E> {
 
     #[inline]
     fn push_one<const HOW: bool>(&mut self, mut item: Item<E>) -> Result<(), Refused<Item<E>>> {
-        match prepare_as::<HOW, E>(&mut self.preparing, &mut item) {
+        match prepare_as::<HOW, E>(&mut self.preparing, &mut item, true) {
             Class::Critical => self.push_critical(item),
             Class::Lossy { key, tier } => self.push_lossy(&key, tier, item),
-        }
-    }
-
-    /// Pushes events in order. Each run of critical ones that finds room, 1,024 at most, takes one stamp and one
-    /// publication. Returns how many there were.
-    ///
-    /// A batch is one push. Its iterator runs inside it and should not block: a shutdown waits for it.
-    ///
-    /// # Errors
-    /// The events that were not accepted, in order, as an iterator; those before them were accepted.
-    pub fn push_batch<I>(&mut self, events: I) -> Result<usize, Refused<Unsent<E, I::IntoIter>>>
-    where
-        I: IntoIterator<Item = E>,
-    {
-        let mut rest = events.into_iter();
-        let mut bare = rest.by_ref().map(|event| (E::Facets::default(), event));
-        match self.push_pairs(&mut bare) {
-            Ok(accepted) => Ok(accepted),
-            Err(refused) => Err(refused.map(|(_, event)| Unsent { first: Some(event), rest })),
         }
     }
 
@@ -295,87 +294,6 @@ impl<E: Event> Lane<E> {
         *lossy_sequence += 1;
         table.push(key, tier, unread, combine, |pushed| count_lossy(counts, pushed));
         Ok(())
-    }
-
-    /// Pushes pairs of facets and events in order; hands back the first that is not accepted.
-    #[inline]
-    pub(crate) fn push_pairs(
-        &mut self,
-        pairs: &mut impl Iterator<Item = (E::Facets, E)>,
-    ) -> Result<usize, Refused<(E::Facets, E)>> {
-        if self.preparing.is_none() { self.push_all::<PLAIN>(pairs) } else { self.push_all::<DRESSED>(pairs) }
-    }
-
-    fn push_all<const HOW: bool>(
-        &mut self,
-        pairs: &mut impl Iterator<Item = (E::Facets, E)>,
-    ) -> Result<usize, Refused<(E::Facets, E)>> {
-        let mut accepted = 0;
-        let mut pending = None;
-        loop {
-            let (item, class) = match pending.take() {
-                Some(left_out) => left_out,
-                None => {
-                    let Some((facets, event)) = pairs.next() else { return Ok(accepted) };
-                    let mut item = Item { facets, event };
-                    let class = prepare_as::<HOW, E>(&mut self.preparing, &mut item);
-                    (item, class)
-                }
-            };
-            let refused = match class {
-                Class::Lossy { key, tier } => match self.push_lossy(&key, tier, item) {
-                    Ok(()) => {
-                        accepted += 1;
-                        continue;
-                    }
-                    Err(refused) => refused,
-                },
-                Class::Critical => match self.push_run::<HOW>(item, pairs, &mut pending) {
-                    Ok(run) => {
-                        accepted += run;
-                        continue;
-                    }
-                    Err(refused) => refused,
-                },
-            };
-            return Err(refused.map(|item| (item.facets, item.event)));
-        }
-    }
-
-    /// Publishes `first` and the critical events that follow it, as far as there is room, with one stamp. A lossy event
-    /// ends the run and is left in `pending`.
-    fn push_run<const HOW: bool>(
-        &mut self,
-        first: Item<E>,
-        pairs: &mut impl Iterator<Item = (E::Facets, E)>,
-        pending: &mut Option<(Item<E>, Class<E::Key>)>,
-    ) -> Result<usize, Refused<Item<E>>> {
-        loop {
-            let Some(pushing) = Pushing::enter(&self.shared, &self.core) else { return Err(self.closed(first)) };
-            let wanted = pairs.size_hint().0.saturating_add(1).min(RUN_MAX);
-            let limit = self.ring.room(wanted).min(wanted);
-            if limit == 0 {
-                drop(pushing);
-                match self.wait_for_room() {
-                    Room::There => continue,
-                    Room::Full => return Err(Refused::Full(first)),
-                    Room::Closed => return Err(self.closed(first)),
-                }
-            }
-            let before = self.ring.pushed();
-            let key = self.order.take(&self.core, before, limit as u64);
-            // Dropped before `pushing`, so that a shutdown that finds the gate quiet finds the count as well.
-            let run = Run { ring: &mut self.ring, counts: &self.shared.counts.producer };
-            let preparing = &mut self.preparing;
-            let next = || pairs.next().map(|(facets, event)| Item { facets, event });
-            let admit = |item: &mut Item<E>| match prepare_as::<HOW, E>(preparing, item) {
-                Class::Critical => Ok(()),
-                lossy => Err(lossy),
-            };
-            let length;
-            (length, *pending) = run.ring.fill(key, limit, first, next, admit);
-            return Ok(length);
-        }
     }
 
     #[inline]
@@ -446,19 +364,6 @@ impl Drop for Ringing<'_> {
     }
 }
 
-/// A run of a batch being published; counted when it is, also when the iterator unwinds half-way.
-struct Run<'a, T> {
-    ring: &'a mut RingProducer<T>,
-    counts: &'a ProducerCounts,
-}
-
-impl<T> Drop for Run<'_, T> {
-    #[inline]
-    fn drop(&mut self) {
-        self.counts.critical.set(self.ring.pushed());
-    }
-}
-
 impl Order {
     /// The key of the first of `count` critical events, after `pushed` others of this lane.
     #[inline]
@@ -498,9 +403,8 @@ fn count_lossy(counts: &ProducerCounts, pushed: Pushed) {
         Pushed::Coalesced(Coalesced::Replaced) => counts.replaced.add(1),
         Pushed::Coalesced(Coalesced::Merged) => counts.merged.add(1),
         Pushed::Shed => counts.shed_at_once.add(1),
-        Pushed::Lost => return counts.shed_unread.add(1),
+        Pushed::Lost => counts.shed_unread.add(1),
     }
-    counts.lossy.add(1);
 }
 
 impl<E: Event> Drop for Lane<E> {

@@ -20,12 +20,14 @@ pub use view::{View, Viewed};
 /// The state after a whole number of turns.
 ///
 /// Dereferences to the state.
+// In this order: what readers look at first is on the line of the count that they have to take anyway.
 #[derive(Clone)]
+#[repr(C)]
 pub struct Snapshot<S> {
-    pub(crate) state: S,
     pub(crate) version: Version,
     pub(crate) stamp: Stamp,
     pub(crate) turn: u64,
+    pub(crate) state: S,
 }
 
 impl<S> Snapshot<S> {

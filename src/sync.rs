@@ -5,7 +5,7 @@
 
 mod cell;
 mod newest;
-mod prefetch;
+pub(crate) mod prefetch;
 pub(crate) mod spsc;
 mod store_load;
 mod stripe;

@@ -10,11 +10,11 @@
 //!
 //! Must make it fail, and are kept as control arms: one pass instead of until stable; admitting the bound itself with
 //! one pass; a mailbox that is not looked at in each pass; taking what is in the table of a lane that is alone with what a
-//! look showed of its ring; an unclocked lane whose table has no bound; a `tail` or a `head` that is not released (P1, P2).
+//! look showed of its ring; a lossy event of a batch that is stamped behind it; an unclocked lane whose table has no bound; a `tail` or a `head` that is not released (P1, P2).
 //! Mutations of the files that fail here: a `fetch_add` of the clock as a load and a store; a cut that does not move the
 //! clock; critical keys that are even, as lossy ones are; a ring that ignores the bound; either acquire of the ring.
 
-use crate::clock::{Bound, Clock, critical_key, lossy_key};
+use crate::clock::{Bound, Clock, critical_key, key_between, lossy_key};
 use crate::lane::ring::{RingConsumer, RingProducer, ring};
 use crate::lane::table::{TableConsumer, TableProducer, Unread, table};
 use crate::mailbox::Mailbox;
@@ -25,6 +25,7 @@ use loom::thread;
 const A: u32 = 1;
 const B: u32 = 2;
 const C: u32 = 3;
+const Z: u32 = 26;
 
 /// How a model takes its cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,16 +98,34 @@ impl Start {
         let key = critical_key(self.clock.take(2));
         let [first, second] = items;
         let mut rest = Some(second);
-        self.ring.fill(key, 2, first, || rest.take(), |_| Ok::<(), ()>(()));
+        self.ring.fill(key, 2, Some(first), || rest.take(), |_| Ok::<(), ()>(()));
     }
 
     pub(crate) fn lossy(&mut self, item: u32) {
         self.lossy_in(0, item);
     }
 
+    /// Two critical events that are stamped together, and a lossy one between them.
+    fn mixed_batch(&mut self, items: [u32; 3], stamped: Between) {
+        assert!(self.ring.room(2) == 2);
+        let key = critical_key(self.clock.take(2));
+        let [first, between, last] = items;
+        self.ring.fill(key, 2, Some(first), || None, |_| Ok::<(), ()>(()));
+        let between_key = match stamped {
+            Between::Neighbours => key_between(key + 2),
+            Between::Late => lossy_key(self.clock.read()),
+        };
+        self.lossy_with(between_key, 0, between);
+        let mut rest = Some(last);
+        self.ring.fill(key + 2, 1, None, || rest.take(), |_| Ok::<(), ()>(()));
+    }
+
     /// In a place that is filled, or the next to be.
     fn lossy_in(&mut self, place: usize, item: u32) {
-        let key = lossy_key(self.clock.read());
+        self.lossy_with(lossy_key(self.clock.read()), place, item);
+    }
+
+    fn lossy_with(&mut self, key: u64, place: usize, item: u32) {
         let place = place.min(self.table.filled());
         let is_next = self.table.filled() == place;
         let mut writing = self.table.begin(Some(place));
@@ -192,6 +211,11 @@ impl Applied {
         self.0.extend(batch.into_iter().map(|(_, item)| item));
     }
 
+    /// Each has the one before it, of A, B, C and Z.
+    fn closed_in_turn(&self) {
+        [A, B, C, Z].windows(2).for_each(|two| self.closed(two[0], two[1]));
+    }
+
     /// What has `later` has `earlier`, before it.
     fn closed(&self, earlier: u32, later: u32) {
         let place = |item| self.0.iter().position(|other| *other == item);
@@ -201,7 +225,7 @@ impl Applied {
     }
 }
 
-/// Whether the first or the second push is a lossy one.
+/// Of which classes the two pushes are.
 #[derive(Clone, Copy, Debug)]
 pub enum Kinds {
     /// Both are critical.
@@ -210,18 +234,21 @@ pub enum Kinds {
     LossyThenCritical,
     /// The second is lossy.
     CriticalThenLossy,
+    /// The second is a batch of B, C and Z, of which C is lossy.
+    CriticalThenMixedBatch,
 }
 
 fn push_first(lane: &mut Start, kinds: Kinds) {
     match kinds {
         Kinds::LossyThenCritical => lane.lossy(A),
-        Kinds::Critical | Kinds::CriticalThenLossy => lane.critical(A),
+        Kinds::Critical | Kinds::CriticalThenLossy | Kinds::CriticalThenMixedBatch => lane.critical(A),
     }
 }
 
 fn push_second(lane: &mut Start, kinds: Kinds) {
     match kinds {
         Kinds::CriticalThenLossy => lane.lossy(B),
+        Kinds::CriticalThenMixedBatch => lane.mixed_batch([B, C, Z], Between::Neighbours),
         Kinds::Critical | Kinds::LossyThenCritical => lane.critical(B),
     }
 }
@@ -248,13 +275,13 @@ pub fn hidden_channel(kinds: Kinds, cuts: usize, cutting: Cutting) {
     for _ in 0..cuts {
         cut(&clock, &mut lanes, None, cutting);
         applied.add(&mut lanes);
-        applied.closed(A, B);
+        applied.closed_in_turn();
     }
     one.join().unwrap();
     other.join().unwrap();
     cut(&clock, &mut lanes, None, Cutting::UntilStable);
     applied.add(&mut lanes);
-    applied.closed(A, B);
+    applied.closed_in_turn();
     assert!(applied.0.contains(&A), "nothing is lost");
 }
 
@@ -301,6 +328,23 @@ pub fn batch_then_another_lane() {
         second.critical(C);
     });
     in_order(&clock, vec![first_end, second_end], pushing, Cutting::UntilStable);
+}
+
+/// Which stamp a lossy event between two critical ones of a batch has.
+#[derive(Clone, Copy)]
+pub enum Between {
+    /// That of its neighbours.
+    Neighbours,
+    /// The one of the moment in which it is pushed: behind both of theirs.
+    Late,
+}
+
+/// A, B and C on one lane, in a batch in which B is lossy.
+pub fn mixed_batch(stamped: Between) {
+    let clock = Arc::new(Clock::new());
+    let (mut start, end) = lane(&clock);
+    let pushing = thread::spawn(move || start.mixed_batch([A, B, C], stamped));
+    in_order(&clock, vec![end], pushing, Cutting::UntilStable);
 }
 
 /// A, then B because of A, then C because of B, by three threads on three lanes.

@@ -64,7 +64,7 @@ mod event {
     }
 
     /// See `mainlane::Tier`.
-    #[derive(Clone, Copy)]
+    #[derive(Clone, Copy, PartialEq, Eq)]
     pub(crate) struct Tier(u8);
 
     impl Tier {
@@ -102,6 +102,7 @@ mod event {
 #[allow(dead_code, reason = "the whole files are compiled, the models use a part of them")]
 mod lane {
     pub(crate) mod coalesce;
+    mod entries;
     #[path = "gate.rs"]
     pub(crate) mod gate_file;
     pub(crate) mod ring;

@@ -3,6 +3,7 @@
 pub(crate) mod cell;
 #[path = "../../src/sync/newest.rs"]
 mod newest;
+pub(crate) mod prefetch;
 pub(crate) mod queue;
 pub(crate) mod spsc;
 pub(crate) mod swap;

@@ -44,6 +44,14 @@ mod cut {
     }
 
     #[test]
+    fn a_lossy_event_between_critical_ones_of_a_batch() {
+        holds("mixed batch", All, || mixed_batch(Between::Neighbours));
+        holds("mixed batch after another lane", Preemptions(3), || {
+            hidden_channel(Kinds::CriticalThenMixedBatch, 1, Cutting::UntilStable)
+        });
+    }
+
+    #[test]
     fn a_chain_of_three_threads() {
         holds("chain of three", Preemptions(3), chain_of_three);
     }
@@ -109,6 +117,11 @@ mod cut {
         fails("one pass", All, None, || one_thread_two_lanes(Kinds::Critical, Cutting::OnePass));
         fails("one pass", All, None, || hidden_channel(Kinds::Critical, 1, Cutting::OnePass));
         fails("one pass", All, None, || one_thread_two_lanes(Kinds::LossyThenCritical, Cutting::OnePass));
+    }
+
+    #[test]
+    fn control_stamped_behind_its_batch() {
+        fails("stamped late", All, None, || mixed_batch(Between::Late));
     }
 
     #[test]

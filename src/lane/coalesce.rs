@@ -3,15 +3,15 @@
 //!
 //! Everything here is the lane's own: no other thread sees it. The hand-over is in `lane/table.rs`.
 //!
-//! A key has an *entry*, which remembers the place where its value was put. When the main lane takes the page, all entries
-//! are idle at once: no place is filled. A key that has no entry gets a fresh one, else one that is idle. When all places of
+//! A key has an *entry* (`lane/entries.rs`), which remembers where its value was put. When the main lane takes the page, all
+//! entries are idle at once: no place is filled. A key that has no entry gets a fresh one, else one that is idle. When all places of
 //! the page are filled, the value to shed is of the lowest tier the one that has been unread longest, the newcomer included.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 
 use crate::event::{Coalesced, Tier};
-use crate::lane::table::{TableProducer, Unread};
+use crate::lane::entries::{Entries, Put};
+use crate::lane::table::{TableProducer, Unread, Writing};
 
 /// What became of a lossy push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,49 +54,59 @@ impl<K: Clone + Eq + Hash, T> Coalescer<K, T> {
         combine: impl FnOnce(&mut T, T) -> Coalesced,
         count: impl FnOnce(Pushed),
     ) {
-        match self.entries.of_key.get_mut(key) {
-            Some(spot) if self.page.holds(*spot) => {
-                let place = spot.place;
-                let mut writing = self.table.begin(Some(place as usize));
-                if !writing.is_first() {
-                    self.page.move_to(place, tier);
-                    return writing.with_place(|place| Coalescing { place, count: Some(count) }.run(value, combine));
-                }
-                drop(writing);
-                self.page.clear();
-            }
-            Some(_) => {}
-            None => {
-                // Taken apart, so that what is seldom moved through memory is not built there every time.
-                let Unread { key: its_key, sequence, parts, item } = value;
-                return self.insert(key, tier, Unread { key: its_key, sequence, parts, item }, count);
-            }
+        match self.entries.find(key) {
+            Some(entry) => self.open_at(entry, tier).put(value, combine, count),
+            None => self.insert(key, tier, value, combine, count),
         }
-        self.fill(key, tier, value, count);
     }
 
-    /// For a key that has an entry and is not on the page. There is room: of as many entries as places, each that is on the
-    /// page has one.
+    /// Begins to push a value of a key that has an entry. If it has none, nothing was done.
     #[inline]
-    fn fill(&mut self, key: &K, tier: Tier, value: Unread<impl FnOnce() -> T>, count: impl FnOnce(Pushed)) {
+    pub(crate) fn open(&mut self, key: &K, tier: Tier) -> Option<Opened<'_, T>> {
+        let entry = self.entries.find(key)?;
+        Some(self.open_at(entry, tier))
+    }
+
+    /// There is room: of as many entries as places, each that is on the page has one.
+    ///
+    /// Always inline: a call has its registers put away, stores that the locked instruction in it waits for.
+    #[inline(always)]
+    fn open_at(&mut self, entry: u32, tier: Tier) -> Opened<'_, T> {
         let Self { table, entries, page } = self;
-        let Some(spot) = entries.of_key.get_mut(key) else { unreachable!("the key was given an entry") };
-        let mut writing = table.begin(Some(table.filled()));
-        if writing.is_first() {
-            page.clear();
-        }
-        spot.place = page.fill(spot.entry, tier);
-        entries.all[spot.entry as usize].place = spot.place;
-        writing.fill(value.made());
-        count(Pushed::Inserted);
+        let put = &mut entries.at(entry).put;
+        let unread = page.place_of(*put);
+        let writing = table.begin(Some(unread.map_or(table.filled(), |place| place as usize)));
+        let is_unread = match unread {
+            Some(place) if !writing.is_first() => {
+                if put.tier() != tier.number() {
+                    *put = page.move_to(place, put.tier(), tier);
+                }
+                true
+            }
+            _ => {
+                if writing.is_first() {
+                    page.clear();
+                }
+                *put = page.fill(entry, tier);
+                false
+            }
+        };
+        Opened { writing, is_unread }
     }
 
     /// For a key that has no entry.
     #[cold]
-    fn insert(&mut self, key: &K, tier: Tier, value: Unread<impl FnOnce() -> T>, count: impl FnOnce(Pushed)) {
-        if self.table.filled() < self.page.places.len() {
-            let _forgotten = self.entries.assign(key, &self.page);
-            return self.fill(key, tier, value, count);
+    fn insert(
+        &mut self,
+        key: &K,
+        tier: Tier,
+        value: Unread<impl FnOnce() -> T>,
+        combine: impl FnOnce(&mut T, T) -> Coalesced,
+        count: impl FnOnce(Pushed),
+    ) {
+        if !self.page.is_full() {
+            let (entry, _forgotten) = self.entries.assign(key, |put| self.page.place_of(put).is_none());
+            return self.open_at(entry, tier).put(value, combine, count);
         }
         let victim = self.page.first_to_shed(tier);
         let mut writing = self.table.begin(victim.map(|place| place as usize));
@@ -104,16 +114,43 @@ impl<K: Clone + Eq + Hash, T> Coalescer<K, T> {
             // There is room now.
             drop(writing);
             self.page.clear();
-            return self.insert(key, tier, value, count);
+            return self.insert(key, tier, value, combine, count);
         }
         let Some(place) = victim else { return count(Pushed::Shed) };
-        let _forgotten = self.entries.rename(self.page.places[place as usize].entry, place, key);
-        self.page.refill(place, tier);
+        let entry = self.page.places[place as usize].entry;
+        let _forgotten = self.entries.rename(entry, key);
+        let put = &mut self.entries.at(entry).put;
+        *put = self.page.move_to(place, put.tier(), tier);
         let shed = writing.with_place(|place| place.replace(value.made()));
         count(if shed.is_some() { Pushed::InsteadOf } else { Pushed::Inserted });
         // Dropped last, when everything is in its place: the host's `drop` may panic.
         drop(writing);
         drop(shed);
+    }
+}
+
+/// A push that was begun: what is left is to write the value.
+pub(crate) struct Opened<'a, T> {
+    writing: Writing<'a, T>,
+    /// The key has an unread value, in the place that is to be written.
+    is_unread: bool,
+}
+
+impl<T> Opened<'_, T> {
+    /// As [`Coalescer::push`].
+    #[inline]
+    pub(crate) fn put(
+        self,
+        value: Unread<impl FnOnce() -> T>,
+        combine: impl FnOnce(&mut T, T) -> Coalesced,
+        count: impl FnOnce(Pushed),
+    ) {
+        let Self { mut writing, is_unread } = self;
+        if is_unread {
+            return writing.with_place(|place| Coalescing { place, count: Some(count) }.run(value, combine));
+        }
+        writing.fill(value.made());
+        count(Pushed::Inserted);
     }
 }
 
@@ -155,84 +192,10 @@ impl<T, C: FnOnce(Pushed)> Drop for Coalescing<'_, T, C> {
     }
 }
 
-/// The keys that are remembered.
-struct Entries<K> {
-    of_key: HashMap<K, Spot, foldhash::fast::RandomState>,
-    all: Vec<Entry<K>>,
-    capacity: usize,
-    /// Where to look for an idle one next.
-    next: usize,
-}
-
-/// The entry of a key, and the place that its value was put in last.
-#[derive(Clone, Copy)]
-struct Spot {
-    entry: u32,
-    place: u32,
-}
-
-struct Entry<K> {
-    key: K,
-    /// As in the map.
-    place: u32,
-}
-
-/// A key that has lost its entry: the entry's copy, and the map's.
-type Forgotten<K> = (K, Option<K>);
-
-impl<K: Clone + Eq + Hash> Entries<K> {
-    fn new(capacity: usize) -> Self {
-        Self {
-            // Twice the room: a map that is at most half full cleans up after removals in place, without allocating.
-            of_key: HashMap::with_capacity_and_hasher(2 * capacity, Default::default()),
-            all: Vec::with_capacity(capacity),
-            capacity,
-            next: 0,
-        }
-    }
-
-    /// Gives a key that has none an entry: a fresh one, else one that is not on `page`, of which there must be one. Returns
-    /// the key that had it.
-    fn assign(&mut self, key: &K, page: &Page) -> Option<Forgotten<K>> {
-        if self.all.len() < self.capacity {
-            let spot = Spot { entry: self.all.len() as u32, place: END };
-            // Both copies first: a key whose `clone` panics leaves everything as it was.
-            let (key, mapped) = (key.clone(), key.clone());
-            self.all.push(Entry { key, place: END });
-            self.of_key.insert(mapped, spot);
-            return None;
-        }
-        // Each step but the last passes an entry that is on the page, so there are no more of them than pushes.
-        loop {
-            let spot = Spot { entry: self.next as u32, place: self.all[self.next].place };
-            if !page.holds(spot) {
-                return Some(self.rename(spot.entry, END, key));
-            }
-            self.next = (self.next + 1) % self.capacity;
-        }
-    }
-
-    /// Gives an entry to another key.
-    ///
-    /// No two keys of the map ever have one entry, whichever step the host's `hash` or `eq` unwinds in. The entry may then be
-    /// left without a key of the map, and its old key be given another entry later.
-    fn rename(&mut self, entry: u32, place: u32, key: &K) -> Forgotten<K> {
-        let (key, mapped) = (key.clone(), key.clone());
-        let unmapped = match self.of_key.remove_entry(&self.all[entry as usize].key) {
-            Some((elsewhere, spot)) if spot.entry != entry => {
-                self.of_key.insert(elsewhere, spot);
-                None
-            }
-            own => own.map(|(key, _)| key),
-        };
-        self.of_key.insert(mapped, Spot { entry, place });
-        let old = std::mem::replace(&mut self.all[entry as usize], Entry { key, place }).key;
-        (old, unmapped)
-    }
-}
-
 /// The places of the lane's page that are filled, in the order in which their values became unread, by tier.
 struct Page {
+    /// How many values had been put anywhere before the first on this page.
+    before: u64,
     filled: u32,
     places: Box<[Place]>,
     lists: [List; Tier::COUNT],
@@ -241,7 +204,6 @@ struct Page {
 #[derive(Clone, Copy)]
 struct Place {
     entry: u32,
-    tier: u8,
     before: u32,
     after: u32,
 }
@@ -258,37 +220,39 @@ const NOTHING: List = List { first: END, last: END };
 
 impl Page {
     fn new(capacity: usize) -> Self {
-        let place = Place { entry: END, tier: 0, before: END, after: END };
-        Self { filled: 0, places: vec![place; capacity].into(), lists: [NOTHING; Tier::COUNT] }
+        let place = Place { entry: END, before: END, after: END };
+        // One, so that what was put as number zero is nowhere.
+        Self { before: 1, filled: 0, places: vec![place; capacity].into(), lists: [NOTHING; Tier::COUNT] }
     }
 
-    /// True when the entry's value is where it was put last. Told from the place, which remembers its entry, so that
-    /// all entries are idle when a page begins.
     #[inline]
-    fn holds(&self, spot: Spot) -> bool {
-        spot.place < self.filled && self.places[spot.place as usize].entry == spot.entry
+    fn is_full(&self) -> bool {
+        self.filled as usize == self.places.len()
+    }
+
+    /// Where on this page the value is, if it is. Told from how many were put before it, so that all entries are idle when a
+    /// page begins.
+    #[inline]
+    fn place_of(&self, put: Put) -> Option<u32> {
+        let place = put.number().wrapping_sub(self.before);
+        (place < u64::from(self.filled)).then_some(place as u32)
     }
 
     /// The lane has a page on which nothing is.
     #[inline]
     fn clear(&mut self) {
+        self.before += u64::from(self.filled);
         (self.filled, self.lists) = (0, [NOTHING; Tier::COUNT]);
     }
 
     /// Fills the next place.
     #[inline]
-    fn fill(&mut self, entry: u32, tier: Tier) -> u32 {
+    fn fill(&mut self, entry: u32, tier: Tier) -> Put {
         let place = self.filled;
         self.filled += 1;
         self.places[place as usize].entry = entry;
         self.link(place, tier);
-        place
-    }
-
-    /// The place is filled with another value.
-    fn refill(&mut self, place: u32, tier: Tier) {
-        self.unlink(place);
-        self.link(place, tier);
+        Put::new(self.before + u64::from(place), tier)
     }
 
     /// The place whose value is shed for one of this tier; none if that one is itself the first to shed.
@@ -296,16 +260,16 @@ impl Page {
         self.lists[..=tier.number() as usize].iter().map(|list| list.first).find(|first| *first != END)
     }
 
-    #[inline]
-    fn move_to(&mut self, place: u32, tier: Tier) {
-        if self.places[place as usize].tier != tier.number() {
-            self.unlink(place);
-            self.link(place, tier);
-        }
+    /// To the end of a tier.
+    #[cold]
+    fn move_to(&mut self, place: u32, from: u8, to: Tier) -> Put {
+        self.unlink(place, from);
+        self.link(place, to);
+        Put::new(self.before + u64::from(place), to)
     }
 
-    fn unlink(&mut self, place: u32) {
-        let Place { before, after, tier, .. } = self.places[place as usize];
+    fn unlink(&mut self, place: u32, tier: u8) {
+        let Place { before, after, .. } = self.places[place as usize];
         let list = &mut self.lists[tier as usize];
         match before {
             END => list.first = after,
@@ -322,7 +286,7 @@ impl Page {
         let list = &mut self.lists[tier.number() as usize];
         let last = std::mem::replace(&mut list.last, place);
         let linked = &mut self.places[place as usize];
-        (linked.tier, linked.before, linked.after) = (tier.number(), last, END);
+        (linked.before, linked.after) = (last, END);
         match last {
             END => list.first = place,
             last => self.places[last as usize].after = place,

@@ -1,8 +1,9 @@
 //! What a lane does to an event on the thread that pushes, before it is stamped: it is enriched, its context filled in, its class asked
 //! for.
 //!
-//! All of it looks at one and the same snapshot, which is the newest as the event is prepared. It is loaded once for each publication,
-//! not once for each who asks: to count a snapshot's readers takes its line from every other core.
+//! All of it looks at one and the same snapshot, which is the newest as the event is prepared; in a batch, as its run of events begins. It is
+//! loaded once for each publication at most, not once for each who asks: to count a snapshot's readers takes its line from every other
+//! core, and its content comes from the main lane's.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -26,7 +27,9 @@ type ClassOf<S> = Class<<EventOf<S> as Event>::Key>;
 pub(crate) trait Prepare<E: Event>: Send {
     /// In place, and in its slot where that is known: to move an event that was written a moment ago costs more than to
     /// write it.
-    fn prepare(&mut self, item: &mut Item<E>) -> Class<E::Key>;
+    ///
+    /// `renew`: with the newest state. Otherwise with the one of last time, as events of one run have it.
+    fn prepare(&mut self, item: &mut Item<E>, renew: bool) -> Class<E::Key>;
 }
 
 /// Completes an event.
@@ -83,7 +86,10 @@ enum Step {
 }
 
 impl<S: Reducer> Prepare<EventOf<S>> for Preparing<S> {
-    fn prepare(&mut self, item: &mut Item<EventOf<S>>) -> ClassOf<S> {
+    fn prepare(&mut self, item: &mut Item<EventOf<S>>, renew: bool) -> ClassOf<S> {
+        if renew && let Some(newest) = &mut self.newest {
+            newest.load();
+        }
         let mut step = Step::Enrich;
         // Around all of it: to begin to catch is not free.
         match catch_unwind(AssertUnwindSafe(|| self.go_on(item, &mut step))) {
@@ -103,7 +109,7 @@ impl<S: Reducer> Preparing<S> {
         {
             enrich(event, facets);
         }
-        let newest = newest.as_mut().map(CachedReader::load);
+        let newest = newest.as_ref().map(CachedReader::held);
         if !FacetsOf::<S>::NONE && *step != Step::Classify {
             *step = Step::Fill;
             if let Some(defaults) = defaults {

@@ -181,17 +181,17 @@ impl<T> RingProducer<T> {
         debug_assert!(refused.is_ok(), "R2: a push follows a look at the room");
     }
 
-    /// Publishes `first` and what `next` yields at once, `limit` values at most, with the keys from `key` on; `limit` must be
-    /// one at least, and not exceed the room. Returns how many there were.
+    /// Publishes `first`, if there is one, and what `next` yields at once, `limit` values at most, with the keys from `key` on; `limit`
+    /// must be one at least, and not exceed the room. Returns how many there were.
     ///
-    /// `admit` is shown each but the first in its slot, and may change it; one that it does not admit ends the run, and is
+    /// `admit` is shown each but `first` in its slot, and may change it; one that it does not admit ends the run, and is
     /// returned with what it said. If `next` or `admit` unwinds, what was admitted before is published all the same.
     #[inline]
     pub(crate) fn fill<U>(
         &mut self,
         key: u64,
         limit: usize,
-        first: T,
+        first: Option<T>,
         next: impl FnMut() -> Option<T>,
         admit: impl FnMut(&mut T) -> Result<(), U>,
     ) -> (usize, Option<(T, U)>) {
@@ -566,7 +566,7 @@ mod tests {
                     producer.push(next_key, next_key);
                 } else {
                     let mut values = (1..batch as u64).map(|at| next_key + 2 * at);
-                    producer.fill(next_key, batch, next_key, || values.next(), |_| Ok::<(), ()>(()));
+                    producer.fill(next_key, batch, Some(next_key), || values.next(), |_| Ok::<(), ()>(()));
                 }
                 waiting.extend((0..batch as u64).map(|at| next_key + 2 * at));
                 next_key += 2 * batch as u64;

@@ -20,7 +20,7 @@
 //! - **T3 no lost value**: the first push on a page names it in `first` when it has ended; whatever is on it later is found
 //!   with it.
 //! - **T4 rising keys**: the keys of the values one lane stores never fall, so none on a page is below the first one's.
-//! - **T5 held values come next**: a held value's key was read before the value was taken, from the clock, or from a ring
+//! - **T5 held values come next**: a held value's key was read, or taken, before the value was collected, from the clock, or from a ring
 //!   of which the next look shows that much; so it is below the bound of the next cut. None are taken on top of them: what
 //!   came on a later page is not below the bound either (T4).
 //!
@@ -37,11 +37,13 @@
 
 #![expect(unsafe_code, reason = "places are handed over by the word that names the lane's page, T1")]
 
+use std::ops::Range;
+
 use crate::clock::Bound;
 use crate::sync::{
     Arc, AtomicU64, CachePadded,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
-    UnsafeCell,
+    UnsafeCell, prefetch,
 };
 
 /// The most values that can be unread on one lane.
@@ -51,6 +53,8 @@ pub(crate) const KEYS_MAX: usize = 1 << 20;
 const PAGE: u64 = 1 << 63;
 /// Announced by a push that will touch nothing, unless it finds a fresh page.
 const NOWHERE: u64 = u64::MAX;
+/// How many bytes of places are asked for ahead of the one that is filled.
+const AHEAD: usize = 1024;
 /// Before the first push on the first page.
 const NO_PAGE: u64 = u64::MAX;
 
@@ -112,7 +116,7 @@ pub(crate) fn table<T>(capacity: usize) -> (TableProducer<T>, TableConsumer<T>) 
         pushes: CachePadded::new(Pushes { begun: zero(), done: zero(), place: zero(), filled: [zero(), zero()] }),
         first: CachePadded::new(First { page: AtomicU64::new(NO_PAGE), key: zero() }),
     });
-    let producer = TableProducer { table: table.clone(), page: 0, filled: 0, named: NO_PAGE, first_key: 0 };
+    let producer = TableProducer { table: table.clone(), page: 0, filled: 0 };
     (producer, TableConsumer { table, page: 0, late: None, held: Vec::new() })
 }
 
@@ -123,10 +127,6 @@ pub(crate) struct TableProducer<T> {
     page: u64,
     /// How many of its places are filled.
     filled: usize,
-    /// The page that `first` names.
-    named: u64,
-    /// The key of the first value of a page that is not named yet.
-    first_key: u64,
 }
 
 impl<T> TableProducer<T> {
@@ -134,6 +134,19 @@ impl<T> TableProducer<T> {
     #[inline]
     pub(crate) fn filled(&self) -> usize {
         self.filled
+    }
+
+    /// Places that are asked for ahead: none where one alone is that large.
+    const AHEAD: usize = AHEAD / size_of::<UnsafeCell<Option<Unread<T>>>>();
+
+    /// Asks for places that are going to be filled, which were the main lane's; for none if not all of them exist.
+    #[inline]
+    fn prefetch(&self, places: Range<usize>) {
+        if Self::AHEAD > 0
+            && let Some(places) = self.table.pages[self.page as usize & 1].get(places)
+        {
+            prefetch::to_write(places.as_ptr().addr(), size_of_val(places));
+        }
     }
 
     /// Begins a push that may touch `place`, which is filled or the next to be, or with `None` nothing; unless it finds a
@@ -150,9 +163,10 @@ impl<T> TableProducer<T> {
             // T2.
             self.page += 1;
             self.filled = 0;
+            self.prefetch(0..Self::AHEAD.min(self.table.pages[0].len()));
         }
         let place = if is_first { Some(0) } else { place };
-        Writing { number: (begun & !PAGE) + 1, place, is_first, producer: self }
+        Writing { number: (begun & !PAGE) + 1, place, is_first, named_by: None, producer: self }
     }
 }
 
@@ -162,6 +176,8 @@ pub(crate) struct Writing<'a, T> {
     number: u64,
     place: Option<usize>,
     is_first: bool,
+    /// The key of the value that it put on a page on which there was none.
+    named_by: Option<u64>,
 }
 
 impl<T> Writing<'_, T> {
@@ -191,9 +207,11 @@ impl<T> Writing<'_, T> {
         let producer = &mut *self.producer;
         debug_assert!(self.place == Some(producer.filled), "places are filled in order");
         if producer.filled == 0 {
-            producer.first_key = key;
+            self.named_by = Some(key);
         }
         producer.filled += 1;
+        let ahead = producer.filled + TableProducer::<T>::AHEAD;
+        producer.prefetch(ahead - 1..ahead);
         // Handed over by P6, or by P8 if the page is taken before this push has ended; then it does not matter, for
         // the place is the announced one.
         producer.table.pushes.filled[producer.page as usize & 1].store(producer.filled as u64, Relaxed);
@@ -203,13 +221,12 @@ impl<T> Writing<'_, T> {
 impl<T> Drop for Writing<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        let producer = &mut *self.producer;
+        let producer = &*self.producer;
         // P8: hands the place to `has_ended`.
         producer.table.pushes.done.store(self.number, Release);
-        if producer.named != producer.page && producer.filled > 0 {
-            producer.named = producer.page;
+        if let Some(key) = self.named_by {
             let first = &producer.table.first;
-            first.key.store(producer.first_key, Relaxed);
+            first.key.store(key, Relaxed);
             // P9: hands the key, and the end of this push, to `collect`.
             first.page.store(producer.page, Release);
         }

@@ -122,7 +122,7 @@ impl<E: Event> Lane<E> {
 
     fn prepared(&mut self, event: E) -> (Item<E>, Class<E::Key>) {
         let mut item = Item { facets: E::Facets::default(), event };
-        let class = prepare_as::<DRESSED, E>(&mut self.preparing, &mut item);
+        let class = prepare_as::<DRESSED, E>(&mut self.preparing, &mut item, true);
         (item, class)
     }
 

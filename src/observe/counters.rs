@@ -47,8 +47,6 @@ pub(crate) struct LaneCounts {
 pub(crate) struct ProducerCounts {
     /// Critical events put into the ring.
     pub(crate) critical: Count,
-    /// Lossy events accepted.
-    pub(crate) lossy: Count,
     /// Lossy events that are, or were, the only unread value of their key.
     pub(crate) inserted: Count,
     pub(crate) replaced: Count,
@@ -90,11 +88,11 @@ impl LaneCounts {
         let producer = &self.producer;
         let (replaced, merged) = (producer.replaced.read(), producer.merged.read());
         let (shed_unread, shed_at_once) = (producer.shed_unread.read(), producer.shed_at_once.read());
-        let (inserted, critical, lossy) = (producer.inserted.read(), producer.critical.read(), producer.lossy.read());
+        let (inserted, critical) = (producer.inserted.read(), producer.critical.read());
         let in_ring = critical.saturating_sub(left_ring);
         let in_table = inserted.saturating_sub(shed_unread + taken);
         Totals {
-            pushed: critical + lossy,
+            pushed: critical + inserted + replaced + merged + shed_at_once,
             applied,
             replaced,
             merged,
@@ -419,7 +417,6 @@ mod tests {
         let (producer, main_lane) = (&counts.producer, &counts.main_lane);
         let all = [
             (&producer.critical, 1000),
-            (&producer.lossy, 500),
             (&producer.inserted, 200),
             (&producer.replaced, 3),
             (&producer.merged, 5),
@@ -444,7 +441,7 @@ mod tests {
 
     fn totals(times: u64) -> Totals {
         let one = Totals {
-            pushed: 1500,
+            pushed: 1219,
             applied: 29,
             replaced: 3,
             merged: 5,

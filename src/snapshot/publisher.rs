@@ -11,7 +11,7 @@
 //! | pair | release                         | acquire                     | hands over                     |
 //! |------|---------------------------------|-----------------------------|--------------------------------|
 //! | P11  | the cell, `Publisher::put`      | the cell, `Shelf::load`     | the snapshot                   |
-//! | P12  | `version`, `Publisher::put`     | `version`, `Shelf::version` | that the cell holds it (S2)    |
+//! | P12  | `beside`, `Publisher::put`      | `beside`, `Shelf::version`  | that the cell holds it (S2)    |
 //!
 //! Model: `loom-tests/src/snapshot.rs`.
 
@@ -20,7 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::clock::Stamp;
 use crate::sync::{
-    Arc, AtomicU64, CachePadded, NewestCell,
+    Arc, NewestCell,
     Ordering::{Acquire, Release},
 };
 
@@ -34,14 +34,14 @@ const RETIRED_MAX: usize = 8;
 
 /// Where the newest snapshot lies.
 pub(crate) struct Shelf<S> {
+    /// And beside it, the version.
     newest: NewestCell<Snapshot<S>>,
-    version: CachePadded<AtomicU64>,
 }
 
 impl<S> Shelf<S> {
     pub(crate) fn new(state: S, turn: u64) -> Self {
         let first = Snapshot { state, version: Version(0), stamp: Stamp(0), turn };
-        Self { newest: NewestCell::new(Arc::new(first)), version: CachePadded::new(AtomicU64::new(0)) }
+        Self { newest: NewestCell::new(Arc::new(first)) }
     }
 
     #[inline]
@@ -54,7 +54,7 @@ impl<S> Shelf<S> {
     #[inline]
     pub(crate) fn version(&self) -> Version {
         // P12: a load after this finds that version or a newer one.
-        Version(self.version.load(Acquire))
+        Version(self.newest.beside().load(Acquire))
     }
 }
 
@@ -109,7 +109,7 @@ impl<S: Clone> Publisher<S> {
         // P11: hands the snapshot to `Shelf::load`.
         let older = self.shelf.newest.put(snapshot);
         // P12, S2: after it was put there.
-        self.shelf.version.store(version.0, Release);
+        self.shelf.newest.beside().store(version.0, Release);
         older.into_iter().flatten().for_each(|snapshot| self.retire(snapshot));
     }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::core::Core;
 use crate::latch::Latch;
 use crate::notifications::{Notifications, listen};
-use crate::sync::{AtomicBool, Ordering::Relaxed};
+use crate::sync::{AtomicBool, Ordering::Relaxed, prefetch};
 use crate::wake::Notice;
 
 use super::{Shelf, Snapshot, Version};
@@ -164,8 +164,16 @@ impl<S> CachedReader<S> {
         &self.held
     }
 
+    /// What [`load`](CachedReader::load) returned last.
+    #[inline]
+    pub(crate) fn held(&self) -> &Snapshot<S> {
+        &self.held
+    }
+
     #[cold]
     fn refresh(&mut self) {
+        // Its count goes down in a moment.
+        prefetch::counted(Arc::as_ptr(&self.held).addr());
         let newest = self.shelf.load();
         // The cell may be one publication ahead of the version that was seen, never behind it (S2).
         if newest.version > self.held.version {

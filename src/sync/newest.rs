@@ -31,7 +31,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
-use super::{Arc, AtomicU64, CachePadded, Ordering::Relaxed, RwLock, STRIPES, stripe};
+use super::{Arc, AtomicU64, CachePadded, Ordering::Relaxed, RwLock, STRIPES, prefetch::Hint, stripe};
 
 /// How many places there are at first: the newest, the next, and two that readers may be in the middle of.
 const FIRST: usize = 4;
@@ -43,9 +43,18 @@ type Place<T> = [CachePadded<RwLock<Option<Arc<T>>>>; STRIPES];
 
 /// One `Arc`, replaced by one writer and loaded by any number of readers.
 pub(crate) struct NewestCell<T> {
-    named: CachePadded<AtomicU64>,
+    word: CachePadded<Word>,
     own: CachePadded<Own>,
     rows: [OnceLock<Box<[Place<T>]>>; ROWS],
+}
+
+struct Word {
+    /// The place that has the newest.
+    named: AtomicU64,
+    /// For the newest to be asked for while its place is still on its way.
+    address: Hint,
+    /// A number of the user's.
+    beside: AtomicU64,
 }
 
 /// What only the writer looks at.
@@ -60,7 +69,11 @@ impl<T> NewestCell<T> {
     pub(crate) fn new(value: Arc<T>) -> Self {
         let own = Own { named: AtomicU64::new(0), used: AtomicU64::new(1) };
         let cell = Self {
-            named: CachePadded::new(AtomicU64::new(0)),
+            word: CachePadded::new(Word {
+                named: AtomicU64::new(0),
+                address: Hint::default(),
+                beside: AtomicU64::new(0),
+            }),
             own: CachePadded::new(own),
             rows: [const { OnceLock::new() }; ROWS],
         };
@@ -68,16 +81,24 @@ impl<T> NewestCell<T> {
         cell
     }
 
+    /// A number, zero at first, for whoever tells readers with it that there is something newer: on the line of the word, which they look at
+    /// next. The cell neither reads nor writes it.
+    #[inline]
+    pub(crate) fn beside(&self) -> &AtomicU64 {
+        &self.word.beside
+    }
+
     /// The newest.
     #[inline]
     pub(crate) fn load(&self) -> Arc<T> {
         let stripe = stripe();
         loop {
-            let at = self.named.load(Relaxed);
+            let at = self.word.named.load(Relaxed);
+            self.word.address.ask();
             // P11: sees the value as `put` has it.
             if let Some(value) = self.place(at)[stripe].try_read()
                 // N2
-                && self.named.load(Relaxed) == at
+                && self.word.named.load(Relaxed) == at
                 && let Some(value) = &*value
             {
                 return value.clone();
@@ -90,7 +111,7 @@ impl<T> NewestCell<T> {
     /// middle of it, until its place is used again.
     #[inline]
     pub(crate) fn put(&self, value: Arc<T>) -> [Option<Arc<T>>; 2] {
-        let before = self.own.named.load(Relaxed);
+        let (before, address) = (self.own.named.load(Relaxed), std::ptr::from_ref(&*value).addr());
         // N1, N3: the first of the others that nobody is in the middle of.
         let mut others = (0..).filter(|at| *at != before);
         let (at, older) = loop {
@@ -100,7 +121,8 @@ impl<T> NewestCell<T> {
                 break (at, older);
             }
         };
-        self.named.store(at, Relaxed);
+        self.word.named.store(at, Relaxed);
+        self.word.address.set(address);
         self.own.named.store(at, Relaxed);
         let used = self.own.used.load(Relaxed).max(at + 1);
         // N4
@@ -188,7 +210,7 @@ mod tests {
         let mut stuck = Vec::new();
         for n in 1..=200 {
             // As one that was stopped between its two looks.
-            let at = cell.named.load(Relaxed);
+            let at = cell.word.named.load(Relaxed);
             stuck.push(cell.place(at)[n as usize % STRIPES].try_read().unwrap());
             assert_eq!(cell.put(Arc::new(n)), [None, None], "the others are looked at");
             assert_eq!(value(&cell), n);
@@ -228,7 +250,7 @@ mod tests {
             let other = cell.place(1)[looked_at].try_read().unwrap();
             drop(cell.put(Arc::new(1)));
             assert!(other.is_none(), "passed by");
-            for stripe in cell.place(cell.named.load(Relaxed)) {
+            for stripe in cell.place(cell.word.named.load(Relaxed)) {
                 assert_eq!(stripe.try_read().unwrap().as_deref(), Some(&1));
             }
         }

@@ -10,19 +10,48 @@
 
 #![expect(unsafe_code, reason = "there is no safe name for these instructions")]
 
+use super::{AtomicU64, Ordering::Relaxed};
+
 /// Of most processors. Where lines are twice as long, each is asked for twice.
 const LINE: usize = 64;
 
 /// Asks for the lines of so many bytes, to read them.
 #[inline]
-pub(super) fn to_read(address: usize, bytes: usize) {
+pub(crate) fn to_read(address: usize, bytes: usize) {
     lines(address, bytes, hint::read);
 }
 
 /// Asks for the lines of so many bytes, to write to them: no other core keeps a copy.
 #[inline]
-pub(super) fn to_write(address: usize, bytes: usize) {
+pub(crate) fn to_write(address: usize, bytes: usize) {
     lines(address, bytes, hint::write);
+}
+
+/// What stands before a value in an `Arc`: its counts.
+const COUNTS: usize = 2 * size_of::<usize>();
+
+/// Asks for the line of the counts of what lies at `address` in an `Arc`, to count it, and for the line behind that.
+#[inline]
+pub(crate) fn counted(address: usize) {
+    to_write(address.wrapping_sub(COUNTS), 1);
+    to_read(address.wrapping_add(LINE - COUNTS), 1);
+}
+
+/// Where something lies that is counted: whoever sees this may ask for it before they have it. It is not kept alive by this, and is
+/// perhaps something else by then, which does no harm.
+#[derive(Default)]
+pub(crate) struct Hint(AtomicU64);
+
+impl Hint {
+    #[inline]
+    pub(crate) fn set(&self, address: usize) {
+        self.0.store(address as u64, Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn ask(&self) {
+        counted(self.0.load(Relaxed) as usize);
+    }
 }
 
 #[inline]

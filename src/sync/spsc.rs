@@ -53,16 +53,16 @@ impl<T> Producer<T> {
         self.ring.push(value).map_err(|rtrb::PushError::Full(value)| value)
     }
 
-    /// Writes `first` and what `next` yields, `limit` values at most, and makes them visible with one store. Returns how many.
+    /// Writes `first`, if there is one, and what `next` yields, `limit` values at most, and makes them visible with one store. Returns how many.
     /// `limit` must be one at least, and not exceed the room. `before` is told how many there are, before they are visible.
     ///
-    /// `admit` is shown each value but the first in its slot, and may change it there; one that it does not admit ends the run, and
+    /// `admit` is shown each value but `first` in its slot, and may change it there; one that it does not admit ends the run, and
     /// is returned with what it said. If `next` or `admit` unwinds, what was admitted before is made visible all the same.
     #[inline]
     pub(crate) fn fill<U>(
         &mut self,
         limit: usize,
-        first: T,
+        first: Option<T>,
         next: impl FnMut() -> Option<T>,
         admit: impl FnMut(&mut T) -> Result<(), U>,
         before: impl FnOnce(usize),
@@ -87,14 +87,16 @@ impl<T, B: FnOnce(usize)> Filling<'_, T, B> {
     #[inline]
     fn write<U>(
         &mut self,
-        first: T,
+        first: Option<T>,
         mut next: impl FnMut() -> Option<T>,
         mut admit: impl FnMut(&mut T) -> Result<(), U>,
     ) -> Option<(T, U)> {
-        let (before_end, after_wrap) = self.chunk.as_mut()?.as_mut_slices();
-        let (slot, before_end) = before_end.split_first_mut()?;
-        slot.write(first);
-        self.written = 1;
+        let (mut before_end, after_wrap) = self.chunk.as_mut()?.as_mut_slices();
+        if let Some(first) = first {
+            let (slot, behind) = before_end.split_first_mut()?;
+            slot.write(first);
+            (before_end, self.written) = (behind, 1);
+        }
         // One after the other: a chain of both costs two instructions a value.
         for slots in [before_end, after_wrap] {
             for slot in slots {
@@ -295,7 +297,7 @@ mod tests {
                 assert!(n < 3, "third");
                 Some(n.to_string())
             };
-            producer.fill(4, "0".to_string(), next, |_| Ok::<(), ()>(()), |written| assert_eq!(written, 3))
+            producer.fill(4, Some("0".to_string()), next, |_| Ok::<(), ()>(()), |written| assert_eq!(written, 3))
         }));
         assert!(unwound.is_err());
         assert_eq!(consumer.visible(), 3);
@@ -316,7 +318,8 @@ mod tests {
                 value.push('!');
                 if value == "d!" { Err(7) } else { Ok(()) }
             };
-            let filled = producer.fill(4, "a".to_string(), || values.next(), admit, |written| assert_eq!(written, 3));
+            let filled =
+                producer.fill(4, Some("a".to_string()), || values.next(), admit, |written| assert_eq!(written, 3));
             assert_eq!(filled, (3, Some(("d!".to_string(), 7))));
             assert_eq!(consumer.look(), 3, "wrapped at {start}");
             assert_eq!([(); 3].map(|()| consumer.pop().unwrap()), ["a", "b!", "c!"]);
@@ -334,7 +337,7 @@ mod tests {
                 assert!(shown < 2, "second");
                 Ok::<(), ()>(())
             };
-            producer.fill(4, token.clone(), || Some(token.clone()), admit, |_| ())
+            producer.fill(4, Some(token.clone()), || Some(token.clone()), admit, |_| ())
         }));
         assert!(unwound.is_err());
         assert_eq!((consumer.visible(), std::rc::Rc::strong_count(&token)), (2, 3));

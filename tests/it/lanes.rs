@@ -44,6 +44,20 @@ fn a_batch_takes_one_stamp_and_is_one_run() {
 }
 
 #[test]
+fn a_mixed_batch_takes_one_stamp_for_64_events_at_most() {
+    let builder = Pipeline::builder(Ledger::default());
+    let mut lane = builder.lane("a").capacity(128).keys(128).open().unwrap();
+    let (mut main_lane, _) = builder.build().unwrap();
+    let notes = (0..100).map(|n| if n % 2 == 0 { Note::Item(n) } else { Note::Level { key: n as u32, value: n } });
+    assert_eq!(lane.push_batch(notes).unwrap(), 100);
+    drain(&mut main_lane);
+    let stamps: Vec<_> = main_lane.state().seen.iter().map(|seen| seen.stamp).collect();
+    // Odd ones for items; a level has the even one between its neighbours', for as long as the run goes on.
+    let gaps: Vec<_> = (1..100).filter(|at| stamps[*at] != stamps[at - 1] + 1).collect();
+    assert_eq!(gaps, [64], "one stamp, and a second one behind 64 events: {stamps:?}");
+}
+
+#[test]
 fn a_mixed_batch_keeps_its_order() {
     let builder = Pipeline::builder(Ledger::default());
     let mut lane = builder.lane("a").open().unwrap();
@@ -208,15 +222,18 @@ fn the_classifier_can_change_its_mind() {
     assert_eq!(main_lane.state().notes(), [Note::Level { key: 1, value: 1 }, Note::Level { key: 2, value: 3 }]);
 }
 
+/// Critical until something was applied; levels are lossy after.
+fn lossy_later(note: &Note, state: &Ledger) -> Class<u32> {
+    match note {
+        Note::Level { key, .. } if !state.seen.is_empty() => Class::lossy(*key, Tier::NORMAL),
+        _ => Class::Critical,
+    }
+}
+
 #[test]
 fn the_classifier_can_look_at_the_newest_snapshot() {
     let builder = Pipeline::builder(Ledger::default());
-    // Critical until something was applied, lossy after.
-    let classify = |note: &Note, state: &Ledger| match note {
-        Note::Level { key, .. } if !state.seen.is_empty() => Class::lossy(*key, Tier::NORMAL),
-        _ => Class::Critical,
-    };
-    let mut lane = builder.lane("a").classify_by(classify).open().unwrap();
+    let mut lane = builder.lane("a").classify_by(lossy_later).open().unwrap();
     let (mut main_lane, handle) = builder.build().unwrap();
     for _ in 0..2 {
         (0..3).for_each(|value| lane.push(Note::Level { key: 1, value }).unwrap());
@@ -224,6 +241,27 @@ fn the_classifier_can_look_at_the_newest_snapshot() {
     }
     assert_eq!(main_lane.state().seen.len(), 4);
     assert_eq!(settled(&handle).events.replaced, 2);
+}
+
+#[test]
+fn a_run_of_a_batch_asks_one_and_the_same_snapshot() {
+    let builder = Pipeline::builder(Ledger::default());
+    let mut lane = builder.lane("a").classify_by(lossy_later).open().unwrap();
+    let mut other = builder.lane("b").open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    // Something is applied and published while the batch is being pushed.
+    let levels = (0..4).map(|value| {
+        if value == 2 {
+            other.push(Note::Item(9)).unwrap();
+            drain(&mut main_lane);
+        }
+        Note::Level { key: 1, value }
+    });
+    assert_eq!(lane.push_batch(levels).unwrap(), 4);
+    drain(&mut main_lane);
+    assert_eq!((main_lane.state().seen.len(), settled(&handle).events.replaced), (5, 0), "all of it was critical");
+    lane.push_batch((0..4).map(|value| Note::Level { key: 1, value })).unwrap();
+    assert_eq!(drain(&mut main_lane), 1, "the next batch knows");
 }
 
 #[test]

@@ -79,6 +79,8 @@ struct TwinLane {
 struct Twin {
     lanes: Vec<TwinLane>,
     clock: u64,
+    /// Stamps that were taken for the critical events of a batch that is being pushed: the next one, and how many are left.
+    stamps: (u64, usize),
     order: u64,
     cut: VecDeque<Waiting>,
     cut_first: bool,
@@ -89,10 +91,27 @@ struct Twin {
 }
 
 impl Twin {
-    fn push(&mut self, lane: usize, note: Note) -> bool {
+    /// How many of them are accepted.
+    fn push_all(&mut self, lane: usize, notes: &[Note]) -> usize {
+        let accepted = (0..notes.len()).find(|at| !self.push(lane, notes[*at].clone(), notes.len() - at));
+        self.stamps = (0, 0);
+        accepted.unwrap_or(notes.len())
+    }
+
+    /// One of `left` notes of a batch. The first critical one that finds room takes stamps for all that are left and have room; what
+    /// is lossy among those has the stamp of its neighbours.
+    fn push(&mut self, lane: usize, note: Note, left: usize) -> bool {
         self.order += 1;
-        let (clock, order) = (self.clock, self.order);
+        let order = self.order;
         let target = &mut self.lanes[lane];
+        if let Kind::Critical = kind(&note)
+            && target.clocked
+            && self.stamps.1 == 0
+        {
+            self.stamps = (self.clock, left.min(CAPACITY - target.slots));
+            self.clock += self.stamps.1 as u64;
+        }
+        let clock = if self.stamps.1 > 0 { self.stamps.0 } else { self.clock };
         let (clocked, rank) = (target.clocked, target.rank);
         let waiting = |stamp, critical| Waiting {
             stamp: if clocked { stamp } else { 0 },
@@ -112,7 +131,7 @@ impl Twin {
                 target.waiting.push(waiting(2 * clock + 1, true));
                 target.slots += 1;
                 if clocked {
-                    self.clock += 1;
+                    self.stamps = (clock + 1, self.stamps.1 - 1);
                 }
             }
             Kind::Lossy { key, tier } => {
@@ -327,7 +346,7 @@ fn take(real: &mut Real, twin: &mut Twin, step: &Step) {
             let lane = lane % real.lanes.len();
             if let Some(pushing) = &mut real.lanes[lane] {
                 let accepted = pushing.push(note.clone()).is_ok();
-                assert_eq!(accepted, twin.push(lane, note.clone()), "{note:?}");
+                assert_eq!(usize::from(accepted), twin.push_all(lane, std::slice::from_ref(note)), "{note:?}");
             }
         }
         Step::Batch { lane, notes } => {
@@ -340,7 +359,7 @@ fn take(real: &mut Real, twin: &mut Twin, step: &Step) {
                     }
                     Err(refused) => refused.into_inner().collect(),
                 };
-                let accepted = notes.iter().take_while(|note| twin.push(lane, (*note).clone())).count();
+                let accepted = twin.push_all(lane, notes);
                 assert_eq!(left, notes[accepted..], "what comes back");
             }
         }

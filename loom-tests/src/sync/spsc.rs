@@ -81,14 +81,17 @@ impl<T> Producer<T> {
     pub(crate) fn fill<U>(
         &mut self,
         limit: usize,
-        first: T,
+        first: Option<T>,
         mut next: impl FnMut() -> Option<T>,
         mut admit: impl FnMut(&mut T) -> Result<(), U>,
         before: impl FnOnce(usize),
     ) -> (usize, Option<(T, U)>) {
         assert!((1..=self.known()).contains(&limit), "a producer asks for no more than it saw");
-        self.ring.write(self.tail, first);
-        let (mut written, mut left_out) = (1, None);
+        let (mut written, mut left_out) = (0, None);
+        if let Some(first) = first {
+            self.ring.write(self.tail, first);
+            written = 1;
+        }
         while written < limit {
             let Some(mut value) = next() else { break };
             if let Err(reason) = admit(&mut value) {
@@ -98,8 +101,10 @@ impl<T> Producer<T> {
             self.ring.write(self.tail + written as u64, value);
             written += 1;
         }
-        before(written);
-        self.publish(written);
+        if written > 0 {
+            before(written);
+            self.publish(written);
+        }
         (written, left_out)
     }
 

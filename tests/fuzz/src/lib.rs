@@ -54,6 +54,7 @@ mod journal {
 mod lane {
     pub(crate) mod coalesce;
     pub(crate) mod coalesce_twin;
+    mod entries;
     pub(crate) mod ring;
     pub(crate) mod runs;
     pub(crate) mod table;
@@ -96,7 +97,7 @@ mod sync {
     //! The engine's door, as far as these files go through it.
 
     mod cell;
-    mod prefetch;
+    pub(crate) mod prefetch;
     pub(crate) mod spsc;
 
     pub(crate) use std::sync::Arc;

@@ -28,6 +28,7 @@ const RING: &str = "src/lane/ring.rs";
 const RUNS: &str = "src/lane/runs.rs";
 const SPSC: &str = "src/sync/spsc.rs";
 const COALESCE: &str = "src/lane/coalesce.rs";
+const ENTRIES: &str = "src/lane/entries.rs";
 const TABLE: &str = "src/lane/table.rs";
 const OPERATIONS: &str = "src/main_lane/operations.rs";
 const BATCH: &str = "src/journal/batch.rs";
@@ -69,8 +70,10 @@ const CONTROLS: &[Control] = &[
     Control { target: "ring", file: SPSC, place: "self.behind.narrow(wrapped);\n        match self.ring.read_chunk(count) {\n            Ok(chunk) => chunk.into", bug: "match self.ring.read_chunk(count) {\n            Ok(chunk) => chunk.into" },
     Control { target: "ring", file: SPSC, place: "before(self.written);", bug: "let _ = before;" },
     Control { target: "coalesce", file: COALESCE, place: "unread.parts.saturating_add(parts));", bug: "parts);" },
-    Control { target: "coalesce", file: COALESCE, place: "if self.places[place as usize].tier != tier.number() {", bug: "{" },
-    Control { target: "coalesce", file: COALESCE, place: "Some(spot) if self.page.holds(*spot) => {", bug: "Some(spot) if spot.place < END => {" },
+    Control { target: "coalesce", file: COALESCE, place: "if put.tier() != tier.number() {", bug: "{" },
+    Control { target: "coalesce", file: COALESCE, place: "self.before += u64::from(self.filled);", bug: "self.before += u64::from(self.filled) - 1;" },
+    Control { target: "coalesce", file: ENTRIES, place: "if self.distance(home, at) >= self.distance(hole, at) {", bug: "if self.distance(home, at) > self.distance(hole, at) {" },
+    Control { target: "coalesce", file: ENTRIES, place: "renamed.hash = hash;", bug: "" },
     Control { target: "coalesce", file: TABLE, place: "self.held.extract_if(.., |value| value.key < bound.0)", bug: "self.held.extract_if(.., |_| true)" },
     Control { target: "coalesce", file: TABLE, place: "is_named && self.table.first.key.load(Relaxed) < bound.0", bug: "is_named" },
     Control { target: "operations", file: OPERATIONS, place: "if sequence <= self.last ||", bug: "if sequence < self.last ||" },

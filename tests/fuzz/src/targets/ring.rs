@@ -110,7 +110,7 @@ impl Scenario {
                 None if unwinds => resume_unwind(Box::new(())),
                 next => next,
             };
-            let (filled, left_out) = self.producer.fill(key, limit, first, next, |_| Ok::<(), ()>(()));
+            let (filled, left_out) = self.producer.fill(key, limit, Some(first), next, |_| Ok::<(), ()>(()));
             assert!(left_out.is_none());
             filled
         }));
