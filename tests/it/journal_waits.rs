@@ -740,6 +740,8 @@ fn wherever_a_crash_comes_the_state_and_the_past_are_the_same() {
                     }
                 }
             }
+            // Also the change that was compared last.
+            watch.wait(main_lane.turn(Budget::UNLIMITED).unwrap().number, deadline).unwrap();
             expected = main_lane.state().clone();
             if next(&mut number).is_multiple_of(2) {
                 // A crash; or an orderly end.
