@@ -289,7 +289,9 @@ fn damage_is_found_said_and_salvaged() {
 fn damage_where_a_run_would_go_on_stops_it() {
     let place = Place::new();
     let file = place.with_a_run();
-    let newest = turn_of(&run_on(&file, &["--pane", "echo two"]));
+    run_on(&file, &["--pane", "echo two"]);
+    // There is one before it and one behind it, for each run has a turn at least.
+    let newest = turn_of(&run_on(&file, &["--pane", "echo three"]));
     damage(&file, &format!("DELETE FROM checkpoints WHERE turn > 0; DELETE FROM records WHERE turn = {}", newest - 1));
     let before = std::fs::read(&file).unwrap();
     assert_refused(&["run", "--journal", &file, "--pane", "true"], 2, &format!("turn {} is missing", newest - 1));
