@@ -192,13 +192,12 @@ impl<E: Event> Lane<E> {
         let (core, shared) = (&**core, &**shared);
         let counts = &shared.counts.producer;
         match &class {
-            Some(Class::Critical) => {
-                if let Some(_pushing) = Pushing::enter_by(shared, core, QUICK)
-                    && ring.room(1) > 0
-                {
+            // R2: room before stamp.
+            Some(Class::Critical) if ring.room(1) > 0 => {
+                let _then = Ringing(&core.bell, QUICK);
+                if shared.gate.enter_counted(ring.pushed() + 1, QUICK, |number| counts.critical.set(number)) {
                     let key = order.take(core, ring.pushed(), 1);
                     ring.push(key, Item { facets, event });
-                    counts.critical.set(ring.pushed());
                     return Ok(());
                 }
             }
@@ -214,7 +213,7 @@ impl<E: Event> Lane<E> {
                     }
                 }
             }
-            None => {}
+            Some(Class::Critical) | None => {}
         }
         // Not as an argument: that would be in memory on the way above as well, written field by field, and to copy what was
         // written so a moment ago takes longer than all else that is done there.

@@ -55,6 +55,11 @@ impl Bell {
         self.0.armed.store(false, Relaxed);
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_armed(&self) -> bool {
+        self.0.armed.load(Relaxed)
+    }
+
     /// The ringer's last step, after it published.
     #[inline]
     pub(crate) fn ring(&self) {

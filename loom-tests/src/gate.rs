@@ -1,17 +1,19 @@
 //! The gate: `lane/gate.rs`, with the ring and the table that it guards.
 //!
 //! Modelled: a producer that pushes twice through the gate, and a main lane that shuts it. In every execution, when the
-//! gate is seen quiet after it was shut and the barrier run, every accepted push is visible and no other will be.
+//! gate is seen quiet after it was shut and the barrier run, every accepted push is visible and no other will be. The pushes are
+//! announced by the count alone, as they are on the beaten track, or by the flag, as all others are, or first one and then the other.
 //!
 //! Bounds: one thread beside the main lane, two pushes. Explored in full. A few seconds.
 //!
-//! Must make it fail: weakening either end of P4 or P5; either barrier taken away (B1), which are control arms.
+//! Must make it fail: weakening either end of P4 or P5; either barrier taken away (B1), and an event that is counted when it is
+//! there, which are control arms.
 
-use crate::clock::Bound;
+use crate::clock::{Bound, critical_key};
 use crate::lane::gate_file::Gate;
 use crate::lane::ring::{RingConsumer, ring};
 use crate::lane::table::{Unread, table};
-use crate::sync::{Arc, StoreLoad};
+use crate::sync::{Arc, AtomicU64, Ordering::Relaxed, StoreLoad};
 use loom::thread;
 
 fn visible(consumer: &mut RingConsumer<u32>) -> usize {
@@ -19,34 +21,59 @@ fn visible(consumer: &mut RingConsumer<u32>) -> usize {
     consumer.take(u64::MAX, usize::MAX, |_, _, _: &_| ())
 }
 
-/// Shut, barrier, quiet: then all that was accepted is there, and what was refused wrote nothing (G1).
-pub fn shut_while_pushing() {
+/// What says that a push is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announced {
+    /// The count, before the slot is visible.
+    Counted,
+    /// The flag; the event is counted when it is there.
+    Flagged,
+    /// The count, when the slot is visible: too late.
+    CountedLate,
+}
+
+/// Shut, barrier, quiet: then all that was accepted is there, and what was refused wrote nothing into the ring (G1).
+pub fn shut_while_pushing(pushes: [Announced; 2]) {
     let store_load = StoreLoad::detect();
-    let gate = Arc::new(Gate::new(store_load));
+    let gate = Arc::new((Gate::new(store_load), AtomicU64::new(0)));
     let (mut producer, mut consumer) = ring(2, true);
-    let entered = gate.clone();
+    let entering = gate.clone();
     let pushing = thread::spawn(move || {
+        let (gate, counted) = &*entering;
+        let count = |number| counted.store(number, Relaxed);
         let mut accepted = 0;
-        for item in 0..2 {
-            // As a push on the beaten track does: without a look before.
-            let Some(entered) = entered.enter_by(store_load) else { break };
-            producer.push(u64::from(item), item);
-            accepted += 1;
+        for announced in pushes {
+            let number = accepted + 1;
+            // As pushes on the beaten track do: without a look before.
+            let entered = match announced {
+                Announced::Counted if !gate.enter_counted(number, store_load, count) => break,
+                Announced::Counted => None,
+                Announced::Flagged | Announced::CountedLate => match gate.enter_by(store_load) {
+                    None => break,
+                    entered => entered.filter(|_| announced == Announced::Flagged),
+                },
+            };
+            producer.push(critical_key(number), number as u32);
+            if announced != Announced::Counted {
+                count(number);
+            }
+            accepted = number;
             drop(entered);
         }
-        assert!(accepted == 2 || entered.is_shut());
+        assert!(accepted == 2 || gate.is_shut());
         accepted
     });
+    let (gate, counted) = &*gate;
     gate.shut();
     store_load.heavy();
-    let quiet = gate.is_quiet();
+    let quiet = gate.is_quiet(|| counted.load(Relaxed), || consumer.position() + consumer.visible() as u64);
     let seen = visible(&mut consumer);
     let accepted = pushing.join().unwrap();
     if quiet {
-        assert_eq!(seen, accepted, "quiet: all that was accepted is visible, and nothing comes after");
+        assert_eq!(seen as u64, accepted, "quiet: all that was accepted is visible, and nothing comes after");
     }
-    assert!(gate.is_quiet());
-    assert_eq!(seen + visible(&mut consumer), accepted, "nothing accepted is lost");
+    assert!(gate.is_quiet(|| counted.load(Relaxed), || consumer.position() + consumer.visible() as u64));
+    assert_eq!((seen + visible(&mut consumer)) as u64, accepted, "nothing accepted is lost");
 }
 
 /// The same for lossy pushes: what was accepted was collected or replaced when the gate is quiet.
@@ -73,7 +100,7 @@ pub fn shut_while_pushing_lossy() {
     });
     gate.shut();
     store_load.heavy();
-    let quiet = gate.is_quiet();
+    let quiet = gate.is_quiet(|| 0, || 0);
     let mut newest = 0;
     taking.collect(Bound::OPEN, |value| newest = value.item);
     let empty = !taking.has_visible();
@@ -92,8 +119,11 @@ pub fn refused_after_shut() {
     let gate = Arc::new(Gate::new(store_load));
     gate.shut();
     let late = gate.clone();
-    let pushing = thread::spawn(move || late.enter().is_none());
-    assert!(pushing.join().unwrap() && gate.is_quiet());
+    let pushing = thread::spawn(move || {
+        let counted = std::cell::Cell::new(0);
+        late.enter().is_none() && !late.enter_counted(1, store_load, |number| counted.set(number)) && counted.get() == 0
+    });
+    assert!(pushing.join().unwrap() && gate.is_quiet(|| 0, || 0));
 }
 
 /// The producer leaves: what is visible after that was seen is all there will be (P5).

@@ -14,6 +14,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering as Plain};
 
 use crate::clock::Bound;
+use crate::clock::critical_key;
 use crate::lane::gate_file::Gate;
 use crate::lane::ring::ring;
 use crate::lane::table::{Unread, table};
@@ -241,7 +242,37 @@ pub fn main_lane_waits_for_quiet(ending: Ending) {
     gate.shut();
     store_load.heavy();
     bell.arm();
-    let asleep = !gate.is_quiet();
+    let asleep = !gate.is_quiet(|| 0, || 0);
+    pushing.join().unwrap();
+    assert!(!asleep || counts.woken.load(Plain::Relaxed) == 1, "it sleeps, and nobody wakes it");
+}
+
+/// The same for a push that the count alone announces: it is over when its event is visible, or not counted any more.
+pub fn main_lane_waits_for_what_is_counted(ending: Ending) {
+    let counts = std::sync::Arc::new(Counts::default());
+    let store_load = StoreLoad::detect();
+    let bell = counting_bell(&counts);
+    let gate = Arc::new((Gate::new(store_load), AtomicU64::new(0)));
+    let (mut producer, consumer) = ring(1, true);
+    let (ringing, entering) = (bell.clone(), gate.clone());
+    let pushing = thread::spawn(move || {
+        let (gate, counted) = &*entering;
+        let accepted = gate.enter_counted(1, store_load, |number| counted.store(number, Relaxed));
+        if ending == Ending::RingsThenLeaves {
+            ringing.ring();
+        }
+        if accepted {
+            producer.push(critical_key(1), ());
+        }
+        if ending == Ending::LeavesThenRings || ending == Ending::RingsIfAccepted && accepted {
+            ringing.ring();
+        }
+    });
+    let (gate, counted) = &*gate;
+    gate.shut();
+    store_load.heavy();
+    bell.arm();
+    let asleep = !gate.is_quiet(|| counted.load(Relaxed), || consumer.position() + consumer.visible() as u64);
     pushing.join().unwrap();
     assert!(!asleep || counts.woken.load(Plain::Relaxed) == 1, "it sleeps, and nobody wakes it");
 }

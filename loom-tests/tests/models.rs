@@ -224,11 +224,14 @@ mod table {
 
 mod gate {
     use super::*;
+    use loom_tests::gate::Announced::{Counted, CountedLate, Flagged};
     use loom_tests::gate::*;
 
     #[test]
     fn shut_while_a_push_is_under_way() {
-        holds("shut while pushing", All, shut_while_pushing);
+        for pushes in [[Counted, Counted], [Flagged, Flagged], [Counted, Flagged], [Flagged, Counted]] {
+            holds(&format!("shut while pushing, {pushes:?}"), All, move || shut_while_pushing(pushes));
+        }
     }
 
     #[test]
@@ -248,8 +251,16 @@ mod gate {
 
     #[test]
     fn control_without_barriers() {
-        fails("no light barrier", All, Some(Weak::Light), shut_while_pushing);
-        fails("no heavy barrier", All, Some(Weak::Heavy), shut_while_pushing);
+        for announced in [Counted, Flagged] {
+            let model = move || shut_while_pushing([announced; 2]);
+            fails("no light barrier", All, Some(Weak::Light), model);
+            fails("no heavy barrier", All, Some(Weak::Heavy), model);
+        }
+    }
+
+    #[test]
+    fn control_counted_too_late() {
+        fails("counted too late", All, None, || shut_while_pushing([CountedLate; 2]));
     }
 }
 
@@ -291,6 +302,7 @@ mod wake {
     #[test]
     fn a_main_lane_that_waits_for_quiet() {
         holds("waits for quiet", All, || main_lane_waits_for_quiet(Ending::LeavesThenRings));
+        holds("waits for what is counted", All, || main_lane_waits_for_what_is_counted(Ending::LeavesThenRings));
     }
 
     #[test]
@@ -320,11 +332,13 @@ mod wake {
     #[test]
     fn control_a_refused_push_that_does_not_ring() {
         fails("refused without a ring", All, None, || main_lane_waits_for_quiet(Ending::RingsIfAccepted));
+        fails("the same, counted", All, None, || main_lane_waits_for_what_is_counted(Ending::RingsIfAccepted));
     }
 
     #[test]
     fn control_a_push_that_rings_before_it_leaves() {
         fails("rings too early", All, None, || main_lane_waits_for_quiet(Ending::RingsThenLeaves));
+        fails("the same, counted", All, None, || main_lane_waits_for_what_is_counted(Ending::RingsThenLeaves));
     }
 }
 

@@ -2,10 +2,14 @@
 //!
 //! # Invariants
 //! - **G1 all or nothing**: a push that entered before the gate was shut is complete, and visible to the main lane,
-//!   when the gate is seen quiet; a push that comes later is refused before it writes anything.
+//!   when the gate is seen quiet; a push that comes later is refused before it writes anything into the lane.
 //!
 //! By B1 (`sync/store_load.rs`): the producer stores `busy`, then loads `shut`; the main lane stores `shut`, then loads
 //! `busy`. At least one sees the other.
+//!
+//! A critical event that is pushed by itself needs no flag: it is counted before it is there, and while more are counted than are
+//! visible, its push is under way. So what announces it is the lane's counter, and what ends it is the ring's `tail` (P1): two
+//! stores fewer, on a line fewer. One that is refused was counted for that moment; a shutdown waits for it before it reads counts.
 //!
 //! # Pairs
 //! | pair | release                  | acquire               | hands over                                  |
@@ -21,8 +25,8 @@ use crate::sync::{
     StoreLoad,
 };
 
-/// One lane's gate. What the producer writes at every push is on a line of its own; what each side only reads, until
-/// the lane ends, shares another.
+/// One lane's gate. What the producer writes is on a line of its own; what each side only reads, until the lane ends, shares
+/// another.
 pub(crate) struct Gate {
     busy: CachePadded<AtomicBool>,
     ending: CachePadded<Ending>,
@@ -61,6 +65,20 @@ impl Gate {
         (!self.is_shut()).then_some(entered)
     }
 
+    /// Begins the push of one critical event, the lane's `number`th, by having it counted: it is under way until so many are visible.
+    /// False when the gate is shut; then it is not counted any more.
+    #[inline]
+    pub(crate) fn enter_counted(&self, number: u64, store_load: StoreLoad, count: impl Fn(u64)) -> bool {
+        count(number);
+        // B1: the load that follows is ordered behind the store before it.
+        store_load.light();
+        let enters = !self.is_shut();
+        if !enters {
+            count(number - 1);
+        }
+        enters
+    }
+
     /// The producer will push nothing more.
     pub(crate) fn leave(&self) {
         // P5: hands every push to `is_left`.
@@ -84,10 +102,11 @@ impl Gate {
         self.ending.shut.load(Relaxed)
     }
 
-    /// True when no push is under way. After `shut` and the barrier that follows it: and none will be.
-    pub(crate) fn is_quiet(&self) -> bool {
-        // P4: what was pushed before is visible after this.
-        !self.busy.load(Acquire)
+    /// True when no push is under way: none that entered, and of critical events as many are `visible` as were `counted`.
+    /// After `shut` and the barrier that follows it: and none will be.
+    pub(crate) fn is_quiet(&self, counted: impl FnOnce() -> u64, visible: impl FnOnce() -> u64) -> bool {
+        // P4, and for what is counted P1: what was pushed before is visible after this.
+        !self.busy.load(Acquire) && counted() == visible()
     }
 }
 

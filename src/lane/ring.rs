@@ -13,7 +13,7 @@
 //! | P1   | `tail`, `RingProducer::push`, `fill` | `tail`, `RingConsumer::look`, `extend` | written slots  |
 //! | P2   | `head`, `RingConsumer::settle`       | `head`, `RingProducer::room`   | emptied slots  |
 //!
-//! Both are inside the ring (`sync::spsc`). P1 is also what closes the cut, see `main_lane/cut.rs`.
+//! Both are inside the ring (`sync::spsc`). P1 also closes the cut (`main_lane/cut.rs`) and, by `visible`, ends a push (`lane/gate.rs`).
 //!
 //! # Slots ahead
 //! Either end asks for the lines of its next slots before it comes to them (`sync/prefetch.rs`): the producer for slots that are free,

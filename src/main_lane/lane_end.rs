@@ -100,6 +100,12 @@ impl<E: Event> LaneEnd<E> {
         !self.has_visible() && self.hand.is_empty() && self.tally.in_batch == 0
     }
 
+    /// True when no push is under way; with the gate shut, and its barrier behind that: and none will be (G1).
+    pub(crate) fn is_quiet(&self) -> bool {
+        let LaneShared { gate, counts, .. } = &*self.shared;
+        gate.is_quiet(|| counts.producer.critical.read(), || self.ring.position() + self.ring.visible() as u64)
+    }
+
     /// Looks at what is visible now; true if anything is that is not in the cut.
     #[inline]
     pub(crate) fn look(&mut self) -> bool {

@@ -57,10 +57,12 @@ impl<S: Reducer> MainLane<S> {
         let effects_left = self.give_up_effects();
         let (joined, mut stragglers) = self.core().join_threads(deadline);
         stragglers.extend(writing.into_iter().flatten());
+        let is_quiet = self.await_quiet(deadline);
+        // Behind that: a push that was under way may have been accepted after the last look, and one that is refused is counted
+        // until it knows.
         let counters = self.core().read_counters();
-        // A push that was under way when the deadline passed may have been accepted after the last look.
         let complete = self.phase == Phase::Ended
-            && self.is_quiet()
+            && is_quiet
             && effects_left == 0
             // What was durable too late for the last publication is seen by the next run alone.
             && !self.publishing.is_unpublished()
@@ -72,6 +74,26 @@ impl<S: Reducer> MainLane<S> {
         let report = ShutdownReport { complete, joined, stragglers, fault, flight, journal, counters };
         self.report = Some(report.clone());
         report
+    }
+
+    /// Waits until no push is under way; for a moment only, if the main lane did not come to its end. True if none is.
+    ///
+    /// When a main lane has come to its end, what it waits for here is pushes that are about to be refused: one for each lane at most.
+    fn await_quiet(&self, deadline: Instant) -> bool {
+        let now = Instant::now();
+        let until = (now + LOOK_EVERY).max(if self.phase == Phase::Ended { deadline } else { now });
+        while !self.is_quiet() {
+            if Instant::now() >= until {
+                return false;
+            }
+            // W1: armed before the last look. Whoever ends a push rings.
+            self.core().bell.arm();
+            if !self.is_quiet() {
+                self.parker.park_deadline(until);
+            }
+            self.core().bell.disarm();
+        }
+        true
     }
 
     /// Waits until everything is durable, and ends the journal's threads.
@@ -114,5 +136,76 @@ impl<S: Reducer> Drop for MainLane<S> {
             keeping.let_go_of_all();
         }
         self.publishing.let_go();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Class, Envelope, Event};
+    use crate::lane::Lane;
+    use crate::main_lane::reduce::Effects;
+    use crate::pipeline::Pipeline;
+    use crate::sync::{Arc, AtomicBool, Ordering::Relaxed};
+
+    struct Word;
+
+    impl Event for Word {
+        type Key = ();
+        type Facets = ();
+
+        fn class(&self) -> Class<()> {
+            Class::Critical
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Text;
+
+    impl Reducer for Text {
+        type Event = Word;
+        type Effect = ();
+
+        fn apply(&mut self, _: &Envelope<'_, Word>, _: &mut Effects<()>) {}
+    }
+
+    /// A main lane that has come to its end, and a lane that has just announced a push.
+    fn ended_with_a_push_under_way() -> (MainLane<Text>, Lane<Word>) {
+        let builder = Pipeline::builder(Text);
+        let lane = builder.lane("a").open().unwrap();
+        let (mut main_lane, _) = builder.build().unwrap();
+        main_lane.core().close();
+        while main_lane.turn(Budget::UNLIMITED).unwrap().left != Left::Ended {}
+        lane.counts().critical.set(1);
+        (main_lane, lane)
+    }
+
+    #[test]
+    fn a_push_that_is_refused_at_the_end_is_not_in_the_report() {
+        let (mut main_lane, lane) = ended_with_a_push_under_way();
+        let (core, over) = (main_lane.hub.core.clone(), Arc::new(AtomicBool::new(false)));
+        let pushing = std::thread::spawn({
+            let over = over.clone();
+            move || {
+                while !core.bell.is_armed() && !over.load(Relaxed) {
+                    std::thread::yield_now();
+                }
+                lane.counts().critical.set(0);
+                core.bell.ring();
+            }
+        });
+        let report = main_lane.shutdown(Duration::from_secs(60));
+        over.store(true, Relaxed);
+        pushing.join().unwrap();
+        assert!(report.complete, "{report:?}");
+        assert_eq!((report.counters.events.pushed, report.counters.events.in_flight), (0, 0));
+    }
+
+    #[test]
+    fn a_push_that_does_not_end_is_not_waited_for_beyond_the_deadline() {
+        let (mut main_lane, _lane) = ended_with_a_push_under_way();
+        let report = main_lane.shutdown(Duration::ZERO);
+        assert!(!report.complete, "{report:?}");
+        assert_eq!(report.counters.events.in_flight, 1);
     }
 }

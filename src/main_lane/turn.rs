@@ -544,17 +544,14 @@ impl<S: Reducer> MainLane<S> {
     fn is_drained_for_good(&self) -> bool {
         let Lanes { unclocked, clocked, .. } = &self.lanes;
         self.hub.mailbox.posted() == self.letters
-            && unclocked.iter().chain(clocked).all(|lane| {
-                let gate = &lane.shared.gate;
-                // P4: quiet first, then the look at what is there.
-                gate.is_shut() && gate.is_quiet() && lane.is_drained()
-            })
+            // P4: quiet first, then the look at what is there.
+            && unclocked.iter().chain(clocked).all(|lane| lane.shared.gate.is_shut() && lane.is_quiet() && lane.is_drained())
     }
 
     /// True when no push is under way on any lane.
     pub(crate) fn is_quiet(&self) -> bool {
         let Lanes { unclocked, clocked, .. } = &self.lanes;
-        unclocked.iter().chain(clocked).all(|lane| lane.shared.gate.is_quiet())
+        unclocked.iter().chain(clocked).all(LaneEnd::is_quiet)
     }
 
     /// Gives back the slots of what was applied, and drops it.

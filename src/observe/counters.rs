@@ -45,7 +45,7 @@ pub(crate) struct LaneCounts {
 
 #[derive(Default)]
 pub(crate) struct ProducerCounts {
-    /// Critical events put into the ring.
+    /// Critical events put into the ring; one that is pushed by itself is counted as its push begins (`lane/gate.rs`).
     pub(crate) critical: Count,
     /// Lossy events that are, or were, the only unread value of their key.
     pub(crate) inserted: Count,
@@ -113,7 +113,8 @@ impl LaneCounts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Totals {
-    /// Events that a lane accepted.
+    /// Events that a lane accepted. A critical event that is pushed by itself is counted as its push begins: one that comes to a lane
+    /// as it is closed, and is refused, is in here and `in_flight` for that moment. A shutdown waits until it is not.
     pub pushed: u64,
     /// Events that a reducer applied.
     pub applied: u64,
