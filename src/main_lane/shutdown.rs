@@ -86,10 +86,10 @@ impl<S: Reducer> MainLane<S> {
             if Instant::now() >= until {
                 return false;
             }
-            // W1: armed before the last look. Whoever ends a push rings.
+            // W1: armed before the last look. Whoever ends a push rings; who is woken may be another, on a crew.
             self.core().bell.arm();
             if !self.is_quiet() {
-                self.parker.park_deadline(until);
+                self.parker.park_deadline(until.min(Instant::now() + LOOK_EVERY));
             }
             self.core().bell.disarm();
         }
