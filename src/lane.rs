@@ -36,7 +36,7 @@ use crate::lane::coalesce::{Coalescer, Pushed};
 use crate::lane::gate::{Entered, Gate};
 use crate::lane::prepare::{Prepare, class_of};
 use crate::lane::refused::Refused;
-use crate::lane::ring::RingProducer;
+use crate::lane::ring::{RingProducer, Vacant};
 use crate::lane::table::Unread;
 use crate::lane::waiting::{Patience, Room};
 #[cfg(feature = "control")]
@@ -193,12 +193,13 @@ impl<E: Event> Lane<E> {
         let counts = &shared.counts.producer;
         match &class {
             // R2: room before stamp.
-            Some(Class::Critical) if ring.room(1) > 0 => {
-                let _then = Ringing(&core.bell, QUICK);
-                if shared.gate.enter_counted(ring.pushed() + 1, QUICK, |number| counts.critical.set(number)) {
-                    let key = order.take(core, ring.pushed(), 1);
-                    ring.push(key, Item { facets, event });
-                    return Ok(());
+            Some(Class::Critical) => {
+                if let Some(vacant) = ring.vacant() {
+                    let _then = Ringing(&core.bell, QUICK);
+                    if shared.gate.enter_counted(vacant.position() + 1, QUICK, |number| counts.critical.set(number)) {
+                        order.stamp(core, vacant).publish(Item { facets, event });
+                        return Ok(());
+                    }
                 }
             }
             Some(Class::Lossy { key, tier }) => {
@@ -213,8 +214,9 @@ impl<E: Event> Lane<E> {
                     }
                 }
             }
-            Some(Class::Critical) | None => {}
+            None => {}
         }
+        std::hint::cold_path();
         // Not as an argument: that would be in memory on the way above as well, written field by field, and to copy what was
         // written so a moment ago takes longer than all else that is done there.
         self.aside = Some(Item { facets, event });
@@ -258,9 +260,8 @@ impl<E: Event> Lane<E> {
         loop {
             let Some(pushing) = Pushing::enter(&self.shared, &self.core) else { return Err(self.closed(item)) };
             // R2: room before stamp.
-            if self.ring.room(1) > 0 {
-                let key = self.order.take(&self.core, self.ring.pushed(), 1);
-                self.ring.push(key, item);
+            if let Some(vacant) = self.ring.vacant() {
+                self.order.stamp(&self.core, vacant).publish(item);
                 self.shared.counts.producer.critical.set(self.ring.pushed());
                 return Ok(());
             }
@@ -364,6 +365,16 @@ impl Drop for Ringing<'_> {
 }
 
 impl Order {
+    /// Gives a critical event its key.
+    #[inline(always)]
+    fn stamp<'a, T>(&self, core: &Core, vacant: Vacant<'a, T>) -> Vacant<'a, T> {
+        match self {
+            Order::Clocked => vacant.stamp(critical_key(core.clock.take(1))),
+            // It has that of its position, which is a step after the last.
+            Order::Unclocked => vacant,
+        }
+    }
+
     /// The key of the first of `count` critical events, after `pushed` others of this lane.
     #[inline]
     fn take(&self, core: &Core, pushed: u64, count: u64) -> u64 {

@@ -1,12 +1,14 @@
 //! The one door to atomics, cells and rings.
 //!
-//! Protocol files name nothing of `std::sync`, `rtrb` or `arc_swap` themselves. The package `loom-tests` compiles the
+//! Protocol files name nothing of `std::sync` or `arc_swap` themselves. The package `loom-tests` compiles the
 //! same files against a door of the same shape with loom's types behind it, so the models check the code that ships.
 
 mod cell;
 mod newest;
 pub(crate) mod prefetch;
 pub(crate) mod spsc;
+#[cfg(test)]
+mod spsc_tests;
 mod store_load;
 mod stripe;
 #[cfg(feature = "register")]
@@ -20,7 +22,7 @@ pub(crate) use crossbeam_queue::ArrayQueue;
 pub(crate) use crossbeam_utils::CachePadded;
 pub(crate) use parking_lot::{Mutex, RwLock};
 
-pub(crate) use cell::UnsafeCell;
+pub(crate) use cell::{Row, UnsafeCell};
 pub(crate) use newest::NewestCell;
 pub(crate) use store_load::StoreLoad;
 pub(crate) use stripe::{STRIPES, stripe};

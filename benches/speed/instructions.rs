@@ -132,8 +132,8 @@ fn in_batches((mut host, batch): (Host, u64)) -> Host {
 
 // Turns.
 
-fn filled(lanes: usize, run: u64) -> Host {
-    let mut host = Host::new(lanes, true, 1, Publish::OnRequest);
+fn filled(lanes: usize, clocked: bool, run: u64) -> Host {
+    let mut host = Host::new(lanes, clocked, 1, Publish::OnRequest);
     host.fill(run);
     host.drain();
     host.fill(run);
@@ -141,11 +141,15 @@ fn filled(lanes: usize, run: u64) -> Host {
 }
 
 fn filled_with_single_events(lanes: usize) -> Host {
-    filled(lanes, 1)
+    filled(lanes, true, 1)
 }
 
 fn filled_with_runs(lanes: usize) -> Host {
-    filled(lanes, 8)
+    filled(lanes, true, 8)
+}
+
+fn filled_with_runs_unclocked(lanes: usize) -> Host {
+    filled(lanes, false, 8)
 }
 
 #[library_benchmark(setup = filled_with_single_events)]
@@ -164,6 +168,15 @@ fn of_single_events(mut host: Host) -> Host {
 #[bench::from_16_lanes(16)]
 #[bench::from_64_lanes(64)]
 fn of_runs_of_8(mut host: Host) -> Host {
+    host.drain();
+    host
+}
+
+// The same lanes without an order between them.
+#[library_benchmark(setup = filled_with_runs_unclocked)]
+#[bench::from_4_lanes(4)]
+#[bench::from_64_lanes(64)]
+fn of_runs_of_8_unclocked(mut host: Host) -> Host {
     host.drain();
     host
 }
@@ -309,7 +322,10 @@ fn taken(mut host: Host) -> Host {
 }
 
 library_benchmark_group!(name = push, benchmarks = [one_by_one, in_batches]);
-library_benchmark_group!(name = turn, benchmarks = [of_single_events, of_runs_of_8, of_nothing, of_one_event]);
+library_benchmark_group!(
+    name = turn,
+    benchmarks = [of_single_events, of_runs_of_8, of_runs_of_8_unclocked, of_nothing, of_one_event]
+);
 library_benchmark_group!(name = load, benchmarks = [full, cached]);
 library_benchmark_group!(name = key, benchmarks = [inserted, replaced, instead_of_another, taken]);
 main!(library_benchmark_groups = [push, turn, load, key]);

@@ -10,9 +10,9 @@
 //!
 //! Must make it fail, and are kept as control arms: one pass instead of until stable; admitting the bound itself with
 //! one pass; a mailbox that is not looked at in each pass; taking what is in the table of a lane that is alone with what a
-//! look showed of its ring; a lossy event of a batch that is stamped behind it; an unclocked lane whose table has no bound; a `tail` or a `head` that is not released (P1, P2).
+//! look showed of its ring; a lossy event of a batch that is stamped behind it; an unclocked lane whose table has no bound.
 //! Mutations of the files that fail here: a `fetch_add` of the clock as a load and a store; a cut that does not move the
-//! clock; critical keys that are even, as lossy ones are; a ring that ignores the bound; either acquire of the ring.
+//! clock; critical keys that are even, as lossy ones are; a ring that ignores the bound; either release or acquire of the ring (P1, P2).
 
 use crate::clock::{Bound, Clock, critical_key, key_between, lossy_key};
 use crate::lane::ring::{RingConsumer, RingProducer, ring};
@@ -89,8 +89,8 @@ pub(crate) struct Start {
 
 impl Start {
     pub(crate) fn critical(&mut self, item: u32) {
-        assert!(self.ring.room(1) > 0);
-        self.ring.push(critical_key(self.clock.take(1)), item);
+        let vacant = self.ring.vacant().expect("there is room");
+        vacant.stamp(critical_key(self.clock.take(1))).publish(item);
     }
 
     fn batch(&mut self, items: [u32; 2]) {
@@ -442,7 +442,7 @@ pub fn unclocked(lossy_first: bool, is_bounded: bool) {
         for (item, lossy) in [(A, lossy_first), (B, !lossy_first), (C, lossy_first)] {
             let pushed = producer.pushed();
             if !lossy {
-                producer.push(critical_key(pushed), item);
+                producer.vacant().unwrap().stamp(critical_key(pushed)).publish(item);
                 continue;
             }
             let is_next = putting.filled() == 0;
@@ -518,8 +518,8 @@ pub fn keys_that_jump(moves: bool) {
     let pushing = thread::spawn(move || {
         let mut pushed = 0;
         for key in KEYS {
-            if producer.room(1) > 0 {
-                producer.push(u64::from(key), key);
+            if let Some(vacant) = producer.vacant() {
+                vacant.stamp(u64::from(key)).publish(key);
                 pushed += 1;
             } else {
                 break;

@@ -53,7 +53,7 @@ pub fn shut_while_pushing(pushes: [Announced; 2]) {
                     entered => entered.filter(|_| announced == Announced::Flagged),
                 },
             };
-            producer.push(critical_key(number), number as u32);
+            producer.vacant().unwrap().stamp(critical_key(number)).publish(number as u32);
             if announced != Announced::Counted {
                 count(number);
             }
@@ -134,7 +134,7 @@ pub fn producer_leaves() {
     let pushing = thread::spawn(move || {
         for item in 0..2 {
             if let Some(_entered) = leaving.enter() {
-                producer.push(u64::from(item), item);
+                producer.vacant().unwrap().stamp(u64::from(item)).publish(item);
             }
         }
         leaving.leave();

@@ -11,8 +11,8 @@
 //!
 //! # What loom cannot show
 //! It has no load buffering: it cannot move a load past an earlier one of another atomic. It lets an atomic be read at
-//! most seven stores back, and knows neither compiler fences nor the system's barriers: `StoreLoad` is modelled with sequentially consistent fences on both sides. `rtrb`,
-//! `arc_swap` and `crossbeam_queue` are invisible to it; in their place stand a ring, a cell and a queue with the same orderings.
+//! most seven stores back, and knows neither compiler fences nor the system's barriers: `StoreLoad` is modelled with sequentially consistent fences on both sides. `arc_swap`
+//! and `crossbeam_queue` are invisible to it; in their place stand a cell and a queue with the same orderings.
 //!
 //! It remembers only the last access to an atomic. A thread that loads one and then writes it hides the loads of others
 //! before its own, and executions in which those come later are not explored. The door and the models therefore never
@@ -105,6 +105,7 @@ mod lane {
     mod entries;
     #[path = "gate.rs"]
     pub(crate) mod gate_file;
+    #[path = "ring.rs"]
     pub(crate) mod ring;
     pub(crate) mod runs;
     #[path = "table.rs"]
@@ -157,6 +158,7 @@ pub mod gate;
 pub mod latch;
 pub mod operations;
 pub mod ready;
+pub mod ring;
 pub mod signal;
 pub mod snapshot;
 pub mod table;

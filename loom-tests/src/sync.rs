@@ -5,6 +5,8 @@ pub(crate) mod cell;
 mod newest;
 pub(crate) mod prefetch;
 pub(crate) mod queue;
+#[path = "../../src/sync/spsc.rs"]
+#[allow(dead_code, reason = "the whole file is compiled, the models use a part of it")]
 pub(crate) mod spsc;
 pub(crate) mod swap;
 pub(crate) mod weak;
@@ -12,7 +14,7 @@ pub(crate) mod weak;
 pub(crate) use loom::sync::Arc;
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-pub(crate) use cell::UnsafeCell;
+pub(crate) use cell::{Row, UnsafeCell};
 pub(crate) use newest::NewestCell;
 pub(crate) use queue::ArrayQueue;
 pub(crate) use swap::SwapCell;

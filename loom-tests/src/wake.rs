@@ -161,7 +161,7 @@ pub fn producer_waits_for_room(ends: WaitEnds) {
     let gate = Arc::new(Gate::new(store_load));
     let latch = Arc::new(Latch::default());
     let (mut producer, mut consumer) = ring(1, true);
-    producer.push(0, 0);
+    producer.vacant().unwrap().stamp(0).publish(0);
     let (ringing, shutting, letting_go) = (bell.clone(), gate.clone(), latch.clone());
     let other = thread::spawn(move || {
         match ends {
@@ -262,7 +262,7 @@ pub fn main_lane_waits_for_what_is_counted(ending: Ending) {
             ringing.ring();
         }
         if accepted {
-            producer.push(critical_key(1), ());
+            producer.vacant().unwrap().stamp(critical_key(1)).publish(());
         }
         if ending == Ending::LeavesThenRings || ending == Ending::RingsIfAccepted && accepted {
             ringing.ring();

@@ -138,17 +138,26 @@ mod cut {
     fn control_mailbox_looked_at_once() {
         fails("mailbox once", All, None, || lane_opened_meanwhile(Cutting::MailboxOnce));
     }
+}
+
+mod ring {
+    use super::*;
+    use loom_tests::ring::*;
 
     #[test]
-    fn control_tail_not_released() {
-        fails("tail not released", All, Some(Weak::Tail), || {
-            one_thread_two_lanes(Kinds::Critical, Cutting::UntilStable)
-        });
+    fn values_that_are_pushed_and_taken() {
+        holds("pushed and taken, 2", All, || pushed_and_taken(2));
+        holds("pushed and taken, 3", All, || pushed_and_taken(3));
     }
 
     #[test]
-    fn control_head_not_released() {
-        fails("head not released", All, Some(Weak::Head), around_the_ring);
+    fn a_producer_that_is_gone() {
+        holds("abandoned", All, abandoned);
+    }
+
+    #[test]
+    fn values_that_are_written_and_read_in_place() {
+        holds("in place", All, in_place);
     }
 }
 

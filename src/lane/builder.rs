@@ -101,7 +101,8 @@ impl<S: Reducer> LaneBuilder<S> {
         self
     }
 
-    /// Slots of the ring: how many critical events may wait. Default: [`CAPACITY`]. Small rings stay in cache.
+    /// Slots of the ring: how many critical events may wait. Default: [`CAPACITY`]. Small rings stay in cache. Memory is taken for
+    /// the next power of two.
     pub fn capacity(mut self, slots: usize) -> Self {
         self.settings.capacity = slots;
         self
@@ -241,7 +242,7 @@ impl<S: Reducer> LaneBuilder<S> {
 /// How many bytes the slots of a lane take: those of its ring, with the records of their keys, and two pages of its table.
 fn bytes_of<E: Event>(capacity: usize, keys: usize, clocked: bool) -> u64 {
     let records = if clocked { 2 * size_of::<u64>() } else { 0 };
-    let ring = capacity * (size_of::<Item<E>>() + records);
+    let ring = capacity.next_power_of_two() * size_of::<Item<E>>() + capacity * records;
     (ring + 2 * keys * size_of::<Option<Unread<Item<E>>>>()) as u64
 }
 

@@ -7,20 +7,15 @@
 //!   for room holds no old stamp.
 //! - **R3 stamp before publication**: the keys of slots are known (R4, `lane/runs.rs`) before the slots are visible.
 //!
-//! # Pairs
-//! | pair | release                              | acquire                     | hands over        |
-//! |------|--------------------------------------|-----------------------------|-------------------|
-//! | P1   | `tail`, `RingProducer::push`, `fill` | `tail`, `RingConsumer::look`, `extend` | written slots  |
-//! | P2   | `head`, `RingConsumer::settle`       | `head`, `RingProducer::room`   | emptied slots  |
-//!
-//! Both are inside the ring (`sync::spsc`). P1 also closes the cut (`main_lane/cut.rs`) and, by `visible`, ends a push (`lane/gate.rs`).
+//! Its pairs, P1 and P2, are those of the slots (`sync/spsc.rs`). P1 also closes the cut (`main_lane/cut.rs`) and, by `visible`, ends a
+//! push (`lane/gate.rs`).
 //!
 //! # Slots ahead
 //! Either end asks for the lines of its next slots before it comes to them (`sync/prefetch.rs`): the producer for slots that are free,
 //! the main lane for values that are visible, and not for the few that were written last. That would take lines from the other only to
 //! give them back.
 //!
-//! Model: `loom-tests/src/cut.rs`, with a ring whose `tail` and `head` can be weakened.
+//! Model: `loom-tests/src/cut.rs`.
 
 use crate::clock::Bound;
 use crate::lane::runs::{RunsConsumer, RunsProducer, STEP, runs};
@@ -32,22 +27,10 @@ pub(crate) fn ring<T>(capacity: usize, jumps: bool) -> (RingProducer<T>, RingCon
     let (producer, consumer) = spsc::ring(capacity);
     let (adding, reading) = runs(if jumps { capacity } else { 0 });
     (
-        RingProducer {
-            slots: producer,
-            runs: adding,
-            #[cfg(feature = "control")]
-            capacity,
-            tail: 0,
-            room_end: capacity as u64,
-            free_end: capacity as u64,
-            fetched_end: 0,
-            ahead: Ahead::of::<T>(capacity),
-        },
+        RingProducer { slots: producer, runs: adding, fetched_end: 0, ahead: Ahead::of::<T>(capacity) },
         RingConsumer {
             slots: consumer,
             runs: reading,
-            head: 0,
-            visible: 0,
             in_cut: 0,
             taken: 0,
             next_key: 0,
@@ -86,17 +69,17 @@ impl Ahead {
 
     /// As [`RingConsumer::fetch_ahead`], for who has taken so many.
     #[inline]
-    fn fetch<T>(self, slots: &spsc::Consumer<T>, taken: usize, visible: usize, fetched: &mut usize) {
+    fn fetch<T>(self, slots: &spsc::Consumer<T>, taken: usize, fetched: &mut usize) {
         let from = taken.max(*fetched);
-        if self.asks && from + self.least <= visible && *fetched < taken + self.step {
-            self.fetch_from(from, slots, taken, visible, fetched);
+        if self.asks && from + self.least <= slots.seen() && *fetched < taken + self.step {
+            self.fetch_from(from, slots, taken, fetched);
         }
     }
 
     /// Apart, for the sake of the loops that it is called from.
     #[inline(never)]
-    fn fetch_from<T>(self, from: usize, slots: &spsc::Consumer<T>, taken: usize, visible: usize, fetched: &mut usize) {
-        *fetched = visible.min(taken + 2 * self.step);
+    fn fetch_from<T>(self, from: usize, slots: &spsc::Consumer<T>, taken: usize, fetched: &mut usize) {
+        *fetched = slots.seen().min(taken + 2 * self.step);
         slots.prefetch(from..*fetched);
     }
 }
@@ -105,15 +88,7 @@ impl Ahead {
 pub(crate) struct RingProducer<T> {
     slots: spsc::Producer<T>,
     runs: RunsProducer,
-    #[cfg(feature = "control")]
-    capacity: usize,
-    /// How many values were ever pushed: the position of the next.
-    tail: u64,
-    /// There is room up to this position: all that there was at first, and then a step more than was wanted.
-    room_end: u64,
-    /// There was room up to here at the last look at the ring's head.
-    free_end: u64,
-    /// Slots up to here were asked for.
+    /// Slots up to this position were asked for.
     fetched_end: u64,
     ahead: Ahead,
 }
@@ -122,41 +97,42 @@ impl<T> RingProducer<T> {
     /// How many values were ever pushed.
     #[inline]
     pub(crate) fn pushed(&self) -> u64 {
-        self.tail
+        self.slots.pushed()
     }
 
     /// How many slots there are.
     #[cfg(feature = "control")]
     pub(crate) fn capacity(&self) -> usize {
-        self.capacity
+        self.slots.capacity()
     }
 
     /// How many slots are free: at least `wanted`, or exactly how many there are.
     #[inline]
     pub(crate) fn room(&mut self, wanted: usize) -> usize {
-        if self.room_end - self.tail < wanted as u64 {
+        if self.slots.allowed() < wanted {
             self.look_for_room(wanted as u64);
         }
-        (self.room_end - self.tail) as usize
+        self.slots.allowed()
     }
 
-    /// Looks at the ring's head only when it has to, for that takes its line from the main lane.
+    /// Looks at the ring's head only when it has to, for that takes its line from the main lane. What is allowed is all that there was at
+    /// first, and then a step more than was wanted.
     #[inline(never)]
     fn look_for_room(&mut self, wanted: u64) {
-        let Self { slots, tail, room_end, free_end, fetched_end, ahead, .. } = self;
-        let step = ahead.step as u64;
-        let end = *tail + wanted + step;
-        if *free_end < end {
+        let Self { slots, fetched_end, ahead, .. } = self;
+        let (tail, step) = (slots.pushed(), ahead.step as u64);
+        let end = tail + wanted + step;
+        if slots.free_end() < end {
             // P2: slots counted here were emptied by `RingConsumer::settle`.
-            *free_end = *tail + slots.room() as u64;
+            slots.look();
         }
-        *room_end = end.min(*free_end);
+        slots.allow(end);
         if !ahead.asks {
             return;
         }
         // A step further than will be written before the next look.
-        let from = (*fetched_end).max(*tail);
-        let to = (end + step).min(*free_end).min(from + 2 * step);
+        let from = (*fetched_end).max(tail);
+        let to = (end + step).min(slots.free_end()).min(from + 2 * step);
         if from < to {
             slots.prefetch(from, (to - from) as usize);
             *fetched_end = to;
@@ -169,16 +145,15 @@ impl<T> RingProducer<T> {
         self.slots.room()
     }
 
-    /// Publishes one value. There must be room.
-    ///
-    /// Always inline: an argument of a call is in memory, and to copy what was written there a moment ago takes longer than all of this.
+    /// The next slot, if there is room.
     #[inline(always)]
-    pub(crate) fn push(&mut self, key: u64, item: T) {
-        self.runs.begin(self.tail, key);
-        self.tail += 1;
-        // P1: hands the slot to `RingConsumer::look` and `extend`. R3: the key is known.
-        let refused = self.slots.push(item);
-        debug_assert!(refused.is_ok(), "R2: a push follows a look at the room");
+    pub(crate) fn vacant(&mut self) -> Option<Vacant<'_, T>> {
+        if self.slots.allowed() == 0 {
+            std::hint::cold_path();
+            self.look_for_room(1);
+        }
+        let Self { slots, runs, .. } = self;
+        Some(Vacant { slot: slots.vacant()?, runs })
     }
 
     /// Publishes `first`, if there is one, and what `next` yields at once, `limit` values at most, with the keys from `key` on; `limit`
@@ -195,12 +170,38 @@ impl<T> RingProducer<T> {
         next: impl FnMut() -> Option<T>,
         admit: impl FnMut(&mut T) -> Result<(), U>,
     ) -> (usize, Option<(T, U)>) {
-        let Self { slots, runs, tail, .. } = self;
+        let Self { slots, runs, .. } = self;
+        let position = slots.pushed();
         // P1: one release for all of them. R3: their keys are known before.
-        slots.fill(limit, first, next, admit, |written| {
-            runs.begin(*tail, key);
-            *tail += written as u64;
-        })
+        slots.fill(limit, first, next, admit, |_| runs.begin(position, key))
+    }
+}
+
+/// R2 as a value: there is room for the next.
+pub(crate) struct Vacant<'a, T> {
+    slot: spsc::Vacant<'a, T>,
+    runs: &'a mut RunsProducer,
+}
+
+impl<T> Vacant<'_, T> {
+    /// How many values were pushed before.
+    #[inline(always)]
+    pub(crate) fn position(&self) -> u64 {
+        self.slot.position()
+    }
+
+    /// Gives it its key. Not needed where that is a step after the last.
+    #[inline(always)]
+    pub(crate) fn stamp(self, key: u64) -> Self {
+        self.runs.begin(self.slot.position(), key);
+        self
+    }
+
+    /// R3: after it was stamped.
+    #[inline(always)]
+    pub(crate) fn publish(self, item: T) {
+        // P1: hands the slot to `RingConsumer::look` and `extend`.
+        self.slot.publish(item);
     }
 }
 
@@ -211,10 +212,7 @@ impl<T> RingProducer<T> {
 pub(crate) struct RingConsumer<T> {
     slots: spsc::Consumer<T>,
     runs: RunsConsumer,
-    /// The position of the ring's head: how many slots were given back.
-    head: u64,
-    /// How many values were there at the last look, in the cut, and taken; each from the head on.
-    visible: usize,
+    /// How many values are in the cut, and taken; each from the head on, as what the last look showed.
     in_cut: usize,
     taken: usize,
     /// The key of the first value that is not taken, and where its run ends, from the head on. Only while it is in the cut.
@@ -231,7 +229,7 @@ impl<T> RingConsumer<T> {
     /// True when something is visible that was not taken, in the cut or not.
     #[inline]
     pub(crate) fn has_visible(&self) -> bool {
-        self.visible > self.taken || self.slots.visible() > self.taken
+        self.slots.seen() > self.taken || self.slots.visible() > self.taken
     }
 
     /// How many values are visible now and not taken.
@@ -250,8 +248,7 @@ impl<T> RingConsumer<T> {
     #[inline]
     pub(crate) fn look(&mut self) -> bool {
         // P1: the values counted here were written by `RingProducer::push` or `fill`.
-        self.visible = self.slots.look();
-        let is_new = self.visible > self.in_cut;
+        let is_new = self.slots.look() > self.in_cut;
         if is_new {
             self.fetch_ahead();
         }
@@ -261,19 +258,19 @@ impl<T> RingConsumer<T> {
     /// Asks for values that come next, if they are near, some lines of them, and were not asked for.
     #[inline]
     fn fetch_ahead(&mut self) {
-        self.ahead.fetch(&self.slots, self.taken, self.visible, &mut self.fetched);
+        self.ahead.fetch(&self.slots, self.taken, &mut self.fetched);
     }
 
     /// Extends the cut over everything that the last look saw. Before it was taken (K3): their keys are below its bound.
     #[inline]
     pub(crate) fn admit(&mut self) {
-        self.extend_to(self.visible);
+        self.extend_to(self.slots.seen());
     }
 
     /// The position after the last value in the cut.
     #[inline]
     pub(crate) fn cut_end(&self) -> u64 {
-        self.head + self.in_cut as u64
+        self.slots.head() + self.in_cut as u64
     }
 
     /// The key after that of the last value in the cut.
@@ -287,12 +284,12 @@ impl<T> RingConsumer<T> {
     #[inline]
     pub(crate) fn extend(&mut self, bound: Bound) -> bool {
         // R1: with a value beyond the bound in sight, there is nothing more below it.
-        if self.visible == self.in_cut && !self.look() {
+        if self.slots.seen() == self.in_cut && !self.look() {
             return false;
         }
         let before = self.in_cut;
-        let all = bound == Bound::OPEN || self.newest_key(self.visible - 1) < bound.0;
-        self.extend_to(if all { self.visible } else { self.below(bound) });
+        let all = bound == Bound::OPEN || self.newest_key(self.slots.seen() - 1) < bound.0;
+        self.extend_to(if all { self.slots.seen() } else { self.below(bound) });
         self.in_cut > before
     }
 
@@ -308,10 +305,10 @@ impl<T> RingConsumer<T> {
     /// How many of the visible values, those in the cut among them, have keys below `bound`.
     #[cold]
     fn below(&self, bound: Bound) -> usize {
-        let (mut low, mut high) = (self.in_cut, self.visible);
+        let (mut low, mut high) = (self.in_cut, self.slots.seen());
         while low < high {
             let middle = low + (high - low) / 2;
-            let key = self.runs.look_at(self.head + middle as u64, self.head + self.visible as u64);
+            let key = self.runs.look_at(self.slots.head() + middle as u64, self.visible_end());
             if key < bound.0 { low = middle + 1 } else { high = middle }
         }
         low
@@ -319,15 +316,15 @@ impl<T> RingConsumer<T> {
 
     #[inline]
     fn newest_key(&mut self, at: usize) -> u64 {
-        self.runs.newest(self.head + at as u64, self.head + self.visible as u64)
+        self.runs.newest(self.slots.head() + at as u64, self.visible_end())
     }
 
     /// Goes to the run of the first value that is not taken.
     #[inline]
     fn seek(&mut self) {
-        let (key, end) = self.runs.at(self.position(), self.head + self.visible as u64);
+        let (key, end) = self.runs.at(self.position(), self.visible_end());
         self.next_key = key;
-        self.run_end = (end - self.head) as usize;
+        self.run_end = (end - self.slots.head()) as usize;
     }
 
     /// The key of the first value in the cut.
@@ -336,10 +333,16 @@ impl<T> RingConsumer<T> {
         self.has_cut().then_some(self.next_key)
     }
 
+    /// The position after the last value that the last look showed.
+    #[inline]
+    fn visible_end(&self) -> u64 {
+        self.slots.head() + self.slots.seen() as u64
+    }
+
     /// The position of the first value that was not taken: how many ever were.
     #[inline]
     pub(crate) fn position(&self) -> u64 {
-        self.head + self.taken as u64
+        self.slots.head() + self.taken as u64
     }
 
     /// Gives the values of the cut with keys below `limit` to `read`, in place, at most `count`. Returns how many. A value whose `read` unwinds is not taken. Slots are given back by
@@ -364,7 +367,7 @@ impl<T> RingConsumer<T> {
     #[inline]
     fn take_part(&mut self, part: usize, read: &mut impl Read<T>) -> usize {
         let position = self.position();
-        let Self { slots, taken, next_key, visible, fetched, ahead, .. } = self;
+        let Self { slots, taken, next_key, fetched, ahead, .. } = self;
         let (before, values) = (*taken, slots.part(*taken, part));
         let first_key = *next_key;
         read.begin(position);
@@ -374,7 +377,7 @@ impl<T> RingConsumer<T> {
                 read.read(first_key + STEP * taking.done as u64, position + taking.done as u64, value);
                 taking.done += 1;
             }
-            ahead.fetch(slots, before + taking.done, *visible, fetched);
+            ahead.fetch(slots, before + taking.done, fetched);
         }
         read.end(first_key, position, values);
         taking.done
@@ -386,7 +389,7 @@ impl<T> RingConsumer<T> {
         let done = self.position().saturating_sub(position);
         let values = match done {
             0 => &[],
-            _ => self.slots.part((position - self.head) as usize, done as usize),
+            _ => self.slots.part((position - self.slots.head()) as usize, done as usize),
         };
         (self.next_key - STEP * done, values)
     }
@@ -401,15 +404,14 @@ impl<T> RingConsumer<T> {
             self.fetch_ahead();
             let below = usize::try_from((limit - self.next_key).div_ceil(STEP)).unwrap_or(usize::MAX);
             let part = self.run_end.min(count - done).min(below).min(self.ahead.step);
-            let (mut key, mut position) = (self.next_key, self.head);
+            let (mut key, mut position) = (self.next_key, self.slots.head());
             // P2: hands the slots back to `RingProducer::room`.
             self.slots.drain(part, |value| {
                 take(key, position, value);
                 key += STEP;
                 position += 1;
             });
-            (self.next_key, self.head) = (key, position);
-            self.visible -= part;
+            self.next_key = key;
             self.in_cut -= part;
             self.run_end -= part;
             self.fetched = self.fetched.saturating_sub(part);
@@ -439,8 +441,6 @@ impl<T> RingConsumer<T> {
         if count == 0 {
             return false;
         }
-        self.head += count as u64;
-        self.visible -= count;
         self.in_cut -= count;
         self.run_end = self.run_end.saturating_sub(count);
         self.fetched = self.fetched.saturating_sub(count);
@@ -456,8 +456,7 @@ impl<T> RingConsumer<T> {
         if self.in_cut == 0 {
             return None;
         }
-        self.head += 1;
-        (self.visible, self.in_cut, self.fetched) = (0, 0, 0);
+        (self.in_cut, self.fetched) = (0, 0);
         self.slots.pop()
     }
 }
@@ -520,14 +519,14 @@ mod tests {
             let (mut producer, mut consumer) = ring(4, true);
             for _ in 0..start {
                 assert!(producer.room(1) > 0);
-                producer.push(0, 0);
+                producer.vacant().unwrap().stamp(0).publish(0);
                 consumer.extend(Bound::OPEN);
                 consumer.take(u64::MAX, 1, |_, _, _: &_| ());
                 consumer.settle();
             }
             assert_eq!(producer.room(4), 4);
             for key in [1, 3, 5, 7] {
-                producer.push(key, key);
+                producer.vacant().unwrap().stamp(key).publish(key);
             }
             assert!(consumer.extend(Bound(4)));
             assert!(!consumer.extend(Bound(4)), "nothing to add the second time");
@@ -541,7 +540,7 @@ mod tests {
     #[test]
     fn a_value_beyond_the_bound_is_not_in_the_cut() {
         let (mut producer, mut consumer) = ring(2, true);
-        producer.push(5, ());
+        producer.vacant().unwrap().stamp(5).publish(());
         assert!(!consumer.extend(Bound(5)), "the bound itself is outside");
         assert_eq!(consumer.head_key(), None);
         assert!(consumer.has_visible());
@@ -563,7 +562,7 @@ mod tests {
                 if batch == 0 {
                     producer.room(1);
                 } else if batch == 1 {
-                    producer.push(next_key, next_key);
+                    producer.vacant().unwrap().stamp(next_key).publish(next_key);
                 } else {
                     let mut values = (1..batch as u64).map(|at| next_key + 2 * at);
                     producer.fill(next_key, batch, Some(next_key), || values.next(), |_| Ok::<(), ()>(()));

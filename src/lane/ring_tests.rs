@@ -16,7 +16,7 @@ proptest! {
             let (room, free) = (producer.room(wanted), capacity - (pushed - given_back) as usize);
             prop_assert!(room <= free && (room >= wanted || room == free));
             for _ in 0..room.min(wanted) {
-                producer.push(2 * pushed + 1, pushed);
+                producer.vacant().unwrap().stamp(2 * pushed + 1).publish(pushed);
                 pushed += 1;
             }
             consumer.look();

@@ -1,60 +1,226 @@
-//! The bounded single-producer, single-consumer ring: `rtrb`, narrowed to what a lane needs.
+//! The bounded single-producer, single-consumer ring.
 //!
-//! The pair that this file stands for is the ring's own: the producer's release of `tail` hands written slots to the
-//! consumer's acquire, the consumer's release of `head` hands emptied slots back.
+//! # Invariants
+//! - **S1 one owner a slot**: slots from `head` to `tail` are the consumer's, all others the producer's; each end moves one of the two words,
+//!   and only towards slots that are its own.
+//! - **S2 no more than was seen**: an end touches slots up to where it has seen the other end, and looks at the other's word only when it is
+//!   asked to. So [`Vacant`] and what was looked at are proofs, and need no second check.
+//!
+//! # Pairs
+//! | pair | release                                        | acquire                       | hands over                       |
+//! |------|------------------------------------------------|-------------------------------|----------------------------------|
+//! | P1   | `tail`, `Vacant::publish`, `Filling::drop`     | `tail`, `Consumer::visible`   | written slots                    |
+//! | P2   | `head`, `Leaving::drop`                        | `head`, `Producer::look`      | emptied slots                    |
+//! | P19  | `is_abandoned`, `Producer::drop`               | `is_abandoned`, `Consumer::is_abandoned` | everything the producer pushed |
+//!
+//! Positions count from zero and never wrap: 2^64 of them are more than a machine lives for. There are as many slots as the next power of two, so
+//! that the place of a position is its lower bits; no more than `capacity` of them are ever in use.
+//!
+//! Why not `rtrb`, which has the same words: its `push` looks once more whether there is room, which is known, keeps a position more that rises with each
+//! push, and its slots cannot be watched. One by one that made the pipeline's rate 0.6 of what it is, and a stand-in was modelled instead of what ships.
+//!
+//! Model: `loom-tests/src/ring.rs`, and all that have lanes.
 
-#![expect(
-    unsafe_code,
-    reason = "committing slots that were written in place, also when the writer unwinds; reading them without asking the \
-              ring for each"
-)]
+#![expect(unsafe_code, reason = "slots that are one end's at a time, written and read in place")]
 
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::Range;
 
-use rtrb::chunks::WriteChunkUninit;
+use super::{
+    Arc, AtomicBool, AtomicU64, CachePadded,
+    Ordering::{Acquire, Relaxed, Release},
+    Row, prefetch,
+};
 
-use super::prefetch;
-
+/// A ring with room for `capacity` values, one at least.
 pub(crate) fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
-    let (mut producer, consumer) = rtrb::RingBuffer::new(capacity);
-    // All of an empty ring, which does not wrap.
-    let slots = producer.write_chunk_uninit(capacity).map_or(0, |mut chunk| chunk.as_mut_slices().0.as_ptr().addr());
-    let producer = Producer { ring: producer, capacity, slots };
-    (producer, Consumer { ring: consumer, before: Window::EMPTY, behind: Window::EMPTY })
+    assert!(capacity > 0, "a ring has a slot");
+    let slots = Row::new(capacity.next_power_of_two());
+    let ring = Arc::new(Ring {
+        head: CachePadded::new(AtomicU64::new(0)),
+        tail: CachePadded::new(AtomicU64::new(0)),
+        is_abandoned: AtomicBool::new(false),
+        slots: slots.clone(),
+    });
+    let limit = capacity as u64;
+    let producer = Producer { ring: ring.clone(), slots: slots.clone(), capacity, tail: 0, free_end: limit, limit };
+    (producer, Consumer { ring, slots, head: 0, seen: 0 })
+}
+
+/// What both ends share.
+struct Ring<T> {
+    /// How many values were ever taken: written by the consumer.
+    head: CachePadded<AtomicU64>,
+    /// How many values were ever pushed: written by the producer.
+    tail: CachePadded<AtomicU64>,
+    /// Set when the producer is gone.
+    is_abandoned: AtomicBool,
+    slots: Row<T>,
+}
+
+// SAFETY: slots are accessed by the end whose they are (S1), which P1 and P2 hand over; so values go from one thread to another,
+// and are never shared.
+unsafe impl<T: Send> Send for Ring<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Ring<T> {}
+// SAFETY: as above; the row is the ring's.
+unsafe impl<T: Send> Send for Producer<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Send for Consumer<T> {}
+
+impl<T> Drop for Ring<T> {
+    fn drop(&mut self) {
+        // Both ends are gone, and what they did was handed over with their counts of this.
+        let (head, tail) = (self.head.load(Relaxed), self.tail.load(Relaxed));
+        // SAFETY: what is between the two was written, and is nobody's any more.
+        unsafe { drop_values(&self.slots, head, (tail - head) as usize) };
+    }
+}
+
+/// Drops so many values from a position on. When one of them unwinds as it is dropped, the others are dropped all the same.
+///
+/// # Safety
+/// They are there, the caller's, and not used again.
+#[inline]
+unsafe fn drop_values<T>(slots: &Row<T>, position: u64, count: usize) {
+    if !std::mem::needs_drop::<T>() {
+        return;
+    }
+    let [first, second] = parts(slots, position, count);
+    let drop_part = |part: Range<usize>| {
+        slots.with_mut(part.clone(), |values| {
+            // SAFETY: the caller's promise; a part does not wrap.
+            unsafe { std::ptr::slice_from_raw_parts_mut(values, part.len()).drop_in_place() }
+        });
+    };
+    let _also = OnDrop(|| drop_part(second.clone()));
+    drop_part(first);
+}
+
+/// Where so many slots from a position on lie: those before the ring wraps, and those behind.
+#[inline]
+fn parts<T>(slots: &Row<T>, position: u64, count: usize) -> [Range<usize>; 2] {
+    let first = place(slots, position);
+    let before_end = count.min(slots.len() - first);
+    [first..first + before_end, 0..count - before_end]
+}
+
+#[inline]
+fn place<T>(slots: &Row<T>, position: u64) -> usize {
+    // A power of two; in the address space, so the lower bits are enough.
+    position as usize & (slots.len() - 1)
+}
+
+/// Does something when it goes, also when that is an unwind.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    #[inline]
+    fn drop(&mut self) {
+        (self.0)();
+    }
 }
 
 pub(crate) struct Producer<T> {
-    ring: rtrb::Producer<T>,
+    ring: Arc<Ring<T>>,
+    slots: Row<T>,
     capacity: usize,
-    /// Where they lie.
-    slots: usize,
+    /// The position of the next value.
+    tail: u64,
+    /// There was room up to this position at the last look at `head`.
+    free_end: u64,
+    /// What may be written now: up to here, which is not beyond `free_end`.
+    limit: u64,
+}
+
+impl<T> Drop for Producer<T> {
+    fn drop(&mut self) {
+        // P19: hands everything over to `Consumer::is_abandoned`.
+        self.ring.is_abandoned.store(true, Release);
+    }
 }
 
 impl<T> Producer<T> {
-    /// How many slots are free.
-    #[inline]
-    pub(crate) fn room(&self) -> usize {
-        self.ring.slots()
+    /// How many slots there are.
+    #[cfg(feature = "control")]
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
     }
 
-    /// Asks for `count` free slots ahead of time, from the one that is written as the `from`th of all, counted from zero.
+    /// How many values were ever pushed: the position of the next.
+    #[inline]
+    pub(crate) fn pushed(&self) -> u64 {
+        self.tail
+    }
+
+    /// Up to which position there was room at the last look.
+    #[inline]
+    pub(crate) fn free_end(&self) -> u64 {
+        self.free_end
+    }
+
+    /// How many values may be pushed before the next look.
+    #[inline]
+    pub(crate) fn allowed(&self) -> usize {
+        (self.limit - self.tail) as usize
+    }
+
+    /// Looks for room, and allows all there is. Returns up to which position that is.
+    #[inline]
+    pub(crate) fn look(&mut self) -> u64 {
+        // P2: slots counted here were emptied before `Leaving::drop`.
+        self.free_end = self.ring.head.load(Acquire) + self.capacity as u64;
+        self.limit = self.free_end;
+        self.free_end
+    }
+
+    /// Allows values up to the position `end`, or as far as there was room at the last look; no fewer than there are.
+    #[inline]
+    pub(crate) fn allow(&mut self, end: u64) {
+        self.limit = end.min(self.free_end).max(self.tail);
+    }
+
+    /// How many slots are free, exactly. Allows nothing, and so needs no order: who writes looks first.
+    #[cfg(any(test, feature = "control", feature = "journal"))]
+    pub(crate) fn room(&self) -> usize {
+        self.capacity - (self.tail - self.ring.head.load(Relaxed)) as usize
+    }
+
+    /// Asks for `count` free slots ahead of time, from the one at the position `from` on.
     #[inline]
     pub(crate) fn prefetch(&self, from: u64, count: usize) {
-        debug_assert!(count <= self.ring.cached_slots(), "what is asked for to be written is free");
-        let first = (from % self.capacity as u64) as usize;
-        let before_end = count.min(self.capacity - first);
-        prefetch::to_write(self.slots + first * size_of::<T>(), before_end * size_of::<T>());
-        prefetch::to_write(self.slots, (count - before_end) * size_of::<T>());
+        debug_assert!(
+            from >= self.tail && from + count as u64 <= self.free_end,
+            "what is asked for to be written is free"
+        );
+        for part in parts(&self.slots, from, count) {
+            prefetch::to_write(self.slots.address() + part.start * size_of::<T>(), part.len() * size_of::<T>());
+        }
     }
 
+    /// The next slot, if it is allowed to be written.
+    #[inline(always)]
+    pub(crate) fn vacant(&mut self) -> Option<Vacant<'_, T>> {
+        (self.tail != self.limit).then_some(Vacant { position: self.tail, producer: self })
+    }
+
+    /// Pushes one value, looking for room if it has to.
     #[inline]
     pub(crate) fn push(&mut self, value: T) -> Result<(), T> {
-        self.ring.push(value).map_err(|rtrb::PushError::Full(value)| value)
+        if self.tail == self.limit {
+            self.look();
+        }
+        match self.vacant() {
+            Some(vacant) => {
+                vacant.publish(value);
+                Ok(())
+            }
+            None => Err(value),
+        }
     }
 
     /// Writes `first`, if there is one, and what `next` yields, `limit` values at most, and makes them visible with one store. Returns how many.
-    /// `limit` must be one at least, and not exceed the room. `before` is told how many there are, before they are visible.
+    /// `limit` must be one at least, and not exceed what is allowed. `before` is told how many there are, before they are visible.
     ///
     /// `admit` is shown each value but `first` in its slot, and may change it there; one that it does not admit ends the run, and
     /// is returned with what it said. If `next` or `admit` unwinds, what was admitted before is made visible all the same.
@@ -67,18 +233,42 @@ impl<T> Producer<T> {
         admit: impl FnMut(&mut T) -> Result<(), U>,
         before: impl FnOnce(usize),
     ) -> (usize, Option<(T, U)>) {
-        let Ok(chunk) = self.ring.write_chunk_uninit(limit) else {
-            unreachable!("a producer asks for no more than it saw")
-        };
-        let mut filling = Filling { chunk: Some(chunk), before: Some(before), written: 0 };
-        let left_out = filling.write(first, next, admit);
+        assert!((1..=self.allowed()).contains(&limit), "a producer asks for no more than it saw");
+        let mut filling = Filling { producer: self, before: Some(before), written: 0 };
+        let left_out = filling.write(limit, first, next, admit);
         (filling.written, left_out)
     }
 }
 
-/// A chunk being written; what is written is committed when it is dropped.
+/// The next slot of a ring: free, and the producer's to write.
+pub(crate) struct Vacant<'a, T> {
+    producer: &'a mut Producer<T>,
+    position: u64,
+}
+
+impl<T> Vacant<'_, T> {
+    /// How many values were pushed before.
+    #[inline(always)]
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Always inline: an argument of a call is in memory, and to copy what was written there a moment ago takes longer than all of this.
+    #[inline(always)]
+    pub(crate) fn publish(self, value: T) {
+        let Self { producer, position } = self;
+        let at = place(&producer.slots, position);
+        // SAFETY: a vacant slot is the producer's (S1), and there is nothing in it.
+        producer.slots.with_mut(at..at + 1, |slot| unsafe { slot.write(value) });
+        producer.tail = position + 1;
+        // P1: hands the slot to `Consumer::visible`.
+        producer.ring.tail.store(position + 1, Release);
+    }
+}
+
+/// Slots being written; what is written is made visible when it is dropped.
 struct Filling<'a, T, B: FnOnce(usize)> {
-    chunk: Option<WriteChunkUninit<'a, T>>,
+    producer: &'a mut Producer<T>,
     before: Option<B>,
     written: usize,
 }
@@ -87,28 +277,46 @@ impl<T, B: FnOnce(usize)> Filling<'_, T, B> {
     #[inline]
     fn write<U>(
         &mut self,
-        first: Option<T>,
+        limit: usize,
+        mut first: Option<T>,
         mut next: impl FnMut() -> Option<T>,
         mut admit: impl FnMut(&mut T) -> Result<(), U>,
     ) -> Option<(T, U)> {
-        let (mut before_end, after_wrap) = self.chunk.as_mut()?.as_mut_slices();
-        if let Some(first) = first {
-            let (slot, behind) = before_end.split_first_mut()?;
-            slot.write(first);
-            (before_end, self.written) = (behind, 1);
-        }
+        let Self { producer, written, .. } = self;
         // One after the other: a chain of both costs two instructions a value.
-        for slots in [before_end, after_wrap] {
+        for part in parts(&producer.slots, producer.tail, limit) {
+            let mut slots = producer.slots.with_mut(part.clone(), |slots| {
+                // SAFETY: they are allowed, so free and the producer's (S1), which is borrowed; a part does not wrap.
+                unsafe { std::slice::from_raw_parts_mut(slots.cast::<MaybeUninit<T>>(), part.len()) }
+            });
+            if let Some(first) = first.take() {
+                let (slot, behind) = slots.split_first_mut()?;
+                slot.write(first);
+                (slots, *written) = (behind, 1);
+            }
             for slot in slots {
-                let mut written = Written::new(slot, next()?);
-                if let Err(reason) = admit(written.value()) {
-                    return Some((written.take(), reason));
+                let mut value = Written::new(slot, next()?);
+                if let Err(reason) = admit(value.value()) {
+                    return Some((value.take(), reason));
                 }
-                written.keep();
-                self.written += 1;
+                value.keep();
+                *written += 1;
             }
         }
         None
+    }
+}
+
+impl<T, B: FnOnce(usize)> Drop for Filling<'_, T, B> {
+    #[inline]
+    fn drop(&mut self) {
+        if let (Some(before), 1..) = (self.before.take(), self.written) {
+            before(self.written);
+            let Producer { ring, tail, .. } = &mut *self.producer;
+            *tail += self.written as u64;
+            // P1: hands the slots to `Consumer::visible`; `write` wrote them from the front, one for each count of `written`.
+            ring.tail.store(*tail, Release);
+        }
     }
 }
 
@@ -149,273 +357,128 @@ impl<T> Drop for Written<'_, T> {
     }
 }
 
-impl<T, B: FnOnce(usize)> Drop for Filling<'_, T, B> {
-    #[inline]
-    fn drop(&mut self) {
-        if let (Some(chunk), Some(before), 1..) = (self.chunk.take(), self.before.take(), self.written) {
-            before(self.written);
-            // SAFETY: `write` initialises slots from the front, one per count of `written`.
-            unsafe { chunk.commit(self.written) };
-        }
-    }
-}
-
-/// The consumer's end, with a window on what it has looked at.
+/// The consumer's end, which knows how many values it has looked at.
 pub(crate) struct Consumer<T> {
-    ring: rtrb::Consumer<T>,
-    /// The values that were looked at and not committed: those before the ring wraps, and those behind.
-    before: Window<T>,
-    behind: Window<T>,
-}
-
-/// A slice of the ring's slots.
-struct Window<T> {
-    start: *const T,
-    len: usize,
-}
-
-// SAFETY: a window is a part of the consumer that it stands in, and gives out no more than that may: shared references to
-// values that are the consumer's own.
-unsafe impl<T: Send> Send for Window<T> {}
-
-impl<T> Window<T> {
-    const EMPTY: Window<T> = Window { start: std::ptr::null(), len: 0 };
-
-    fn on(slots: &[T]) -> Self {
-        Window { start: slots.as_ptr(), len: slots.len() }
-    }
-
-    /// Asks for values ahead of time; `range` must be inside it.
-    #[inline]
-    fn prefetch(&self, range: Range<usize>) {
-        prefetch::to_read(self.start.addr() + range.start * size_of::<T>(), range.len() * size_of::<T>());
-    }
-
-    /// Without the first `count`, which must not be more than there are.
-    fn narrow(&mut self, count: usize) {
-        // Stays inside the slice, or at its end.
-        self.start = self.start.wrapping_add(count);
-        self.len -= count;
-    }
+    ring: Arc<Ring<T>>,
+    slots: Row<T>,
+    /// The position of the first value that is in the ring.
+    head: u64,
+    /// So many from there on were looked at.
+    seen: usize,
 }
 
 impl<T> Consumer<T> {
+    /// How many values were ever taken: the position of the first that is there.
+    #[inline]
+    pub(crate) fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// How many values were looked at, and are there.
+    #[inline]
+    pub(crate) fn seen(&self) -> usize {
+        self.seen
+    }
+
     /// How many values are visible now.
     #[inline]
     pub(crate) fn visible(&self) -> usize {
-        self.ring.slots()
+        // P1: slots counted here were written before `Vacant::publish` or `Filling::drop`.
+        (self.ring.tail.load(Acquire) - self.head) as usize
     }
 
     /// Looks at all values that are visible now. Returns how many.
     #[inline]
     pub(crate) fn look(&mut self) -> usize {
-        let count = self.ring.slots();
-        match self.ring.read_chunk(count) {
-            Ok(chunk) => {
-                let (before, behind) = chunk.as_slices();
-                (self.before, self.behind) = (Window::on(before), Window::on(behind));
-            }
-            Err(_) => unreachable!("a consumer asks for no more than it saw"),
-        }
-        count
+        self.seen = self.visible();
+        self.seen
     }
 
     /// Up to `count` of the values looked at, one at least, from `from` on, which must be less than there are. In one
     /// slice: those before the ring wraps, or those behind.
     #[inline]
     pub(crate) fn part(&self, from: usize, count: usize) -> &[T] {
-        let (window, from) =
-            if from < self.before.len { (&self.before, from) } else { (&self.behind, from - self.before.len) };
-        assert!(from < window.len, "a consumer asks for no more than it saw");
-        let count = count.min(window.len - from);
-        // SAFETY: the window was on a slice of visible values, whose slots are the consumer's until `commit` or `pop`,
-        // which narrow it and need `self` for themselves; the ring never moves its slots.
-        unsafe { std::slice::from_raw_parts(window.start.add(from), count) }
+        assert!(from < self.seen, "a consumer asks for no more than it saw");
+        let [part, _] = parts(&self.slots, self.head + from as u64, count.min(self.seen - from));
+        self.slots.with(part.clone(), |values| {
+            // SAFETY: they were looked at, so they are written and the consumer's (S1) until it leaves them, for which it needs `self`
+            // for itself; a part does not wrap.
+            unsafe { std::slice::from_raw_parts(values, part.len()) }
+        })
     }
 
     /// Asks for some of the values looked at ahead of time.
     #[inline]
     pub(crate) fn prefetch(&self, range: Range<usize>) {
-        let Range { start, end } = range;
-        debug_assert!(end <= self.before.len + self.behind.len, "what is asked for was looked at");
-        let wrap = self.before.len;
-        self.before.prefetch(start.min(wrap)..end.min(wrap));
-        self.behind.prefetch(start.max(wrap) - wrap..end.max(wrap) - wrap);
-    }
-
-    /// Drops the first `count` of the values looked at and gives their slots back, with one store. When a value unwinds
-    /// as it is dropped, those behind it stay in the ring; they are not looked at any more.
-    #[inline]
-    pub(crate) fn commit(&mut self, count: usize) {
-        let wrapped = count.saturating_sub(self.before.len);
-        self.before.narrow(count - wrapped);
-        self.behind.narrow(wrapped);
-        match self.ring.read_chunk(count) {
-            Ok(chunk) => chunk.commit(count),
-            Err(_) => unreachable!("a consumer asks for no more than it saw"),
+        debug_assert!(range.end <= self.seen, "what is asked for was looked at");
+        for part in parts(&self.slots, self.head + range.start as u64, range.len()) {
+            prefetch::to_read(self.slots.address() + part.start * size_of::<T>(), part.len() * size_of::<T>());
         }
     }
 
-    /// Gives the first `count` of the values looked at to `take`, which must not unwind, and then their slots back, with one
-    /// store.
+    /// Drops the first `count` of the values looked at and gives their slots back, with one store. When a value unwinds
+    /// as it is dropped, the others are dropped all the same.
     #[inline]
-    pub(crate) fn drain(&mut self, count: usize, take: impl FnMut(T)) {
-        let wrapped = count.saturating_sub(self.before.len);
-        self.before.narrow(count - wrapped);
-        self.behind.narrow(wrapped);
-        match self.ring.read_chunk(count) {
-            Ok(chunk) => chunk.into_iter().for_each(take),
-            Err(_) => unreachable!("a consumer asks for no more than it saw"),
+    pub(crate) fn commit(&mut self, count: usize) {
+        assert!(count <= self.seen, "a consumer asks for no more than it saw");
+        let leaving = Leaving { consumer: self, count };
+        // SAFETY: they were looked at, and are left with this, whatever comes of it.
+        unsafe { drop_values(&leaving.consumer.slots, leaving.consumer.head, count) };
+    }
+
+    /// Gives the first `count` of the values looked at to `take`, and then their slots back, with one store. Those on which `take` unwound,
+    /// and before, are gone.
+    #[inline]
+    pub(crate) fn drain(&mut self, count: usize, mut take: impl FnMut(T)) {
+        assert!(count <= self.seen, "a consumer asks for no more than it saw");
+        let mut leaving = Leaving { consumer: self, count: 0 };
+        for _ in 0..count {
+            take(leaving.next());
         }
     }
 
     /// True when the producer is gone. What is visible after a `true` is all there will be.
     pub(crate) fn is_abandoned(&self) -> bool {
-        self.ring.is_abandoned()
+        // P19: what is visible after this is everything that was pushed.
+        self.ring.is_abandoned.load(Acquire)
     }
 
-    /// Removes the first value. What was looked at has to be looked at anew.
+    /// Removes the first value, looking for one if it has to.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<T> {
-        (self.before, self.behind) = (Window::EMPTY, Window::EMPTY);
-        self.ring.pop().ok()
+        if self.seen == 0 && self.look() == 0 {
+            return None;
+        }
+        Some(Leaving { consumer: self, count: 0 }.next())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::panic::{AssertUnwindSafe, catch_unwind};
+/// Values that are taken; their slots are given back when it is dropped.
+struct Leaving<'a, T> {
+    consumer: &'a mut Consumer<T>,
+    /// So many of those that were looked at, which must not be more.
+    count: usize,
+}
 
-    #[test]
-    fn what_was_written_before_an_unwind_is_visible() {
-        let (mut producer, mut consumer) = ring::<String>(4);
-        let mut n = 0;
-        let unwound = catch_unwind(AssertUnwindSafe(|| {
-            let next = || {
-                n += 1;
-                assert!(n < 3, "third");
-                Some(n.to_string())
-            };
-            producer.fill(4, Some("0".to_string()), next, |_| Ok::<(), ()>(()), |written| assert_eq!(written, 3))
-        }));
-        assert!(unwound.is_err());
-        assert_eq!(consumer.visible(), 3);
-        assert_eq!(consumer.pop().as_deref(), Some("0"));
+impl<T> Leaving<'_, T> {
+    /// The next that was looked at; there must be one.
+    #[inline]
+    fn next(&mut self) -> T {
+        debug_assert!(self.count < self.consumer.seen, "it was looked at");
+        let at = place(&self.consumer.slots, self.consumer.head + self.count as u64);
+        self.count += 1;
+        // SAFETY: it was looked at, so it is written and the consumer's (S1), and is left with this.
+        self.consumer.slots.with_mut(at..at + 1, |slot| unsafe { slot.read() })
     }
+}
 
-    #[test]
-    fn a_value_is_changed_in_its_slot_and_one_that_is_not_admitted_comes_back() {
-        for start in 0..4 {
-            let (mut producer, mut consumer) = ring::<String>(4);
-            for _ in 0..start {
-                producer.push(String::new()).unwrap();
-                consumer.look();
-                consumer.commit(1);
-            }
-            let mut values = ["b", "c", "d"].map(String::from).into_iter();
-            let admit = |value: &mut String| {
-                value.push('!');
-                if value == "d!" { Err(7) } else { Ok(()) }
-            };
-            let filled =
-                producer.fill(4, Some("a".to_string()), || values.next(), admit, |written| assert_eq!(written, 3));
-            assert_eq!(filled, (3, Some(("d!".to_string(), 7))));
-            assert_eq!(consumer.look(), 3, "wrapped at {start}");
-            assert_eq!([(); 3].map(|()| consumer.pop().unwrap()), ["a", "b!", "c!"]);
-        }
-    }
-
-    #[test]
-    fn a_value_on_which_admitting_unwinds_is_dropped_and_those_before_it_are_visible() {
-        let (mut producer, mut consumer) = ring::<std::rc::Rc<u8>>(4);
-        let token = std::rc::Rc::new(0);
-        let mut shown = 0;
-        let unwound = catch_unwind(AssertUnwindSafe(|| {
-            let admit = |_: &mut std::rc::Rc<u8>| {
-                shown += 1;
-                assert!(shown < 2, "second");
-                Ok::<(), ()>(())
-            };
-            producer.fill(4, Some(token.clone()), || Some(token.clone()), admit, |_| ())
-        }));
-        assert!(unwound.is_err());
-        assert_eq!((consumer.visible(), std::rc::Rc::strong_count(&token)), (2, 3));
-        drop((consumer.pop(), consumer.pop()));
-        assert_eq!(std::rc::Rc::strong_count(&token), 1);
-    }
-
-    #[test]
-    fn values_are_read_where_the_ring_wraps() {
-        for start in 0..4 {
-            let (mut producer, mut consumer) = ring::<String>(4);
-            for n in 0..start {
-                producer.push(n.to_string()).unwrap();
-                consumer.look();
-                consumer.commit(1);
-            }
-            (0..4).for_each(|n| producer.push(n.to_string()).unwrap());
-            assert_eq!(consumer.look(), 4);
-            for done in 0..4 {
-                let (mut seen, count) = (Vec::new(), 4 - done);
-                while seen.len() < count {
-                    seen.extend_from_slice(consumer.part(seen.len(), count - seen.len()));
-                }
-                assert_eq!(seen, (done..4).map(|n| n.to_string()).collect::<Vec<_>>(), "wrapped at {start}");
-                consumer.commit(1);
-            }
-        }
-    }
-
-    #[test]
-    fn values_are_moved_out_where_the_ring_wraps() {
-        for start in 0..4 {
-            let (mut producer, mut consumer) = ring::<String>(4);
-            for n in 0..start {
-                producer.push(n.to_string()).unwrap();
-                consumer.look();
-                consumer.drain(1, drop);
-            }
-            (0..4).for_each(|n| producer.push(n.to_string()).unwrap());
-            consumer.look();
-            let mut seen = Vec::new();
-            consumer.drain(3, |value| seen.push(value));
-            assert_eq!((seen, producer.room()), (["0", "1", "2"].map(String::from).to_vec(), 3), "wrapped at {start}");
-            assert_eq!(consumer.part(0, 4), ["3"]);
-        }
-    }
-
-    #[test]
-    fn only_what_was_looked_at_is_read() {
-        let (mut producer, mut consumer) = ring::<u32>(4);
-        producer.push(1).unwrap();
-        assert_eq!(consumer.look(), 1);
-        producer.push(2).unwrap();
-        assert_eq!(consumer.part(0, 4), [1], "the second came later");
-        assert_eq!(consumer.look(), 2);
-        assert_eq!(consumer.part(0, 4), [1, 2]);
-        assert_eq!(consumer.pop(), Some(1));
-        let read = |consumer: &Consumer<u32>| catch_unwind(AssertUnwindSafe(|| consumer.part(0, 1).to_vec()));
-        assert!(read(&consumer).is_err(), "it has to look anew");
-        assert_eq!(consumer.look(), 1);
-        assert_eq!(read(&consumer).unwrap(), [2]);
-    }
-
-    #[test]
-    fn a_value_that_unwinds_as_it_is_dropped_is_gone() {
-        struct Thorn(bool);
-        impl Drop for Thorn {
-            fn drop(&mut self) {
-                assert!(!self.0, "thorn");
-            }
-        }
-        let (mut producer, mut consumer) = ring::<Thorn>(4);
-        for thorn in [false, true, false] {
-            assert!(producer.push(Thorn(thorn)).is_ok());
-        }
-        assert_eq!(consumer.look(), 3);
-        assert!(catch_unwind(AssertUnwindSafe(|| consumer.commit(3))).is_err());
-        assert_eq!(consumer.visible(), 1, "it, and the one before it");
-        assert!(consumer.pop().is_some());
+impl<T> Drop for Leaving<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        let Consumer { ring, head, seen, .. } = &mut *self.consumer;
+        *seen -= self.count;
+        *head += self.count as u64;
+        // P2: hands the slots back to `Producer::look`.
+        ring.head.store(*head, Release);
     }
 }

@@ -386,14 +386,15 @@ fn a_timer_ticks_and_stops_with_the_pipeline() {
 #[test]
 fn what_lanes_hold_is_known_from_when_they_are_opened_to_when_they_are_closed() {
     let builder = Pipeline::builder(Ledger::default()).flight_recorder(0);
-    let small = builder.lane("small").capacity(10).keys(1).open().unwrap();
+    let small = builder.lane("small").capacity(16).keys(1).open().unwrap();
     let (mut main_lane, handle) = builder.build().unwrap();
     let before = handle.held_bytes();
     assert_eq!((before.flight_recorder, before.journal, before.total()), (0, 0, before.lanes));
-    assert!(before.lanes >= (10 * size_of::<Note>()) as u64, "{before:?}");
-    let large = handle.lane("large").capacity(1000).keys(100).open().unwrap();
+    assert!(before.lanes >= (16 * size_of::<Note>()) as u64, "{before:?}");
+    let large = handle.lane("large").capacity(1600).keys(100).open().unwrap();
     let both = handle.held_bytes();
     assert!(both.lanes >= 90 * before.lanes, "a hundred times the slots: {both:?}, {before:?}");
+    assert!(both.lanes >= (2048 * size_of::<Note>()) as u64, "memory of the next power of two: {both:?}");
     drop((small, large));
     until("they are closed", || {
         drain(&mut main_lane);

@@ -18,6 +18,8 @@ mod clock;
 /// The part of the door that these files go through.
 #[path = "."]
 mod sync {
+    #[path = "../../src/sync/cell.rs"]
+    mod cell;
     #[path = "../../src/sync/prefetch.rs"]
     mod prefetch;
     #[path = "../../src/sync/spsc.rs"]
@@ -25,7 +27,9 @@ mod sync {
 
     pub(crate) use crossbeam_utils::CachePadded;
     pub(crate) use std::sync::Arc;
-    pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+    pub(crate) use cell::Row;
 }
 #[path = "."]
 mod lane {
@@ -154,11 +158,9 @@ fn bound(stamps: Stamps, cut: Cut, clock: &Clock) -> Bound {
 
 /// Pushes `item` when there is room; false when there is none.
 fn push(lane: &mut RingProducer<u64>, stamps: Stamps, clock: &Clock, item: u64) -> bool {
-    if lane.room(1) == 0 {
-        return false;
-    }
+    let Some(vacant) = lane.vacant() else { return false };
     let key = stamp(stamps, clock);
-    lane.push(key, item);
+    vacant.stamp(key).publish(item);
     true
 }
 

@@ -5,10 +5,6 @@ use std::cell::Cell;
 /// One guarantee of the door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weak {
-    /// The ring's release of `tail` (P1).
-    Tail,
-    /// The ring's release of `head` (P2).
-    Head,
     /// The hot side's barrier (B1).
     Light,
     /// The cold side's barrier (B1).

@@ -101,11 +101,11 @@ mod sync {
     pub(crate) mod spsc;
 
     pub(crate) use std::sync::Arc;
-    pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     pub(crate) use crossbeam_utils::CachePadded;
 
-    pub(crate) use cell::UnsafeCell;
+    pub(crate) use cell::{Row, UnsafeCell};
 }
 
 #[path = "../../../src/workspace/mirror.rs"]

@@ -90,7 +90,7 @@ impl Scenario {
     fn push(&mut self) {
         if self.producer.room(1) > 0 {
             let (key, mut values) = self.next(1);
-            self.producer.push(key, values.remove(0));
+            self.producer.vacant().unwrap().stamp(key).publish(values.remove(0));
         }
     }
 

@@ -1,0 +1,273 @@
+//! The ring on one thread: where it wraps, what unwinds, what is dropped.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::spsc::{Consumer, ring};
+
+#[test]
+fn what_was_written_before_an_unwind_is_visible() {
+    let (mut producer, mut consumer) = ring::<String>(4);
+    let mut n = 0;
+    let unwound = catch_unwind(AssertUnwindSafe(|| {
+        let next = || {
+            n += 1;
+            assert!(n < 3, "third");
+            Some(n.to_string())
+        };
+        producer.fill(4, Some("0".to_string()), next, |_| Ok::<(), ()>(()), |written| assert_eq!(written, 3))
+    }));
+    assert!(unwound.is_err());
+    assert_eq!(consumer.visible(), 3);
+    assert_eq!(consumer.pop().as_deref(), Some("0"));
+}
+
+#[test]
+fn a_value_is_changed_in_its_slot_and_one_that_is_not_admitted_comes_back() {
+    for start in 0..4 {
+        let (mut producer, mut consumer) = ring::<String>(4);
+        for _ in 0..start {
+            producer.push(String::new()).unwrap();
+            consumer.look();
+            consumer.commit(1);
+        }
+        producer.look();
+        let mut values = ["b", "c", "d"].map(String::from).into_iter();
+        let admit = |value: &mut String| {
+            value.push('!');
+            if value == "d!" { Err(7) } else { Ok(()) }
+        };
+        let filled = producer.fill(4, Some("a".to_string()), || values.next(), admit, |written| assert_eq!(written, 3));
+        assert_eq!(filled, (3, Some(("d!".to_string(), 7))));
+        assert_eq!(consumer.look(), 3, "wrapped at {start}");
+        assert_eq!([(); 3].map(|()| consumer.pop().unwrap()), ["a", "b!", "c!"]);
+    }
+}
+
+#[test]
+fn a_value_on_which_admitting_unwinds_is_dropped_and_those_before_it_are_visible() {
+    let (mut producer, mut consumer) = ring::<std::rc::Rc<u8>>(4);
+    let token = std::rc::Rc::new(0);
+    let mut shown = 0;
+    let unwound = catch_unwind(AssertUnwindSafe(|| {
+        let admit = |_: &mut std::rc::Rc<u8>| {
+            shown += 1;
+            assert!(shown < 2, "second");
+            Ok::<(), ()>(())
+        };
+        producer.fill(4, Some(token.clone()), || Some(token.clone()), admit, |_| ())
+    }));
+    assert!(unwound.is_err());
+    assert_eq!((consumer.visible(), std::rc::Rc::strong_count(&token)), (2, 3));
+    drop((consumer.pop(), consumer.pop()));
+    assert_eq!(std::rc::Rc::strong_count(&token), 1);
+}
+
+#[test]
+fn values_are_read_where_the_ring_wraps() {
+    for start in 0..4 {
+        let (mut producer, mut consumer) = ring::<String>(4);
+        for n in 0..start {
+            producer.push(n.to_string()).unwrap();
+            consumer.look();
+            consumer.commit(1);
+        }
+        (0..4).for_each(|n| producer.push(n.to_string()).unwrap());
+        assert_eq!(consumer.look(), 4);
+        for done in 0..4 {
+            let (mut seen, count) = (Vec::new(), 4 - done);
+            while seen.len() < count {
+                seen.extend_from_slice(consumer.part(seen.len(), count - seen.len()));
+            }
+            assert_eq!(seen, (done..4).map(|n| n.to_string()).collect::<Vec<_>>(), "wrapped at {start}");
+            consumer.commit(1);
+        }
+    }
+}
+
+#[test]
+fn values_are_moved_out_where_the_ring_wraps() {
+    for start in 0..4 {
+        let (mut producer, mut consumer) = ring::<String>(4);
+        for n in 0..start {
+            producer.push(n.to_string()).unwrap();
+            consumer.look();
+            consumer.drain(1, drop);
+        }
+        (0..4).for_each(|n| producer.push(n.to_string()).unwrap());
+        consumer.look();
+        let mut seen = Vec::new();
+        consumer.drain(3, |value| seen.push(value));
+        assert_eq!((seen, producer.room()), (["0", "1", "2"].map(String::from).to_vec(), 3), "wrapped at {start}");
+        assert_eq!(consumer.part(0, 4), ["3"]);
+    }
+}
+
+#[test]
+fn only_what_was_looked_at_is_read() {
+    let (mut producer, mut consumer) = ring::<u32>(4);
+    producer.push(1).unwrap();
+    assert_eq!(consumer.look(), 1);
+    producer.push(2).unwrap();
+    assert_eq!(consumer.part(0, 4), [1], "the second came later");
+    assert_eq!(consumer.look(), 2);
+    assert_eq!(consumer.part(0, 4), [1, 2]);
+    assert_eq!(consumer.pop(), Some(1));
+    let read = |consumer: &Consumer<u32>| catch_unwind(AssertUnwindSafe(|| consumer.part(0, 1).to_vec()));
+    assert_eq!(read(&consumer).unwrap(), [2]);
+    producer.push(3).unwrap();
+    assert_eq!(consumer.pop(), Some(2));
+    assert!(read(&consumer).is_err(), "it has to look anew");
+    assert_eq!(consumer.look(), 1);
+    assert_eq!(read(&consumer).unwrap(), [3]);
+}
+
+#[test]
+fn there_is_as_much_room_as_was_asked_for_whatever_the_power_of_two() {
+    for capacity in 1..10 {
+        let (mut producer, mut consumer) = ring::<usize>(capacity);
+        let mut next = 0;
+        for taken in 0..=capacity {
+            assert_eq!(producer.room(), if taken == 0 { capacity } else { taken - 1 });
+            while producer.push(next).is_ok() {
+                next += 1;
+            }
+            assert_eq!((producer.room(), consumer.look()), (0, capacity));
+            (0..taken).for_each(|_| assert!(consumer.pop().is_some()));
+        }
+        assert_eq!(next, (0..capacity).sum::<usize>() + capacity);
+    }
+}
+
+#[test]
+fn what_is_allowed_is_not_more_than_there_is() {
+    let (mut producer, mut consumer) = ring::<u8>(4);
+    producer.allow(2);
+    assert_eq!((producer.allowed(), producer.free_end()), (2, 4));
+    producer.push(1).unwrap();
+    producer.push(2).unwrap();
+    assert!(producer.vacant().is_none());
+    producer.allow(0);
+    assert_eq!(producer.allowed(), 0, "what is pushed is not taken back");
+    producer.allow(100);
+    assert_eq!(producer.allowed(), 2, "no more than was seen");
+    consumer.look();
+    consumer.commit(2);
+    assert_eq!((producer.allowed(), producer.room()), (2, 4), "seen when it is looked for");
+    assert_eq!((producer.look(), producer.allowed()), (6, 4));
+}
+
+#[test]
+#[should_panic(expected = "a producer asks for no more than it saw")]
+fn no_more_is_filled_than_is_allowed() {
+    let (mut producer, _consumer) = ring::<u8>(4);
+    producer.allow(2);
+    producer.fill(3, None, || Some(0), |_| Ok::<(), ()>(()), |_| ());
+}
+
+#[test]
+#[should_panic(expected = "a consumer asks for no more than it saw")]
+fn no_more_is_given_back_than_was_looked_at() {
+    let (mut producer, mut consumer) = ring::<u8>(4);
+    producer.push(1).unwrap();
+    consumer.look();
+    producer.push(2).unwrap();
+    consumer.commit(2);
+}
+
+#[test]
+fn what_is_left_is_dropped_with_the_last_end_once() {
+    let token = std::rc::Rc::new(());
+    for start in 0..5 {
+        for consumer_goes_first in [false, true] {
+            let (mut producer, mut consumer) = ring(5);
+            for _ in 0..start {
+                producer.push(token.clone()).unwrap();
+                drop(consumer.pop());
+            }
+            (0..5).for_each(|_| producer.push(token.clone()).unwrap());
+            consumer.look();
+            consumer.commit(1);
+            assert_eq!(std::rc::Rc::strong_count(&token), 5);
+            if consumer_goes_first {
+                drop(consumer);
+                assert_eq!(std::rc::Rc::strong_count(&token), 5, "the producer is there");
+            } else {
+                assert!(!consumer.is_abandoned());
+                drop(producer);
+                assert!(consumer.is_abandoned());
+                assert_eq!(consumer.visible(), 4);
+            }
+        }
+        assert_eq!(std::rc::Rc::strong_count(&token), 1, "wrapped at {start}");
+    }
+}
+
+/// Unwinds when it is dropped, if it says so.
+struct Dropped<'a>(bool, &'a std::cell::Cell<u32>);
+
+impl Drop for Dropped<'_> {
+    fn drop(&mut self) {
+        self.1.set(self.1.get() + 1);
+        assert!(!self.0, "as asked");
+    }
+}
+
+#[test]
+fn a_value_that_unwinds_as_it_is_dropped_keeps_no_other_from_that() {
+    for start in 0..4 {
+        for bad in 0..3 {
+            let dropped = std::cell::Cell::new(0);
+            let (mut producer, mut consumer) = ring(4);
+            for _ in 0..start {
+                assert!(producer.push(Dropped(false, &dropped)).is_ok());
+                consumer.look();
+                consumer.commit(1);
+            }
+            dropped.set(0);
+            (0..4).for_each(|at| assert!(producer.push(Dropped(at == bad, &dropped)).is_ok()));
+            consumer.look();
+            assert!(catch_unwind(AssertUnwindSafe(|| consumer.commit(3))).is_err());
+            assert_eq!((dropped.get(), producer.room(), consumer.visible()), (3, 3, 1), "{bad} at {start}");
+            drop(consumer.pop());
+            assert_eq!(dropped.get(), 4);
+        }
+    }
+}
+
+#[test]
+fn who_takes_may_unwind_and_no_value_is_taken_twice() {
+    let dropped = std::cell::Cell::new(0);
+    let (mut producer, mut consumer) = ring(4);
+    (0..4).for_each(|_| assert!(producer.push(Dropped(false, &dropped)).is_ok()));
+    consumer.look();
+    let mut seen = 0;
+    let unwound = catch_unwind(AssertUnwindSafe(|| {
+        consumer.drain(3, |value| {
+            drop(value);
+            seen += 1;
+            assert!(seen < 2, "second");
+        });
+    }));
+    assert!(unwound.is_err());
+    assert_eq!((dropped.get(), consumer.visible(), producer.room()), (2, 2, 2));
+    drop((producer, consumer));
+    assert_eq!(dropped.get(), 4);
+}
+
+#[test]
+fn values_without_a_size_and_with_a_large_alignment_go_through() {
+    #[repr(align(256))]
+    #[derive(Debug, PartialEq)]
+    struct Wide(u8);
+    let (mut producer, mut consumer) = ring::<Wide>(3);
+    let (mut units, mut taken) = ring::<()>(3);
+    for n in 0..7 {
+        producer.push(Wide(n)).unwrap();
+        consumer.look();
+        let part = consumer.part(0, 1);
+        assert_eq!((part, part.as_ptr().addr() % 256), ([Wide(n)].as_slice(), 0));
+        consumer.commit(1);
+        units.push(()).unwrap();
+        assert_eq!((taken.pop(), taken.pop()), (Some(()), None));
+    }
+}
