@@ -27,5 +27,6 @@ pub(crate) mod outcome;
 pub(crate) mod drive;
 pub(crate) mod shutdown;
 pub(crate) mod report;
+mod warm;
 
 pub use turn::MainLane;

@@ -21,6 +21,7 @@ use crate::lane::Item;
 use crate::lane::runs::STEP;
 use crate::main_lane::lane_end::LaneEnd;
 use crate::origin::Origin;
+use crate::sync::prefetch;
 
 /// How many events a flight recorder keeps unless it is told otherwise.
 pub const FLIGHT_RECORDER: usize = 128;
@@ -69,6 +70,8 @@ pub enum FlightOutcome {
 pub(crate) struct Flight {
     /// A power of two of them, or none: event `n` is in place `n` of as many as there are.
     entries: Box<[Noted]>,
+    /// By themselves, for they are all that is written for each event.
+    kinds: Box<[&'static str]>,
     more: Box<[More]>,
     fates: Box<[OtherFate]>,
     /// How many events were ever noted: the number of the next.
@@ -81,10 +84,9 @@ pub(crate) struct Flight {
     closed_max: usize,
 }
 
-/// An event, and where the run stood that it is the last of. In the others of a run all but the kind is older.
+/// Where the run stood that an event is the last of. In the places of the others of the run it is older.
 #[derive(Clone, Copy)]
 struct Noted {
-    kind: &'static str,
     stamp: u64,
     sequence: u64,
     turn: u64,
@@ -120,9 +122,10 @@ impl Flight {
     /// For `entries` events, a power of two; or off, with none.
     pub(crate) fn new(entries: usize) -> Self {
         debug_assert!(entries == 0 || entries.is_power_of_two(), "a number's place is its low bits");
-        let noted = Noted { kind: "", stamp: 0, sequence: 0, turn: 0, lane: LaneId(0), stands_for: 0 };
+        let noted = Noted { stamp: 0, sequence: 0, turn: 0, lane: LaneId(0), stands_for: 0 };
         Self {
             entries: vec![noted; entries].into(),
+            kinds: vec![""; entries].into(),
             more: vec![More { after: 0, operation: None, origin: None }; entries].into(),
             fates: vec![OtherFate { after: 0, outcome: FlightOutcome::Applied }; entries].into(),
             next: 0,
@@ -135,8 +138,23 @@ impl Flight {
 
     /// How many bytes it takes.
     pub(crate) fn bytes(&self) -> u64 {
-        let Self { entries, more, fates, .. } = self;
-        (size_of_val(&**entries) + size_of_val(&**more) + size_of_val(&**fates)) as u64
+        let Self { entries, kinds, more, fates, .. } = self;
+        (size_of_val(&**entries) + size_of_val(&**kinds) + size_of_val(&**more) + size_of_val(&**fates)) as u64
+    }
+
+    /// How many events were ever noted.
+    #[cfg(test)]
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Asks for the places of the next event.
+    pub(crate) fn keep_warm(&self) {
+        let place = self.place(self.next);
+        if let (Some(entry), Some(kind)) = (self.entries.get(place), self.kinds.get(place)) {
+            prefetch::to_write((&raw const *entry).addr(), size_of::<Noted>());
+            prefetch::to_write((&raw const *kind).addr(), size_of::<&str>());
+        }
     }
 
     /// A run begins with the event of this sequence. Before the first of its events is applied.
@@ -173,7 +191,7 @@ impl Flight {
         let count = before.len() as u64;
         let newest = &before[before.len().saturating_sub(self.entries.len())..];
         let oldest = self.next + (before.len() - newest.len()) as u64;
-        let (behind, ahead) = self.entries.split_at_mut(self.place(oldest).min(self.entries.len()));
+        let (behind, ahead) = self.kinds.split_at_mut(self.place(oldest).min(self.kinds.len()));
         let (first, wrapped) = newest.split_at(newest.len().min(ahead.len()));
         put_kinds(ahead, first);
         put_kinds(behind, wrapped);
@@ -205,8 +223,9 @@ impl Flight {
     fn put<E: Event>(&mut self, event: &E, stamp: u64, sequence: u64, lane: LaneId, stands_for: i32) {
         let (place, turn) = (self.place(self.next), self.turn);
         // There is none when the recorder is off.
-        if let Some(entry) = self.entries.get_mut(place) {
-            *entry = Noted { kind: event.kind(), stamp, sequence, turn, lane, stands_for };
+        if let (Some(entry), Some(kind)) = (self.entries.get_mut(place), self.kinds.get_mut(place)) {
+            *entry = Noted { stamp, sequence, turn, lane, stands_for };
+            *kind = event.kind();
             self.put_more(self.next, event);
             self.next += 1;
         }
@@ -247,7 +266,7 @@ impl Flight {
         }
         if self.closed.len() >= self.closed_max {
             let mut named = HashSet::new();
-            self.each(|noted| {
+            self.each(|_, noted| {
                 named.insert(noted.lane);
             });
             self.closed.retain(|lane| named.contains(&lane.id));
@@ -267,7 +286,7 @@ impl Flight {
         };
         let mut number = self.next;
         let mut read = Vec::new();
-        self.each(|noted| {
+        self.each(|kind, noted| {
             number -= 1;
             let (lane_name, lane_origin) = lane_of(noted.lane);
             let place = self.place(number);
@@ -279,7 +298,7 @@ impl Flight {
                 lane_name,
                 stamp: Stamp(noted.stamp),
                 sequence: Sequence(noted.sequence),
-                kind: noted.kind,
+                kind,
                 origin: more.and_then(|more| more.origin).unwrap_or(lane_origin),
                 operation: more.and_then(|more| more.operation),
                 parts: noted.stands_for as u32,
@@ -291,7 +310,7 @@ impl Flight {
     }
 
     /// Every event that is kept, newest first, each as if it had been by itself.
-    fn each(&self, mut each: impl FnMut(&Noted)) {
+    fn each(&self, mut each: impl FnMut(&'static str, &Noted)) {
         let oldest = self.next.saturating_sub(self.entries.len() as u64);
         let mut number = self.next;
         while number > oldest {
@@ -301,9 +320,9 @@ impl Flight {
                 parts => (1, parts),
             };
             for before in 0..count.min(number - oldest) {
-                let Noted { kind, .. } = self.entries[self.place(number - 1 - before)];
+                let kind = self.kinds[self.place(number - 1 - before)];
                 let (stamp, sequence) = (earlier(last.stamp, before), last.sequence - before);
-                each(&Noted { kind, stamp, sequence, stands_for: parts, ..*last });
+                each(kind, &Noted { stamp, sequence, stands_for: parts, ..*last });
             }
             number = number.saturating_sub(count);
         }
@@ -311,9 +330,9 @@ impl Flight {
 }
 
 #[inline]
-fn put_kinds<E: Event>(entries: &mut [Noted], items: &[Item<E>]) {
-    for (entry, item) in entries.iter_mut().zip(items) {
-        entry.kind = item.event.kind();
+fn put_kinds<E: Event>(kinds: &mut [&'static str], items: &[Item<E>]) {
+    for (kind, item) in kinds.iter_mut().zip(items) {
+        *kind = item.event.kind();
     }
 }
 

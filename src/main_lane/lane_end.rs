@@ -9,7 +9,7 @@ use crate::main_lane::awaited::Awaited;
 use crate::main_lane::entry::{Entry, Fate};
 use crate::main_lane::flight::Flight;
 use crate::origin::{Origin, Rank};
-use crate::sync::Arc;
+use crate::sync::{Arc, prefetch};
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,13 +209,20 @@ impl<E: Event> LaneEnd<E> {
     #[inline]
     fn take_from_ring(&mut self, limit: u64, count: usize, apply: &mut impl Apply<E>) -> usize {
         let Self { id, origin, clocked, ring, tally, .. } = self;
-        tally.changed = true;
         let (stamps, lane, origin) = (if *clocked { u64::MAX } else { Stamp::UNCLOCKED.0 }, *id, *origin);
+        tally.changed |= count > 0;
         let taken = ring.take(limit, count, InPlace { apply, tally, stamps, lane, origin });
         if ring.should_settle() {
             self.settle();
         }
         taken
+    }
+
+    /// Goes the way of [`take`](LaneEnd::take) without an event, and asks for what that changes.
+    pub(crate) fn keep_warm(&mut self, apply: &mut impl Apply<E>) {
+        self.take_from_ring(0, 0, apply);
+        let counts = &self.shared.counts.main_lane;
+        prefetch::to_write((&raw const *counts).addr(), size_of_val(counts));
     }
 
     /// Gives the slots of applied events back to the producer, which may wait for them.

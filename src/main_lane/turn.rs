@@ -75,6 +75,8 @@ pub struct MainLane<S: Reducer> {
     owed: bool,
     /// The last look found what an earlier turn had left, and may not have seen what came since.
     went_on: bool,
+    /// How many turns found nothing.
+    pub(super) idle: u32,
     until_report: u32,
     /// The lane whose event is being applied.
     pub(crate) current: Place,
@@ -119,6 +121,7 @@ impl<S: Reducer> MainLane<S> {
             last: 0,
             owed: false,
             went_on: false,
+            idle: 0,
             until_report: REPORT_EVERY,
             current: Place { clocked: false, at: 0 },
         }
@@ -182,7 +185,7 @@ impl<S: Reducer> MainLane<S> {
         if self.keeping.is_some() {
             self.await_questions();
         }
-        let (events, finished) = match self.has_staged() || self.cut() {
+        let (events, finished) = match self.has_staged() || self.cut() || self.is_to_keep_warm() {
             true => self.apply(&mut pace)?,
             false => (0, true),
         };
