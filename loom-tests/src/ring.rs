@@ -6,7 +6,7 @@
 //! Bounds: two threads, at most three values, explored in full. A second together.
 //!
 //! Mutations of the file that fail here: each release and acquire made relaxed (P1, P2, P19); a ring with one slot too much room; values that are not
-//! dropped with it.
+//! dropped with it; a `tail` that is stored before the slots are written; a part that goes past what was seen.
 
 use crate::sync::spsc::{Consumer, Producer, ring};
 use loom::thread;
@@ -63,6 +63,8 @@ pub fn abandoned() {
 pub fn in_place() {
     let token = Arc::new(());
     let (mut producer, mut consumer) = ring(2);
+    // From the second slot on, so that what is seen together wraps.
+    assert!(producer.push((0, token.clone())).is_ok() && consumer.pop().is_some());
     let pushing = thread::spawn({
         let token = token.clone();
         move || {

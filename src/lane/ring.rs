@@ -123,7 +123,7 @@ impl<T> RingProducer<T> {
         let (tail, step) = (slots.pushed(), ahead.step as u64);
         let end = tail + wanted + step;
         if slots.free_end() < end {
-            // P2: slots counted here were emptied by `RingConsumer::settle`.
+            // P2: slots counted here were emptied by `RingConsumer::settle`, `take_out` or `pop`.
             slots.look();
         }
         slots.allow(end);
@@ -178,6 +178,7 @@ impl<T> RingProducer<T> {
 }
 
 /// R2 as a value: there is room for the next.
+#[must_use = "nothing is pushed but by `publish`"]
 pub(crate) struct Vacant<'a, T> {
     slot: spsc::Vacant<'a, T>,
     runs: &'a mut RunsProducer,
@@ -247,7 +248,7 @@ impl<T> RingConsumer<T> {
     /// Looks at what is visible now; true if anything is that is not in the cut.
     #[inline]
     pub(crate) fn look(&mut self) -> bool {
-        // P1: the values counted here were written by `RingProducer::push` or `fill`.
+        // P1: the values counted here were written before `Vacant::publish` or the end of `fill`.
         let is_new = self.slots.look() > self.in_cut;
         if is_new {
             self.fetch_ahead();
@@ -405,7 +406,7 @@ impl<T> RingConsumer<T> {
             let below = usize::try_from((limit - self.next_key).div_ceil(STEP)).unwrap_or(usize::MAX);
             let part = self.run_end.min(count - done).min(below).min(self.ahead.step);
             let (mut key, mut position) = (self.next_key, self.slots.head());
-            // P2: hands the slots back to `RingProducer::room`.
+            // P2: hands the slots back to `RingProducer::look_for_room`.
             self.slots.drain(part, |value| {
                 take(key, position, value);
                 key += STEP;
@@ -444,7 +445,7 @@ impl<T> RingConsumer<T> {
         self.in_cut -= count;
         self.run_end = self.run_end.saturating_sub(count);
         self.fetched = self.fetched.saturating_sub(count);
-        // P2: hands the slots back to `RingProducer::room`.
+        // P2: hands the slots back to `RingProducer::look_for_room`.
         self.slots.commit(count);
         true
     }

@@ -55,7 +55,11 @@ impl<F> fmt::Debug for TimerSource<F> {
 /// A ring between a foreign callback, which only ever pushes raw values, and an ingestion thread, which turns them into
 /// events. For callbacks that must not wait and must not run a host's code: audio, interrupts, foreign libraries.
 ///
-/// `normalise` makes an event of a raw value, or `None` to leave it out.
+/// `normalise` makes an event of a raw value, or `None` to leave it out. Memory is taken at once, for the next power of two of `capacity`,
+/// and for one value if that is zero.
+///
+/// # Panics
+/// When so many values are more than memory can have.
 pub fn ring_source<R, F>(capacity: usize, normalise: F) -> (Feeder<R>, RingSource<R, F>)
 where
     R: Send + 'static,
@@ -65,6 +69,13 @@ where
 }
 
 /// The callback's end of a [`RingSource`]. Dropping it ends the source once everything in the ring is taken.
+///
+/// It can be sent to another thread, but not shared:
+///
+/// ```compile_fail
+/// fn shared<T: Sync>() {}
+/// shared::<mainlane::Feeder<u32>>();
+/// ```
 pub struct Feeder<R> {
     ring: spsc::Producer<R>,
 }

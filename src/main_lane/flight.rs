@@ -70,7 +70,7 @@ pub enum FlightOutcome {
 pub(crate) struct Flight {
     /// A power of two of them, or none: event `n` is in place `n` of as many as there are.
     entries: Box<[Noted]>,
-    /// By themselves, for they are all that is written for each event.
+    /// Of events that are not the last of their runs: all that is written for them.
     kinds: Box<[&'static str]>,
     more: Box<[More]>,
     fates: Box<[OtherFate]>,
@@ -84,9 +84,10 @@ pub(crate) struct Flight {
     closed_max: usize,
 }
 
-/// Where the run stood that an event is the last of. In the places of the others of the run it is older.
+/// An event, and where the run stood that it is the last of. In the places of the others of the run all of it is older.
 #[derive(Clone, Copy)]
 struct Noted {
+    kind: &'static str,
     stamp: u64,
     sequence: u64,
     turn: u64,
@@ -122,7 +123,7 @@ impl Flight {
     /// For `entries` events, a power of two; or off, with none.
     pub(crate) fn new(entries: usize) -> Self {
         debug_assert!(entries == 0 || entries.is_power_of_two(), "a number's place is its low bits");
-        let noted = Noted { stamp: 0, sequence: 0, turn: 0, lane: LaneId(0), stands_for: 0 };
+        let noted = Noted { kind: "", stamp: 0, sequence: 0, turn: 0, lane: LaneId(0), stands_for: 0 };
         Self {
             entries: vec![noted; entries].into(),
             kinds: vec![""; entries].into(),
@@ -151,9 +152,8 @@ impl Flight {
     /// Asks for the places of the next event.
     pub(crate) fn keep_warm(&self) {
         let place = self.place(self.next);
-        if let (Some(entry), Some(kind)) = (self.entries.get(place), self.kinds.get(place)) {
+        if let Some(entry) = self.entries.get(place) {
             prefetch::to_write((&raw const *entry).addr(), size_of::<Noted>());
-            prefetch::to_write((&raw const *kind).addr(), size_of::<&str>());
         }
     }
 
@@ -223,9 +223,8 @@ impl Flight {
     fn put<E: Event>(&mut self, event: &E, stamp: u64, sequence: u64, lane: LaneId, stands_for: i32) {
         let (place, turn) = (self.place(self.next), self.turn);
         // There is none when the recorder is off.
-        if let (Some(entry), Some(kind)) = (self.entries.get_mut(place), self.kinds.get_mut(place)) {
-            *entry = Noted { stamp, sequence, turn, lane, stands_for };
-            *kind = event.kind();
+        if let Some(entry) = self.entries.get_mut(place) {
+            *entry = Noted { kind: event.kind(), stamp, sequence, turn, lane, stands_for };
             self.put_more(self.next, event);
             self.next += 1;
         }
@@ -266,7 +265,7 @@ impl Flight {
         }
         if self.closed.len() >= self.closed_max {
             let mut named = HashSet::new();
-            self.each(|_, noted| {
+            self.each(|noted| {
                 named.insert(noted.lane);
             });
             self.closed.retain(|lane| named.contains(&lane.id));
@@ -286,7 +285,7 @@ impl Flight {
         };
         let mut number = self.next;
         let mut read = Vec::new();
-        self.each(|kind, noted| {
+        self.each(|noted| {
             number -= 1;
             let (lane_name, lane_origin) = lane_of(noted.lane);
             let place = self.place(number);
@@ -298,7 +297,7 @@ impl Flight {
                 lane_name,
                 stamp: Stamp(noted.stamp),
                 sequence: Sequence(noted.sequence),
-                kind,
+                kind: noted.kind,
                 origin: more.and_then(|more| more.origin).unwrap_or(lane_origin),
                 operation: more.and_then(|more| more.operation),
                 parts: noted.stands_for as u32,
@@ -310,7 +309,7 @@ impl Flight {
     }
 
     /// Every event that is kept, newest first, each as if it had been by itself.
-    fn each(&self, mut each: impl FnMut(&'static str, &Noted)) {
+    fn each(&self, mut each: impl FnMut(&Noted)) {
         let oldest = self.next.saturating_sub(self.entries.len() as u64);
         let mut number = self.next;
         while number > oldest {
@@ -320,9 +319,9 @@ impl Flight {
                 parts => (1, parts),
             };
             for before in 0..count.min(number - oldest) {
-                let kind = self.kinds[self.place(number - 1 - before)];
+                let kind = if before == 0 { last.kind } else { self.kinds[self.place(number - 1 - before)] };
                 let (stamp, sequence) = (earlier(last.stamp, before), last.sequence - before);
-                each(kind, &Noted { stamp, sequence, stands_for: parts, ..*last });
+                each(&Noted { kind, stamp, sequence, stands_for: parts, ..*last });
             }
             number = number.saturating_sub(count);
         }

@@ -20,7 +20,7 @@ impl<T> UnsafeCell<T> {
 }
 
 /// Cells in a row, which may hold nothing. Cheap to clone: all clones are the same cells.
-pub(crate) struct Row<T>(Arc<[std::cell::UnsafeCell<MaybeUninit<T>>]>);
+pub(crate) struct Row<T>(Arc<[MaybeUninit<std::cell::UnsafeCell<T>>]>);
 
 impl<T> Clone for Row<T> {
     fn clone(&self) -> Self {
@@ -30,7 +30,7 @@ impl<T> Clone for Row<T> {
 
 impl<T> Row<T> {
     pub(crate) fn new(len: usize) -> Self {
-        Self((0..len).map(|_| std::cell::UnsafeCell::new(MaybeUninit::uninit())).collect())
+        Self(Arc::new_uninit_slice(len))
     }
 
     #[inline]

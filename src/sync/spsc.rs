@@ -23,8 +23,11 @@
 
 #![expect(unsafe_code, reason = "slots that are one end's at a time, written and read in place")]
 
+use std::cell::Cell;
+use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind};
 
 use super::{
     Arc, AtomicBool, AtomicU64, CachePadded,
@@ -33,9 +36,13 @@ use super::{
 };
 
 /// A ring with room for `capacity` values, one at least.
+///
+/// # Panics
+/// When so many are more than there can be.
 pub(crate) fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
     assert!(capacity > 0, "a ring has a slot");
-    let slots = Row::new(capacity.next_power_of_two());
+    let Some(places) = capacity.checked_next_power_of_two() else { panic!("a ring of {capacity} slots is too large") };
+    let slots = Row::new(places);
     let ring = Arc::new(Ring {
         head: CachePadded::new(AtomicU64::new(0)),
         tail: CachePadded::new(AtomicU64::new(0)),
@@ -43,8 +50,16 @@ pub(crate) fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
         slots: slots.clone(),
     });
     let limit = capacity as u64;
-    let producer = Producer { ring: ring.clone(), slots: slots.clone(), capacity, tail: 0, free_end: limit, limit };
-    (producer, Consumer { ring, slots, head: 0, seen: 0 })
+    let producer = Producer {
+        ring: ring.clone(),
+        slots: slots.clone(),
+        capacity,
+        tail: 0,
+        free_end: limit,
+        limit,
+        of_one_thread: PhantomData,
+    };
+    (producer, Consumer { ring, slots, head: 0, seen: 0, of_one_thread: PhantomData })
 }
 
 /// What both ends share.
@@ -77,7 +92,8 @@ impl<T> Drop for Ring<T> {
     }
 }
 
-/// Drops so many values from a position on. When one of them unwinds as it is dropped, the others are dropped all the same.
+/// Drops so many values from a position on. When some of them unwind as they are dropped, the others are dropped all the same, and the first
+/// unwind goes on then.
 ///
 /// # Safety
 /// They are there, the caller's, and not used again.
@@ -86,15 +102,27 @@ unsafe fn drop_values<T>(slots: &Row<T>, position: u64, count: usize) {
     if !std::mem::needs_drop::<T>() {
         return;
     }
-    let [first, second] = parts(slots, position, count);
-    let drop_part = |part: Range<usize>| {
-        slots.with_mut(part.clone(), |values| {
-            // SAFETY: the caller's promise; a part does not wrap.
-            unsafe { std::ptr::slice_from_raw_parts_mut(values, part.len()).drop_in_place() }
-        });
-    };
-    let _also = OnDrop(|| drop_part(second.clone()));
-    drop_part(first);
+    let (mut done, mut unwound) = (0, None);
+    while done < count {
+        // A second one that unwinds must not meet the unwinding of the first.
+        let dropped = catch_unwind(AssertUnwindSafe(|| {
+            while done < count {
+                let at = place(slots, position + done as u64);
+                done += 1;
+                // SAFETY: the caller's promise; counted before, so that none is dropped twice.
+                slots.with_mut(at..at + 1, |value| unsafe { value.drop_in_place() });
+            }
+        }));
+        match (dropped, &unwound) {
+            (Err(panic), None) => unwound = Some(panic),
+            // Whatever it is, it may unwind as it is dropped.
+            (Err(panic), Some(_)) => std::mem::forget(panic),
+            (Ok(()), _) => {}
+        }
+    }
+    if let Some(panic) = unwound {
+        resume_unwind(panic);
+    }
 }
 
 /// Where so many slots from a position on lie: those before the ring wraps, and those behind.
@@ -111,15 +139,12 @@ fn place<T>(slots: &Row<T>, position: u64) -> usize {
     position as usize & (slots.len() - 1)
 }
 
-/// Does something when it goes, also when that is an unwind.
-struct OnDrop<F: FnMut()>(F);
+/// An end goes from one thread to another, and is never shared: what is behind it is its own.
+type OfOneThread = PhantomData<Cell<()>>;
 
-impl<F: FnMut()> Drop for OnDrop<F> {
-    #[inline]
-    fn drop(&mut self) {
-        (self.0)();
-    }
-}
+// What an end says of itself holds wherever somebody's code unwinds.
+impl<T: RefUnwindSafe> UnwindSafe for Producer<T> {}
+impl<T: RefUnwindSafe> UnwindSafe for Consumer<T> {}
 
 pub(crate) struct Producer<T> {
     ring: Arc<Ring<T>>,
@@ -131,6 +156,7 @@ pub(crate) struct Producer<T> {
     free_end: u64,
     /// What may be written now: up to here, which is not beyond `free_end`.
     limit: u64,
+    of_one_thread: OfOneThread,
 }
 
 impl<T> Drop for Producer<T> {
@@ -241,6 +267,7 @@ impl<T> Producer<T> {
 }
 
 /// The next slot of a ring: free, and the producer's to write.
+#[must_use = "nothing is pushed but by `publish`"]
 pub(crate) struct Vacant<'a, T> {
     producer: &'a mut Producer<T>,
     position: u64,
@@ -312,7 +339,9 @@ impl<T, B: FnOnce(usize)> Drop for Filling<'_, T, B> {
     fn drop(&mut self) {
         if let (Some(before), 1..) = (self.before.take(), self.written) {
             before(self.written);
-            let Producer { ring, tail, .. } = &mut *self.producer;
+            let Producer { ring, slots, tail, .. } = &mut *self.producer;
+            // Nothing but a sign for the models that they were written until now.
+            parts(slots, *tail, self.written).into_iter().for_each(|part| slots.with_mut(part, |_| ()));
             *tail += self.written as u64;
             // P1: hands the slots to `Consumer::visible`; `write` wrote them from the front, one for each count of `written`.
             ring.tail.store(*tail, Release);
@@ -365,6 +394,7 @@ pub(crate) struct Consumer<T> {
     head: u64,
     /// So many from there on were looked at.
     seen: usize,
+    of_one_thread: OfOneThread,
 }
 
 impl<T> Consumer<T> {
@@ -433,7 +463,8 @@ impl<T> Consumer<T> {
         assert!(count <= self.seen, "a consumer asks for no more than it saw");
         let mut leaving = Leaving { consumer: self, count: 0 };
         for _ in 0..count {
-            take(leaving.next());
+            // SAFETY: there are so many.
+            take(unsafe { leaving.next() });
         }
     }
 
@@ -449,7 +480,8 @@ impl<T> Consumer<T> {
         if self.seen == 0 && self.look() == 0 {
             return None;
         }
-        Some(Leaving { consumer: self, count: 0 }.next())
+        // SAFETY: there is one.
+        Some(unsafe { Leaving { consumer: self, count: 0 }.next() })
     }
 }
 
@@ -461,9 +493,12 @@ struct Leaving<'a, T> {
 }
 
 impl<T> Leaving<'_, T> {
-    /// The next that was looked at; there must be one.
+    /// The next that was looked at.
+    ///
+    /// # Safety
+    /// There is one.
     #[inline]
-    fn next(&mut self) -> T {
+    unsafe fn next(&mut self) -> T {
         debug_assert!(self.count < self.consumer.seen, "it was looked at");
         let at = place(&self.consumer.slots, self.consumer.head + self.count as u64);
         self.count += 1;

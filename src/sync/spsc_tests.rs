@@ -213,9 +213,9 @@ impl Drop for Dropped<'_> {
 }
 
 #[test]
-fn a_value_that_unwinds_as_it_is_dropped_keeps_no_other_from_that() {
+fn values_that_unwind_as_they_are_dropped_keep_no_other_from_that() {
     for start in 0..4 {
-        for bad in 0..3 {
+        for bad in 1..8_u32 {
             let dropped = std::cell::Cell::new(0);
             let (mut producer, mut consumer) = ring(4);
             for _ in 0..start {
@@ -224,7 +224,7 @@ fn a_value_that_unwinds_as_it_is_dropped_keeps_no_other_from_that() {
                 consumer.commit(1);
             }
             dropped.set(0);
-            (0..4).for_each(|at| assert!(producer.push(Dropped(at == bad, &dropped)).is_ok()));
+            (0..4).for_each(|at| assert!(producer.push(Dropped(bad & 1 << at != 0, &dropped)).is_ok()));
             consumer.look();
             assert!(catch_unwind(AssertUnwindSafe(|| consumer.commit(3))).is_err());
             assert_eq!((dropped.get(), producer.room(), consumer.visible()), (3, 3, 1), "{bad} at {start}");
@@ -232,6 +232,26 @@ fn a_value_that_unwinds_as_it_is_dropped_keeps_no_other_from_that() {
             assert_eq!(dropped.get(), 4);
         }
     }
+}
+
+#[test]
+fn a_ring_in_which_values_unwind_as_they_are_dropped_drops_all_of_them() {
+    let dropped = std::cell::Cell::new(0);
+    let (mut producer, consumer) = ring(4);
+    (0..4).for_each(|at| assert!(producer.push(Dropped(at > 0, &dropped)).is_ok()));
+    drop(producer);
+    assert!(catch_unwind(AssertUnwindSafe(|| drop(consumer))).is_err());
+    assert_eq!(dropped.get(), 4);
+}
+
+#[test]
+fn a_ring_that_is_too_large_is_refused() {
+    // The next power of two of these is none.
+    for capacity in [usize::MAX, usize::MAX / 2 + 2] {
+        assert!(catch_unwind(|| ring::<u8>(capacity)).is_err());
+        assert!(catch_unwind(|| ring::<()>(capacity)).is_err());
+    }
+    assert!(catch_unwind(|| ring::<u64>(usize::MAX / 2)).is_err(), "more bytes than there can be");
 }
 
 #[test]
