@@ -644,17 +644,17 @@ fn a_source_that_cannot_be_made_anew_does_not_spin_and_stops_when_asked() {
 
 #[test]
 fn an_event_that_panics_when_it_is_dropped_is_not_blamed_on_the_reducer() {
-    struct Thorny(bool);
+    struct Thorny(mainlane::Class<()>);
     impl Drop for Thorny {
         fn drop(&mut self) {
-            assert!(!self.0, "thorn");
+            panic!("thorn");
         }
     }
     impl mainlane::Event for Thorny {
         type Key = ();
         type Facets = ();
         fn class(&self) -> mainlane::Class<()> {
-            mainlane::Class::lossy((), mainlane::Tier::NORMAL)
+            self.0.clone()
         }
     }
     #[derive(Clone)]
@@ -664,17 +664,20 @@ fn an_event_that_panics_when_it_is_dropped_is_not_blamed_on_the_reducer() {
         type Effect = ();
         fn apply(&mut self, _: &mainlane::Envelope<'_, Thorny>, _: &mut mainlane::Effects<()>) {}
     }
-    let builder = Pipeline::builder(Nothing);
-    let mut lane = builder.lane("a").open().unwrap();
-    let (mut main_lane, handle) = builder.build().unwrap();
-    lane.push(Thorny(true)).unwrap();
-    assert!(
-        matches!(main_lane.turn(Budget::UNLIMITED), Err(TurnError::DropPanicked { message }) if message == "thorn")
-    );
-    let events = handle.counters().events;
-    assert!(events.balanced() && events.applied == 1 && events.in_flight == 0, "{events:?}");
-    let report = main_lane.shutdown(PATIENCE);
-    assert!(matches!(report.fault, Some(Fault::EventDrop { .. })));
+    // Critical ones are dropped together.
+    for (class, count) in [(mainlane::Class::lossy((), mainlane::Tier::NORMAL), 1), (mainlane::Class::Critical, 3)] {
+        let builder = Pipeline::builder(Nothing);
+        let mut lane = builder.lane("a").open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        (0..count).for_each(|_| lane.push(Thorny(class.clone())).unwrap());
+        assert!(
+            matches!(main_lane.turn(Budget::UNLIMITED), Err(TurnError::DropPanicked { message }) if message == "thorn")
+        );
+        let events = handle.counters().events;
+        assert!(events.balanced() && events.applied == count && events.in_flight == 0, "{events:?}");
+        let report = main_lane.shutdown(PATIENCE);
+        assert!(matches!(report.fault, Some(Fault::EventDrop { .. })));
+    }
 }
 
 #[test]
