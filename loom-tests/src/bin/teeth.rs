@@ -13,7 +13,7 @@
 //! A copy of the sources is built and run in a folder of its own, with the versions that the lock file names. First
 //! everything must pass unchanged. Then each mutant runs the models of its module, and the others if those hold, up to
 //! the first that fails; a control arm does not count, a model that aborts or does not end does. Exits with an error if
-//! a mutant survives or does not compile. About seven minutes.
+//! a mutant survives or does not compile. About ten minutes.
 //!
 //! Not weakened: the barriers that the callers of these files run (`heavy()` after `Gate::shut`), for which the models
 //! have control arms; what is inside the engine's own `src/sync/store_load.rs`.
