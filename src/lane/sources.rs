@@ -59,7 +59,7 @@ impl<F> fmt::Debug for TimerSource<F> {
 /// and for one value if that is zero.
 ///
 /// # Panics
-/// When so many values are more than memory can have.
+/// When so many values take more bytes than one allocation can have.
 pub fn ring_source<R, F>(capacity: usize, normalise: F) -> (Feeder<R>, RingSource<R, F>)
 where
     R: Send + 'static,

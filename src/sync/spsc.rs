@@ -17,7 +17,7 @@
 //! that the place of a position is its lower bits; no more than `capacity` of them are ever in use.
 //!
 //! Why not `rtrb`, which has the same words: its `push` looks once more whether there is room, which is known, keeps a position more that rises with each
-//! push, and its slots cannot be watched. One by one that made the pipeline's rate 0.6 of what it is, and a stand-in was modelled instead of what ships.
+//! push, and its slots cannot be watched. One by one that made the pipeline's rate two thirds of what it is (`docs/benchmarks.md`), and a stand-in was modelled instead of what ships.
 //!
 //! Model: `loom-tests/src/ring.rs`, and all that have lanes.
 
@@ -148,6 +148,7 @@ impl<T: RefUnwindSafe> UnwindSafe for Consumer<T> {}
 
 pub(crate) struct Producer<T> {
     ring: Arc<Ring<T>>,
+    /// The ring's, at hand: a push follows no pointer to them.
     slots: Row<T>,
     capacity: usize,
     /// The position of the next value.
@@ -191,13 +192,12 @@ impl<T> Producer<T> {
         (self.limit - self.tail) as usize
     }
 
-    /// Looks for room, and allows all there is. Returns up to which position that is.
+    /// Looks for room, and allows all there is.
     #[inline]
-    pub(crate) fn look(&mut self) -> u64 {
+    pub(crate) fn look(&mut self) {
         // P2: slots counted here were emptied before `Leaving::drop`.
         self.free_end = self.ring.head.load(Acquire) + self.capacity as u64;
         self.limit = self.free_end;
-        self.free_end
     }
 
     /// Allows values up to the position `end`, or as far as there was room at the last look; no fewer than there are.
@@ -446,8 +446,8 @@ impl<T> Consumer<T> {
         }
     }
 
-    /// Drops the first `count` of the values looked at and gives their slots back, with one store. When a value unwinds
-    /// as it is dropped, the others are dropped all the same.
+    /// Drops the first `count` of the values looked at and gives their slots back, with one store. When some of them unwind
+    /// as they are dropped, the others are dropped all the same.
     #[inline]
     pub(crate) fn commit(&mut self, count: usize) {
         assert!(count <= self.seen, "a consumer asks for no more than it saw");
