@@ -258,18 +258,22 @@ impl<E: Event> Lane<E> {
     #[inline(never)]
     fn push_critical(&mut self, item: Item<E>) -> Result<(), Refused<Item<E>>> {
         loop {
-            let Some(pushing) = Pushing::enter(&self.shared, &self.core) else { return Err(self.closed(item)) };
+            let Self { core, shared, ring, order, is_quick, .. } = self;
+            let (core, shared) = (&**core, &**shared);
             // R2: room before stamp.
-            if let Some(vacant) = self.ring.vacant() {
-                self.order.stamp(&self.core, vacant).publish(item);
-                self.shared.counts.producer.critical.set(self.ring.pushed());
+            if let Some(vacant) = ring.vacant() {
+                let _then = Ringing(&core.bell, core.store_load);
+                let count = |number| shared.counts.producer.critical.set(number);
+                if shared.gate.is_shut() || !shared.gate.enter_counted(vacant.position() + 1, core.store_load, count) {
+                    return Err(closed(shared, is_quick, item));
+                }
+                order.stamp(core, vacant).publish(item);
                 return Ok(());
             }
-            drop(pushing);
             match self.wait_for_room() {
                 Room::There => {}
                 Room::Full => return Err(Refused::Full(item)),
-                Room::Closed => return Err(self.closed(item)),
+                Room::Closed => return Err(closed(&self.shared, &mut self.is_quick, item)),
             }
         }
     }
@@ -286,7 +290,7 @@ impl<E: Event> Lane<E> {
         let aside = Aside(aside);
         let Some(_pushing) = Pushing::enter(shared, core) else {
             let item = aside.take();
-            return Err(self.closed(item));
+            return Err(closed(&self.shared, &mut self.is_quick, item));
         };
         let counts = &shared.counts.producer;
         let unread =
@@ -294,19 +298,6 @@ impl<E: Event> Lane<E> {
         *lossy_sequence += 1;
         table.push(key, tier, unread, combine, |pushed| count_lossy(counts, pushed));
         Ok(())
-    }
-
-    #[inline]
-    fn closed(&mut self, item: Item<E>) -> Refused<Item<E>> {
-        self.count_closed();
-        Refused::Closed(item)
-    }
-
-    #[cold]
-    fn count_closed(&mut self) {
-        // From now on the gate is looked at first: whoever hammers it must not look busy for ever.
-        self.is_quick = false;
-        self.shared.counts.producer.closed.add(1);
     }
 
     pub(crate) fn counts(&self) -> &ProducerCounts {
@@ -392,6 +383,15 @@ impl Order {
             Order::Unclocked => lossy_key(pushed),
         }
     }
+}
+
+/// Counts an event that comes too late.
+#[cold]
+fn closed<T>(shared: &LaneShared, is_quick: &mut bool, item: T) -> Refused<T> {
+    // From now on the gate is looked at first: whoever hammers it must not look busy for ever.
+    *is_quick = false;
+    shared.counts.producer.closed.add(1);
+    Refused::Closed(item)
 }
 
 /// The newer event's facets are the newer ones.

@@ -8,6 +8,7 @@ pub(crate) mod lanes;
 pub(crate) mod lane_end;
 pub(crate) mod cut;
 pub(crate) mod merge;
+mod in_order;
 pub(crate) mod apply;
 pub(crate) mod entry;
 pub(crate) mod flight;

@@ -60,11 +60,14 @@ impl Extend for End {
         self.table.has_visible()
     }
 
-    fn admit(&mut self) -> Option<u64> {
+    fn admit(&mut self) {
         self.ring.admit();
         if self.admits_all {
             self.admit_unseen();
         }
+    }
+
+    fn end_key(&mut self) -> Option<u64> {
         self.ring.end_key()
     }
 
@@ -98,7 +101,7 @@ impl Start {
         let key = critical_key(self.clock.take(2));
         let [first, second] = items;
         let mut rest = Some(second);
-        self.ring.fill(key, 2, Some(first), || rest.take(), |_| Ok::<(), ()>(()));
+        self.ring.fill(key, 2, Some(first), || rest.take(), |_| Ok::<(), ()>(()), |_| ());
     }
 
     pub(crate) fn lossy(&mut self, item: u32) {
@@ -110,14 +113,14 @@ impl Start {
         assert!(self.ring.room(2) == 2);
         let key = critical_key(self.clock.take(2));
         let [first, between, last] = items;
-        self.ring.fill(key, 2, Some(first), || None, |_| Ok::<(), ()>(()));
+        self.ring.fill(key, 2, Some(first), || None, |_| Ok::<(), ()>(()), |_| ());
         let between_key = match stamped {
             Between::Neighbours => key_between(key + 2),
             Between::Late => lossy_key(self.clock.read()),
         };
         self.lossy_with(between_key, 0, between);
         let mut rest = Some(last);
-        self.ring.fill(key + 2, 1, None, || rest.take(), |_| Ok::<(), ()>(()));
+        self.ring.fill(key + 2, 1, None, || rest.take(), |_| Ok::<(), ()>(()), |_| ());
     }
 
     /// In a place that is filled, or the next to be.

@@ -2,12 +2,13 @@
 //!
 //! Modelled: a producer that pushes twice through the gate, and a main lane that shuts it. In every execution, when the
 //! gate is seen quiet after it was shut and the barrier run, every accepted push is visible and no other will be. The pushes are
-//! announced by the count alone, as they are on the beaten track, or by the flag, as all others are, or first one and then the other.
+//! announced by the count alone, as critical ones are, or by the flag, as lossy ones are, or first one and then the other; and a run of two
+//! is one push, which is counted as it begins and before it is visible, and raises the flag for what is lossy in it.
 //!
 //! Bounds: one thread beside the main lane, two pushes. Explored in full. A few seconds.
 //!
-//! Must make it fail: weakening either end of P4 or P5; either barrier taken away (B1), and an event that is counted when it is
-//! there, which are control arms.
+//! Must make it fail: weakening either end of P4 or P5; either barrier taken away (B1), an event that is counted when it is
+//! there, a run that does not raise the flag, and a flag that is looked at first, which are control arms.
 
 use crate::clock::{Bound, critical_key};
 use crate::lane::gate_file::Gate;
@@ -74,6 +75,79 @@ pub fn shut_while_pushing(pushes: [Announced; 2]) {
     }
     assert!(gate.is_quiet(|| counted.load(Relaxed), || consumer.position() + consumer.visible() as u64));
     assert_eq!((seen + visible(&mut consumer)) as u64, accepted, "nothing accepted is lost");
+}
+
+/// How a run of two is pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Run {
+    /// Two critical events.
+    Critical,
+    /// A critical event, and one that is lossy.
+    Mixed,
+    /// The same, and no flag is raised: too little.
+    Unflagged,
+}
+
+/// When the flag is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flag {
+    /// After the counts, as `is_quiet` does it.
+    Last,
+    /// Before them: too early.
+    First,
+}
+
+/// The same for a run, which is one push: it is there, or it is under way, or it will not be.
+pub fn shut_while_pushing_a_run(run: Run, flag: Flag) {
+    let store_load = StoreLoad::detect();
+    let gate = Arc::new((Gate::new(store_load), AtomicU64::new(0)));
+    let (mut producer, mut consumer) = ring(2, true);
+    let (mut putting, mut taking) = table(1);
+    let entering = gate.clone();
+    let pushing = thread::spawn(move || {
+        let (gate, counted) = &*entering;
+        let count = |number| counted.store(number, Relaxed);
+        if !gate.enter_counted(1, store_load, count) {
+            return [0, 0];
+        }
+        let (mut second, mut staying) = (Some(2), None);
+        let admit = |_: &mut u32| match run {
+            Run::Critical => Ok(()),
+            Run::Mixed => {
+                staying = Some(gate.stay());
+                Err(())
+            }
+            Run::Unflagged => Err(()),
+        };
+        let (length, lossy) = producer.fill(critical_key(1), 2, Some(1), || second.take(), admit, count);
+        if let Some((item, ())) = lossy {
+            putting.begin(Some(0)).fill(Unread { key: 0, sequence: 1, parts: 1, item });
+        }
+        drop(staying);
+        [length, 2 - length]
+    });
+    let (gate, counted) = &*gate;
+    gate.shut();
+    store_load.heavy();
+    let is_flag_down = flag == Flag::Last || gate.is_quiet(|| 0, || 0);
+    let visible_end = || consumer.position() + consumer.visible() as u64;
+    let quiet = match flag {
+        Flag::Last => gate.is_quiet(|| counted.load(Relaxed), visible_end),
+        Flag::First => is_flag_down && counted.load(Relaxed) == visible_end(),
+    };
+    let mut seen = [0, 0];
+    let mut look = || {
+        seen[0] += visible(&mut consumer);
+        taking.collect(Bound::OPEN, |_| seen[1] += 1);
+        seen
+    };
+    let seen = look();
+    let accepted = pushing.join().unwrap();
+    if quiet {
+        assert_eq!(seen, accepted, "quiet: all of the push is visible, or none of it will be");
+    }
+    assert_eq!(look(), accepted, "nothing accepted is lost");
+    assert!(gate.is_quiet(|| counted.load(Relaxed), || consumer.position() + consumer.visible() as u64));
 }
 
 /// The same for lossy pushes: what was accepted was collected or replaced when the gate is quiet.

@@ -81,13 +81,13 @@ pub fn in_place() {
     });
     let mut taken = 0;
     for _ in 0..2 {
-        let count = consumer.look();
-        while consumer.seen() > 0 {
-            let part = consumer.part(0, count);
+        let end = consumer.look();
+        while consumer.head() < end {
+            let part = consumer.part(consumer.head()..end);
             let numbers: Vec<_> = part.iter().map(|(number, _)| *number).collect();
             assert_eq!(numbers, (taken..taken + part.len() as u32).collect::<Vec<_>>());
             taken += numbers.len() as u32;
-            consumer.commit(numbers.len());
+            consumer.commit(consumer.head() + numbers.len() as u64);
         }
     }
     assert!(pushing.join().unwrap() >= taken);

@@ -244,6 +244,21 @@ mod gate {
     }
 
     #[test]
+    fn shut_while_a_run_is_under_way() {
+        for run in [Run::Critical, Run::Mixed] {
+            holds(&format!("shut while pushing a run, {run:?}"), All, move || {
+                shut_while_pushing_a_run(run, Flag::Last)
+            });
+        }
+    }
+
+    #[test]
+    fn control_a_run_that_raises_no_flag_or_one_that_is_looked_at_first() {
+        fails("no flag", All, None, || shut_while_pushing_a_run(Run::Unflagged, Flag::Last));
+        fails("flag first", All, None, || shut_while_pushing_a_run(Run::Mixed, Flag::First));
+    }
+
+    #[test]
     fn shut_while_a_lossy_push_is_under_way() {
         holds("shut while pushing lossy", All, shut_while_pushing_lossy);
     }

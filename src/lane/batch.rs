@@ -1,12 +1,14 @@
 //! Pushing events in batches: one look at the gate, at the room and at the clock for many of them.
 
 use crate::clock::key_between;
-use crate::event::{Class, Event};
+use crate::event::{Class, Event, Tier};
+use crate::lane::coalesce::Coalescer;
+use crate::lane::prepare::Prepare;
 use crate::lane::refused::{Refused, Unsent};
 use crate::lane::ring::RingProducer;
 use crate::lane::table::Unread;
 use crate::lane::waiting::Room;
-use crate::lane::{DRESSED, Item, Lane, PLAIN, Pushing, combine, count_lossy, prepare_as};
+use crate::lane::{DRESSED, Item, Lane, PLAIN, Ringing, closed, combine, count_lossy, prepare_as};
 use crate::observe::counters::ProducerCounts;
 
 /// Critical events of a batch that take their stamps at once. A run that ends early leaves stamps unused, so this bounds how
@@ -16,6 +18,9 @@ const RUN_MAX: usize = 1024;
 /// How many events of a run there may be for it to go on behind a lossy one. What comes behind it is published by itself, with a
 /// stamp that is below the bound of a cut that is being taken: so this bounds how often a cut finds more.
 const MIXED_MAX: usize = 64;
+
+/// The first event that is not accepted, and what would come behind it.
+type Refusal<E, I> = Refused<(Item<E>, I)>;
 
 impl<E: Event> Lane<E> {
     /// Pushes events in order. Each run of critical ones that finds room, 1,024 at most, takes one stamp and one
@@ -30,98 +35,151 @@ impl<E: Event> Lane<E> {
     where
         I: IntoIterator<Item = E>,
     {
-        let mut rest = events.into_iter();
-        let mut bare = rest.by_ref().map(|event| (E::Facets::default(), event));
-        match self.push_pairs(&mut bare) {
-            Ok(accepted) => Ok(accepted),
-            Err(refused) => Err(refused.map(|(_, event)| Unsent { first: Some(event), rest })),
+        let item_of = |event| Item { facets: E::Facets::default(), event };
+        let unsent = |(item, rest): (Item<E>, _)| Unsent { first: Some(item.event), rest };
+        self.push_items(events.into_iter(), item_of).map_err(|refused| refused.map(unsent))
+    }
+
+    /// Pushes what `rest` yields, in order; hands back the first that is not accepted, and the rest.
+    ///
+    /// By value all the way down: an iterator that somebody holds the address of is in memory, and each step of it with it.
+    #[inline]
+    pub(crate) fn push_items<I: Iterator>(
+        &mut self,
+        rest: I,
+        item_of: impl Fn(I::Item) -> Item<E>,
+    ) -> Result<usize, Refusal<E, I>> {
+        match self.preparing {
+            None => self.push_all::<PLAIN, I>(rest, item_of),
+            Some(_) => self.push_all_dressed(rest, item_of),
         }
     }
 
-    /// Pushes pairs of facets and events in order; hands back the first that is not accepted.
-    #[inline]
-    pub(crate) fn push_pairs(
+    /// Apart, so that what most lanes need lies together.
+    #[inline(never)]
+    fn push_all_dressed<I: Iterator>(
         &mut self,
-        pairs: &mut impl Iterator<Item = (E::Facets, E)>,
-    ) -> Result<usize, Refused<(E::Facets, E)>> {
-        if self.preparing.is_none() { self.push_all::<PLAIN>(pairs) } else { self.push_all::<DRESSED>(pairs) }
+        rest: I,
+        item_of: impl Fn(I::Item) -> Item<E>,
+    ) -> Result<usize, Refusal<E, I>> {
+        self.push_all::<DRESSED, I>(rest, item_of)
     }
 
-    fn push_all<const HOW: bool>(
+    #[inline(always)]
+    fn push_all<const HOW: bool, I: Iterator>(
         &mut self,
-        pairs: &mut impl Iterator<Item = (E::Facets, E)>,
-    ) -> Result<usize, Refused<(E::Facets, E)>> {
+        mut rest: I,
+        item_of: impl Fn(I::Item) -> Item<E>,
+    ) -> Result<usize, Refusal<E, I>> {
         let mut accepted = 0;
-        while let Some((facets, event)) = pairs.next() {
-            let mut item = Item { facets, event };
-            let pushed = match prepare_as::<HOW, E>(&mut self.preparing, &mut item, true) {
-                Class::Lossy { key, tier } => self.push_lossy(&key, tier, item).map(|()| 1),
-                Class::Critical => self.push_run::<HOW>(item, pairs),
-            };
-            accepted += pushed.map_err(|refused| refused.map(|item| (item.facets, item.event)))?;
+        while let Some(next) = rest.next() {
+            let mut item = item_of(next);
+            match prepare_as::<HOW, E>(&mut self.preparing, &mut item, true) {
+                Class::Lossy { key, tier } => match self.push_lossy(&key, tier, item) {
+                    Ok(()) => accepted += 1,
+                    Err(refused) => return Err(refused.map(|item| (item, rest))),
+                },
+                Class::Critical => {
+                    let count;
+                    (count, rest) = self.push_run::<HOW, I>(item, rest, &item_of)?;
+                    accepted += count;
+                }
+            }
         }
         Ok(accepted)
     }
 
     /// Publishes `first` and the events that follow it, as far as there is room, with the stamps that are taken for the critical
-    /// ones at the beginning. Returns how many there were.
-    fn push_run<const HOW: bool>(
+    /// ones at the beginning. Returns how many there were, and the rest.
+    #[inline(always)]
+    fn push_run<const HOW: bool, I: Iterator>(
         &mut self,
         first: Item<E>,
-        pairs: &mut impl Iterator<Item = (E::Facets, E)>,
-    ) -> Result<usize, Refused<Item<E>>> {
-        loop {
-            let Some(pushing) = Pushing::enter(&self.shared, &self.core) else { return Err(self.closed(first)) };
-            let wanted = pairs.size_hint().0.saturating_add(1).min(RUN_MAX);
-            let limit = self.ring.room(wanted).min(wanted);
-            if limit == 0 {
-                drop(pushing);
-                match self.wait_for_room() {
-                    Room::There => continue,
-                    Room::Full => return Err(Refused::Full(first)),
-                    Room::Closed => return Err(self.closed(first)),
-                }
+        mut rest: I,
+        item_of: &impl Fn(I::Item) -> Item<E>,
+    ) -> Result<(usize, I), Refusal<E, I>> {
+        let wanted = rest.size_hint().0.saturating_add(1).min(RUN_MAX);
+        // R2: room before stamp.
+        let mut limit = self.ring.room(wanted).min(wanted);
+        if limit == 0 {
+            match self.wait_for_room() {
+                Room::There => limit = self.ring.room(wanted).min(wanted),
+                Room::Full => return Err(Refused::Full((first, rest))),
+                Room::Closed => return Err(closed(&self.shared, &mut self.is_quick, (first, rest))),
             }
-            let mut key = self.order.take(&self.core, self.ring.pushed(), limit as u64);
-            let counts = &self.shared.counts.producer;
-            let Self { ring, table, lossy_sequence, preparing, .. } = self;
-            let (mut first, mut left, mut pushed) = (Some(first), limit, 0);
-            while left > 0 {
-                let next = || pairs.next().map(|(facets, event)| Item { facets, event });
-                let admit = |item: &mut Item<E>| match prepare_as::<HOW, E>(preparing, item, false) {
-                    Class::Critical => Ok(()),
-                    Class::Lossy { key, tier } => Err((key, tier)),
-                };
-                // Dropped before `pushing`, so that a shutdown that finds the gate quiet finds the count as well.
-                let run = Run { ring: &mut *ring, counts };
-                let (length, lossy) = run.ring.fill(key, left, first.take(), next, admit);
-                drop(run);
-                (left, pushed, key) = (left - length, pushed + length, key + 2 * length as u64);
-                let Some((item, (of, tier))) = lossy else { break };
-                // What was pushed before it is visible, as lane order demands.
-                let item = || item;
-                let unread = Unread { key: key_between(key), sequence: *lossy_sequence, parts: 1, item };
-                *lossy_sequence += 1;
-                table.push(&of, tier, unread, combine, |pushed| count_lossy(counts, pushed));
-                pushed += 1;
-                if pushed >= MIXED_MAX {
-                    break;
-                }
+        }
+        let Self { core, shared, ring, order, table, lossy_sequence, preparing, is_quick, .. } = self;
+        let (core, shared) = (&**core, &**shared);
+        let counts = &shared.counts.producer;
+        let _then = Ringing(&core.bell, core.store_load);
+        let count = |number| counts.critical.set(number);
+        if shared.gate.is_shut() || !shared.gate.enter_counted(ring.pushed() + 1, core.store_load, count) {
+            return Err(closed(shared, is_quick, (first, rest)));
+        }
+        let key = order.take(core, ring.pushed(), limit as u64);
+        let mut staying = None;
+        let admit = |item: &mut Item<E>| match prepare_as::<HOW, E>(preparing, item, false) {
+            Class::Critical => Ok(()),
+            Class::Lossy { key, tier } => {
+                // Before what came before it is visible, which would end the push.
+                staying = Some(shared.gate.stay());
+                Err((key, tier))
             }
-            return Ok(pushed);
+        };
+        match ring.fill(key, limit, Some(first), || rest.next().map(item_of), admit, count) {
+            (length, None) => Ok((length, rest)),
+            (length, Some(lossy)) => {
+                let (key, left) = (key + 2 * length as u64, limit - length);
+                let mixed = Mixed { pushed: length, key, left, ring, table, lossy_sequence, preparing, counts };
+                Ok(mixed.push::<HOW, I>(lossy, rest, item_of))
+            }
         }
     }
 }
 
-/// A run of a batch being published; counted when it is, also when the iterator unwinds half-way.
-struct Run<'a, T> {
-    ring: &'a mut RingProducer<T>,
+/// A run that goes on behind critical events with one that is lossy. The gate must be stayed in.
+struct Mixed<'a, E: Event> {
+    /// How many events it has.
+    pushed: usize,
+    /// The key of the next critical event, and how many there may be.
+    key: u64,
+    left: usize,
+    ring: &'a mut RingProducer<Item<E>>,
+    table: &'a mut Coalescer<E::Key, Item<E>>,
+    lossy_sequence: &'a mut u64,
+    preparing: &'a mut Option<Box<dyn Prepare<E>>>,
     counts: &'a ProducerCounts,
 }
 
-impl<T> Drop for Run<'_, T> {
-    #[inline]
-    fn drop(&mut self) {
-        self.counts.critical.set(self.ring.pushed());
+impl<E: Event> Mixed<'_, E> {
+    /// Pushes this one and what follows it. Returns how many events the run has, and the rest.
+    #[inline(never)]
+    fn push<const HOW: bool, I: Iterator>(
+        mut self,
+        lossy: (Item<E>, (E::Key, Tier)),
+        mut rest: I,
+        item_of: &impl Fn(I::Item) -> Item<E>,
+    ) -> (usize, I) {
+        let Self { pushed, key, left, ring, table, lossy_sequence, preparing, counts } = &mut self;
+        let mut lossy = Some(lossy);
+        while let Some((item, (of, tier))) = lossy.take() {
+            // What was pushed before it is visible, as lane order demands.
+            let item = || item;
+            let unread = Unread { key: key_between(*key), sequence: **lossy_sequence, parts: 1, item };
+            **lossy_sequence += 1;
+            table.push(&of, tier, unread, combine, |pushed| count_lossy(counts, pushed));
+            *pushed += 1;
+            if *pushed >= MIXED_MAX || *left == 0 {
+                break;
+            }
+            let admit = |item: &mut Item<E>| match prepare_as::<HOW, E>(preparing, item, false) {
+                Class::Critical => Ok(()),
+                Class::Lossy { key, tier } => Err((key, tier)),
+            };
+            let next = || rest.next().map(item_of);
+            let (length, behind) = ring.fill(*key, *left, None, next, admit, |number| counts.critical.set(number));
+            (*left, *key, *pushed, lossy) = (*left - length, *key + 2 * length as u64, *pushed + length, behind);
+        }
+        (*pushed, rest)
     }
 }

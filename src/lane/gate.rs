@@ -7,9 +7,11 @@
 //! By B1 (`sync/store_load.rs`): the producer stores `busy`, then loads `shut`; the main lane stores `shut`, then loads
 //! `busy`. At least one sees the other.
 //!
-//! A critical event that is pushed by itself needs no flag: it is counted before it is there, and while more are counted than are
-//! visible, its push is under way. So what announces it is the lane's counter, and what ends it is the ring's `tail` (P1): two
-//! stores fewer, on a line fewer. One that is refused was counted for that moment; a shutdown waits for it before it reads counts.
+//! Critical events need no flag: one is counted before it is there, and while more are counted than are visible, its push is under
+//! way. So what announces it is the lane's counter, and what ends it is the ring's `tail` (P1): two stores fewer, on a line fewer.
+//! Of a run the first event is counted as the push begins, and all of them before they are visible. One that is refused was counted for
+//! that moment; a shutdown waits for it before it reads counts. The flag is for lossy events, and for a run that goes on with one: it is
+//! raised before what came first is visible, so who sees that sees the flag, by P1, when it looks at the flag after the counts.
 //!
 //! # Pairs
 //! | pair | release                  | acquire               | hands over                                  |
@@ -80,6 +82,15 @@ impl Gate {
         enters
     }
 
+    /// Goes on with a push that was begun by [`enter_counted`](Gate::enter_counted), beyond what it counted. To be called before that is
+    /// visible.
+    #[cold]
+    pub(crate) fn stay(&self) -> Entered<'_> {
+        // P1: seen by who sees what was counted.
+        self.busy.store(true, Relaxed);
+        Entered { gate: self }
+    }
+
     /// The producer will push nothing more.
     pub(crate) fn leave(&self) {
         // P5: hands every push to `is_left`.
@@ -106,8 +117,8 @@ impl Gate {
     /// True when no push is under way: none that entered, and of critical events as many are `visible` as were `counted`.
     /// After `shut` and the barrier that follows it: and none will be.
     pub(crate) fn is_quiet(&self, counted: impl FnOnce() -> u64, visible: impl FnOnce() -> u64) -> bool {
-        // P4, and for what is counted P1: what was pushed before is visible after this.
-        !self.busy.load(Acquire) && counted() == visible()
+        // In this order: with what is counted the flag of a push that goes on is seen (P1). P4: what was pushed before is visible after this.
+        counted() == visible() && !self.busy.load(Acquire)
     }
 }
 

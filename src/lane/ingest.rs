@@ -8,10 +8,10 @@ use crossbeam_channel::Sender;
 use crate::core::{Core, IngestThread, contain};
 use crate::error::Error;
 use crate::event::Event;
-use crate::lane::Lane;
 use crate::lane::idle::{IdleStrategy, Idling};
 use crate::lane::refused::Refused;
 use crate::lane::source::{Interrupt, Outlet, Polled, Source, SourceError};
+use crate::lane::{Item, Lane};
 use crate::latch::Latch;
 use crate::observe::diagnostic::Diagnostic;
 use crate::sync::{Arc, Mutex};
@@ -268,7 +268,7 @@ impl<E: Event> Outlet<E> {
             return;
         }
         let Self { staged, lane, .. } = self;
-        match lane.push_pairs(&mut Front(staged)) {
+        match lane.push_items(Front(staged), |(facets, event)| Item { facets, event }) {
             Ok(_) => {}
             Err(Refused::Closed(_) | Refused::Full(_)) => {
                 // The pipeline has given up on this lane: its deadline has passed.

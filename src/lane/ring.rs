@@ -18,7 +18,7 @@
 //! Model: `loom-tests/src/cut.rs`.
 
 use crate::clock::Bound;
-use crate::lane::runs::{RunsConsumer, RunsProducer, STEP, runs};
+use crate::lane::runs::{NO_KEY, RunsConsumer, RunsProducer, STEP, runs};
 use crate::sync::spsc;
 
 /// A ring of `capacity` slots. Its keys may jump, or they are those of an unclocked lane, which rise by the step of a run
@@ -31,12 +31,12 @@ pub(crate) fn ring<T>(capacity: usize, jumps: bool) -> (RingProducer<T>, RingCon
         RingConsumer {
             slots: consumer,
             runs: reading,
-            in_cut: 0,
-            taken: 0,
-            next_key: 0,
+            position: 0,
+            cut_end: 0,
+            next_key: NO_KEY,
             run_end: 0,
             stride: (capacity / 4).max(1),
-            fetched: 0,
+            fetched_end: 0,
             ahead: Ahead::of::<T>(capacity),
         },
     )
@@ -67,20 +67,20 @@ impl Ahead {
         Ahead { step: if asks { step } else { capacity }, least: LEAST_BYTES.div_ceil(size), asks }
     }
 
-    /// As [`RingConsumer::fetch_ahead`], for who has taken so many.
+    /// As [`RingConsumer::fetch_ahead`].
     #[inline]
-    fn fetch<T>(self, slots: &spsc::Consumer<T>, taken: usize, fetched: &mut usize) {
-        let from = taken.max(*fetched);
-        if self.asks && from + self.least <= slots.seen() && *fetched < taken + self.step {
-            self.fetch_from(from, slots, taken, fetched);
+    fn fetch<T>(&self, slots: &spsc::Consumer<T>, position: u64, fetched_end: &mut u64) {
+        let from = position.max(*fetched_end);
+        if self.asks && from + self.least as u64 <= slots.seen_end() && *fetched_end < position + self.step as u64 {
+            self.fetch_from(from, slots, position, fetched_end);
         }
     }
 
     /// Apart, for the sake of the loops that it is called from.
     #[inline(never)]
-    fn fetch_from<T>(self, from: usize, slots: &spsc::Consumer<T>, taken: usize, fetched: &mut usize) {
-        *fetched = slots.seen().min(taken + 2 * self.step);
-        slots.prefetch(from..*fetched);
+    fn fetch_from<T>(&self, from: u64, slots: &spsc::Consumer<T>, position: u64, fetched_end: &mut u64) {
+        *fetched_end = slots.seen_end().min(position + 2 * self.step as u64);
+        slots.prefetch(from..*fetched_end);
     }
 }
 
@@ -160,7 +160,8 @@ impl<T> RingProducer<T> {
     /// must be one at least, and not exceed the room. Returns how many there were.
     ///
     /// `admit` is shown each but `first` in its slot, and may change it; one that it does not admit ends the run, and is
-    /// returned with what it said. If `next` or `admit` unwinds, what was admitted before is published all the same.
+    /// returned with what it said. If `next` or `admit` unwinds, what was admitted before is published all the same. `count` is told how many
+    /// were ever pushed, before that is seen.
     #[inline]
     pub(crate) fn fill<U>(
         &mut self,
@@ -169,11 +170,15 @@ impl<T> RingProducer<T> {
         first: Option<T>,
         next: impl FnMut() -> Option<T>,
         admit: impl FnMut(&mut T) -> Result<(), U>,
+        count: impl FnOnce(u64),
     ) -> (usize, Option<(T, U)>) {
         let Self { slots, runs, .. } = self;
         let position = slots.pushed();
         // P1: one release for all of them. R3: their keys are known before.
-        slots.fill(limit, first, next, admit, |_| runs.begin(position, key))
+        slots.fill(limit, first, next, admit, |written| {
+            runs.begin(position, key);
+            count(position + written as u64);
+        })
     }
 }
 
@@ -213,16 +218,17 @@ impl<T> Vacant<'_, T> {
 pub(crate) struct RingConsumer<T> {
     slots: spsc::Consumer<T>,
     runs: RunsConsumer,
-    /// How many values are in the cut, and taken; each from the head on, as what the last look showed.
-    in_cut: usize,
-    taken: usize,
-    /// The key of the first value that is not taken, and where its run ends, from the head on. Only while it is in the cut.
+    /// Of the first value that is not taken.
+    position: u64,
+    /// The position after the last value in the cut.
+    cut_end: u64,
+    /// The key of the first value in the cut, or none; and the position at which its run ends, or the cut.
     next_key: u64,
-    run_end: usize,
+    run_end: u64,
     /// How many slots are given back together at most: a quarter of them.
     stride: usize,
-    /// Values up to here, from the head on, were asked for.
-    fetched: usize,
+    /// Values up to this position were asked for.
+    fetched_end: u64,
     ahead: Ahead,
 }
 
@@ -230,26 +236,26 @@ impl<T> RingConsumer<T> {
     /// True when something is visible that was not taken, in the cut or not.
     #[inline]
     pub(crate) fn has_visible(&self) -> bool {
-        self.slots.seen() > self.taken || self.slots.visible() > self.taken
+        self.slots.seen_end() > self.position || self.slots.visible_end() > self.position
     }
 
     /// How many values are visible now and not taken.
     #[inline]
     pub(crate) fn visible(&self) -> usize {
-        self.slots.visible() - self.taken
+        (self.slots.visible_end() - self.position) as usize
     }
 
     /// True when values of the cut are left.
     #[inline]
     pub(crate) fn has_cut(&self) -> bool {
-        self.in_cut > self.taken
+        self.cut_end > self.position
     }
 
     /// Looks at what is visible now; true if anything is that is not in the cut.
     #[inline]
     pub(crate) fn look(&mut self) -> bool {
-        // P1: the values counted here were written before `Vacant::publish` or the end of `fill`.
-        let is_new = self.slots.look() > self.in_cut;
+        // P1: the values before this were written before `Vacant::publish` or the end of `fill`.
+        let is_new = self.slots.look() > self.cut_end;
         if is_new {
             self.fetch_ahead();
         }
@@ -259,25 +265,25 @@ impl<T> RingConsumer<T> {
     /// Asks for values that come next, if they are near, some lines of them, and were not asked for.
     #[inline]
     fn fetch_ahead(&mut self) {
-        self.ahead.fetch(&self.slots, self.taken, &mut self.fetched);
+        self.ahead.fetch(&self.slots, self.position, &mut self.fetched_end);
     }
 
     /// Extends the cut over everything that the last look saw. Before it was taken (K3): their keys are below its bound.
     #[inline]
     pub(crate) fn admit(&mut self) {
-        self.extend_to(self.slots.seen());
+        self.extend_to(self.slots.seen_end());
     }
 
     /// The position after the last value in the cut.
     #[inline]
     pub(crate) fn cut_end(&self) -> u64 {
-        self.slots.head() + self.in_cut as u64
+        self.cut_end
     }
 
     /// The key after that of the last value in the cut.
     #[inline]
     pub(crate) fn end_key(&mut self) -> Option<u64> {
-        self.has_cut().then(|| self.newest_key(self.in_cut - 1) + 1)
+        self.has_cut().then(|| self.newest_key(self.cut_end - 1) + 1)
     }
 
     /// Extends the cut over the visible values with keys below `bound`; true if that added any. Looks anew only when
@@ -285,143 +291,132 @@ impl<T> RingConsumer<T> {
     #[inline]
     pub(crate) fn extend(&mut self, bound: Bound) -> bool {
         // R1: with a value beyond the bound in sight, there is nothing more below it.
-        if self.slots.seen() == self.in_cut && !self.look() {
+        if self.slots.seen_end() == self.cut_end && !self.look() {
             return false;
         }
-        let before = self.in_cut;
-        let all = bound == Bound::OPEN || self.newest_key(self.slots.seen() - 1) < bound.0;
-        self.extend_to(if all { self.slots.seen() } else { self.below(bound) });
-        self.in_cut > before
+        let (before, seen_end) = (self.cut_end, self.slots.seen_end());
+        let all = bound == Bound::OPEN || self.newest_key(seen_end - 1) < bound.0;
+        self.extend_to(if all { seen_end } else { self.below(bound) });
+        self.cut_end > before
     }
 
     #[inline]
-    fn extend_to(&mut self, end: usize) {
-        let had_cut = self.has_cut();
-        self.in_cut = end;
-        if !had_cut && self.has_cut() {
+    fn extend_to(&mut self, end: u64) {
+        if end > self.cut_end {
+            self.cut_end = end;
             self.seek();
         }
     }
 
-    /// How many of the visible values, those in the cut among them, have keys below `bound`.
+    /// The position after the last visible value with a key below `bound`, or where the cut ends already.
     #[cold]
-    fn below(&self, bound: Bound) -> usize {
-        let (mut low, mut high) = (self.in_cut, self.slots.seen());
+    fn below(&self, bound: Bound) -> u64 {
+        let (mut low, mut high) = (self.cut_end, self.slots.seen_end());
         while low < high {
             let middle = low + (high - low) / 2;
-            let key = self.runs.look_at(self.slots.head() + middle as u64, self.visible_end());
+            let key = self.runs.look_at(middle, self.slots.seen_end());
             if key < bound.0 { low = middle + 1 } else { high = middle }
         }
         low
     }
 
     #[inline]
-    fn newest_key(&mut self, at: usize) -> u64 {
-        self.runs.newest(self.slots.head() + at as u64, self.visible_end())
+    fn newest_key(&mut self, position: u64) -> u64 {
+        self.runs.newest(position, self.slots.seen_end())
     }
 
-    /// Goes to the run of the first value that is not taken.
+    /// Goes to the run of the first value in the cut.
     #[inline]
     fn seek(&mut self) {
-        let (key, end) = self.runs.at(self.position(), self.visible_end());
-        self.next_key = key;
-        self.run_end = (end - self.slots.head()) as usize;
+        if self.has_cut() {
+            (self.next_key, self.run_end) = self.runs.at(self.position, self.cut_end);
+        } else {
+            self.next_key = NO_KEY;
+        }
     }
 
-    /// The key of the first value in the cut.
+    /// The key of the first value in the cut; [`NO_KEY`] where there is none.
     #[inline]
-    pub(crate) fn head_key(&self) -> Option<u64> {
-        self.has_cut().then_some(self.next_key)
-    }
-
-    /// The position after the last value that the last look showed.
-    #[inline]
-    fn visible_end(&self) -> u64 {
-        self.slots.head() + self.slots.seen() as u64
+    pub(crate) fn head_key(&self) -> u64 {
+        self.next_key
     }
 
     /// The position of the first value that was not taken: how many ever were.
     #[inline]
     pub(crate) fn position(&self) -> u64 {
-        self.slots.head() + self.taken as u64
+        self.position
+    }
+
+    /// Where a part of the cut ends that has no more than `count` values, lies in one run, and has keys below `limit`; as much of it as is
+    /// asked for ahead at a time.
+    #[inline]
+    fn part_end(&self, limit: u64, count: usize) -> u64 {
+        let below = (limit - self.next_key).div_ceil(STEP);
+        self.run_end.min(self.position + below.min(count as u64).min(self.ahead.step as u64))
     }
 
     /// Gives the values of the cut with keys below `limit` to `read`, in place, at most `count`. Returns how many. A value whose `read` unwinds is not taken. Slots are given back by
     /// [`settle`](RingConsumer::settle).
     #[inline]
     pub(crate) fn take(&mut self, limit: u64, count: usize, mut read: impl Read<T>) -> usize {
-        let count = count.min(self.in_cut - self.taken);
         let mut done = 0;
         while done < count && self.next_key < limit {
-            debug_assert!(self.run_end > self.taken, "the run of a value that is in the cut is known");
-            let below = usize::try_from((limit - self.next_key).div_ceil(STEP)).unwrap_or(usize::MAX);
-            let part = (self.run_end - self.taken).min(count - done).min(below);
-            done += self.take_part(part, &mut read);
-            if self.taken == self.run_end && self.has_cut() {
+            done += self.take_part(self.part_end(limit, count - done), &mut read);
+            if self.position == self.run_end {
                 self.seek();
             }
         }
         done
     }
 
-    /// Takes up to `part` values of the run that the first one is in, one at least.
+    /// Takes values of the run that the first one is in, up to a position or less far, one at least.
     #[inline]
-    fn take_part(&mut self, part: usize, read: &mut impl Read<T>) -> usize {
-        let position = self.position();
-        let Self { slots, taken, next_key, fetched, ahead, .. } = self;
-        let (before, values) = (*taken, slots.part(*taken, part));
-        let first_key = *next_key;
-        read.begin(position);
-        let mut taking = Taking { taken, next_key, done: 0 };
-        for step in values.chunks(ahead.step) {
-            for value in step {
-                read.read(first_key + STEP * taking.done as u64, position + taking.done as u64, value);
-                taking.done += 1;
-            }
-            ahead.fetch(slots, before + taking.done, fetched);
+    fn take_part(&mut self, end: u64, read: &mut impl Read<T>) -> usize {
+        let Self { slots, position, next_key, fetched_end, ahead, .. } = self;
+        let values = slots.part(*position..end);
+        let (first, first_key) = (*position, *next_key);
+        read.begin(first);
+        let mut taking = Taking { position, next_key, done: 0 };
+        for value in values {
+            read.read(first_key + STEP * taking.done, first + taking.done, value);
+            taking.done += 1;
         }
-        read.end(first_key, position, values);
-        taking.done
+        read.end(first_key, first, values);
+        drop(taking);
+        ahead.fetch(slots, *position, fetched_end);
+        values.len()
     }
 
     /// The values taken from `position` on, which must be within what the last call of `read` that unwound had begun with;
     /// and the key of the first.
     pub(crate) fn unfinished(&self, position: u64) -> (u64, &[T]) {
-        let done = self.position().saturating_sub(position);
-        let values = match done {
-            0 => &[],
-            _ => self.slots.part((position - self.slots.head()) as usize, done as usize),
-        };
+        let done = self.position.saturating_sub(position);
+        let values = if done == 0 { &[] } else { self.slots.part(position..self.position) };
         (self.next_key - STEP * done, values)
     }
 
     /// Moves the values of the cut with keys below `limit` to `take`, in order, at most `count`, each with its key and its
-    /// position, and gives their slots back. Returns how many. `take` must not unwind.
+    /// position, and gives their slots back. Returns how many. One on which `take` unwinds is gone.
     pub(crate) fn take_out(&mut self, limit: u64, count: usize, mut take: impl FnMut(u64, u64, T)) -> usize {
         self.settle();
-        let count = count.min(self.in_cut);
-        let mut done = 0;
-        while done < count && self.next_key < limit {
+        let first = self.position;
+        let done = |position: u64| (position - first) as usize;
+        while done(self.position) < count && self.next_key < limit {
             self.fetch_ahead();
-            let below = usize::try_from((limit - self.next_key).div_ceil(STEP)).unwrap_or(usize::MAX);
-            let part = self.run_end.min(count - done).min(below).min(self.ahead.step);
-            let (mut key, mut position) = (self.next_key, self.slots.head());
+            let end = self.part_end(limit, count - done(self.position));
+            let Self { slots, position, next_key, .. } = self;
             // P2: hands the slots back to `RingProducer::look_for_room`.
-            self.slots.drain(part, |value| {
-                take(key, position, value);
-                key += STEP;
-                position += 1;
+            slots.drain(end, |value| {
+                let (its_key, its_position) = (*next_key, *position);
+                *next_key += STEP;
+                *position += 1;
+                take(its_key, its_position, value);
             });
-            self.next_key = key;
-            self.in_cut -= part;
-            self.run_end -= part;
-            self.fetched = self.fetched.saturating_sub(part);
-            done += part;
-            if self.run_end == 0 && self.has_cut() {
+            if self.position == self.run_end {
                 self.seek();
             }
         }
-        done
+        done(self.position)
     }
 
     #[inline]
@@ -432,21 +427,17 @@ impl<T> RingConsumer<T> {
     /// True when so many slots were taken that they should be given back.
     #[inline]
     pub(crate) fn should_settle(&self) -> bool {
-        self.taken >= self.stride
+        self.position - self.slots.head() >= self.stride as u64
     }
 
     /// Gives the slots of the values taken back to the producer; true if there were any. Drops the values.
     #[inline]
     pub(crate) fn settle(&mut self) -> bool {
-        let count = std::mem::take(&mut self.taken);
-        if count == 0 {
+        if self.position == self.slots.head() {
             return false;
         }
-        self.in_cut -= count;
-        self.run_end = self.run_end.saturating_sub(count);
-        self.fetched = self.fetched.saturating_sub(count);
         // P2: hands the slots back to `RingProducer::look_for_room`.
-        self.slots.commit(count);
+        self.slots.commit(self.position);
         true
     }
 
@@ -454,10 +445,11 @@ impl<T> RingConsumer<T> {
     /// a ring.
     pub(crate) fn pop(&mut self) -> Option<T> {
         self.settle();
-        if self.in_cut == 0 {
+        if !self.has_cut() {
             return None;
         }
-        (self.in_cut, self.fetched) = (0, 0);
+        self.position += 1;
+        (self.cut_end, self.next_key) = (self.position, NO_KEY);
         self.slots.pop()
     }
 }
@@ -489,16 +481,16 @@ impl<T, F: FnMut(u64, u64, &T)> Read<T> for F {
 
 /// Counts values of a run as taken, also when the reader unwinds.
 struct Taking<'a> {
-    taken: &'a mut usize,
+    position: &'a mut u64,
     next_key: &'a mut u64,
-    done: usize,
+    done: u64,
 }
 
 impl Drop for Taking<'_> {
     #[inline]
     fn drop(&mut self) {
-        *self.taken += self.done;
-        *self.next_key += STEP * self.done as u64;
+        *self.position += self.done;
+        *self.next_key += STEP * self.done;
     }
 }
 
@@ -543,7 +535,7 @@ mod tests {
         let (mut producer, mut consumer) = ring(2, true);
         producer.vacant().unwrap().stamp(5).publish(());
         assert!(!consumer.extend(Bound(5)), "the bound itself is outside");
-        assert_eq!(consumer.head_key(), None);
+        assert_eq!(consumer.head_key(), NO_KEY);
         assert!(consumer.has_visible());
     }
 
@@ -566,15 +558,15 @@ mod tests {
                     producer.vacant().unwrap().stamp(next_key).publish(next_key);
                 } else {
                     let mut values = (1..batch as u64).map(|at| next_key + 2 * at);
-                    producer.fill(next_key, batch, Some(next_key), || values.next(), |_| Ok::<(), ()>(()));
+                    producer.fill(next_key, batch, Some(next_key), || values.next(), |_| Ok::<(), ()>(()), |_| ());
                 }
                 waiting.extend((0..batch as u64).map(|at| next_key + 2 * at));
                 next_key += 2 * batch as u64;
                 // A bound, and a limit below it, as cuts and merges set them.
                 let bound = waiting.front().map_or(past, |first| first + past);
                 consumer.extend(Bound(bound));
-                if let Some(head) = consumer.head_key() {
-                    prop_assert_eq!(Some(head), waiting.front().copied());
+                if consumer.has_cut() {
+                    prop_assert_eq!(Some(consumer.head_key()), waiting.front().copied());
                 }
                 let (mut taken, limit) = (Vec::new(), bound.saturating_sub(past / 2));
                 if jump == 3 {

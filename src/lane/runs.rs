@@ -21,6 +21,9 @@ use crate::sync::{Arc, AtomicU64, Ordering::Relaxed};
 /// How far apart the keys of a run are.
 pub(crate) const STEP: u64 = 2;
 
+/// Where there is no value: after every key.
+pub(crate) const NO_KEY: u64 = u64::MAX;
+
 /// The key of the first slot, if no record says otherwise.
 const FIRST: u64 = 1;
 

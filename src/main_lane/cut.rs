@@ -29,8 +29,11 @@ pub(crate) trait Extend {
     /// True if there is anything visible that the last look did not show: what may have been pushed before it.
     fn has_unseen(&mut self) -> bool;
 
-    /// Extends the cut over what the last look showed, and nothing else. Returns the key after that of the last value.
-    fn admit(&mut self) -> Option<u64>;
+    /// Extends the cut over what the last look showed, and nothing else.
+    fn admit(&mut self);
+
+    /// The key after that of the last value that was admitted and not taken.
+    fn end_key(&mut self) -> Option<u64>;
 
     /// Extends the cut over what the last look did not show, whenever it came. Only before the bound is taken, and a pass
     /// follows: what came before that may not be in the cut yet.
@@ -68,9 +71,11 @@ pub(crate) fn cut<L: Extend>(
     if !adopt(lanes)
         && let [lane] = &mut lanes[..]
         && !lane.has_unseen()
-        && let Some(end) = lane.admit()
     {
-        return Some(Cut { bound: Bound(end), passes: 0 });
+        lane.admit();
+        if let Some(end) = lane.end_key() {
+            return Some(Cut { bound: Bound(end), passes: 0 });
+        }
     }
     for lane in &mut *lanes {
         // K3: seen before the bound is taken.
@@ -109,6 +114,7 @@ mod tests {
     #[derive(Clone, Copy)]
     struct Showing {
         shows: Option<u64>,
+        admitted: Option<u64>,
         unseen: bool,
         passes: u32,
     }
@@ -122,8 +128,12 @@ mod tests {
             self.unseen
         }
 
-        fn admit(&mut self) -> Option<u64> {
-            self.shows.take()
+        fn admit(&mut self) {
+            self.admitted = self.shows.take().or(self.admitted);
+        }
+
+        fn end_key(&mut self) -> Option<u64> {
+            self.admitted
         }
 
         fn admit_unseen(&mut self) {
@@ -137,7 +147,7 @@ mod tests {
         }
     }
 
-    const EMPTY: Showing = Showing { shows: None, unseen: false, passes: 0 };
+    const EMPTY: Showing = Showing { shows: None, admitted: None, unseen: false, passes: 0 };
     const SHOWS: Showing = Showing { shows: Some(9), ..EMPTY };
 
     fn showing_in(passes: u32) -> Showing {

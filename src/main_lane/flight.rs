@@ -92,8 +92,42 @@ struct Noted {
     sequence: u64,
     turn: u64,
     lane: LaneId,
-    /// The parts of an event by itself, or below zero how many events there were in the run.
-    stands_for: i32,
+    stands_for: StandsFor,
+}
+
+/// The parts of an event by itself; or below zero how many events there were in a run of one part each, and below `ALIKE` if they were all
+/// of one kind.
+#[derive(Clone, Copy)]
+struct StandsFor(i32);
+
+impl StandsFor {
+    const ALIKE: i32 = -(1 << 30);
+
+    #[inline]
+    fn parts(parts: u32) -> Self {
+        StandsFor(i32::try_from(parts).unwrap_or(i32::MAX))
+    }
+
+    /// One event at least.
+    #[inline]
+    fn run(count: usize, alike: bool) -> Self {
+        // Of more than that no recorder knows the beginning.
+        let count = -(count.min(FLIGHT_RECORDER_MAX + 1) as i32);
+        StandsFor(if alike { Self::ALIKE + count } else { count })
+    }
+
+    /// How many events, and how many parts each of them has.
+    fn events(self) -> (u64, u32) {
+        match self.0 {
+            parts @ 0.. => (1, parts as u32),
+            run @ Self::ALIKE..0 => (u64::from(run.unsigned_abs()), 1),
+            run => (u64::from((run - Self::ALIKE).unsigned_abs()), 1),
+        }
+    }
+
+    fn is_alike(self) -> bool {
+        self.0 < Self::ALIKE
+    }
 }
 
 /// What few events have. Valid while `after` is the number after its event's.
@@ -123,7 +157,7 @@ impl Flight {
     /// For `entries` events, a power of two; or off, with none.
     pub(crate) fn new(entries: usize) -> Self {
         debug_assert!(entries == 0 || entries.is_power_of_two(), "a number's place is its low bits");
-        let noted = Noted { kind: "", stamp: 0, sequence: 0, turn: 0, lane: LaneId(0), stands_for: 0 };
+        let noted = Noted { kind: "", stamp: 0, sequence: 0, turn: 0, lane: LaneId(0), stands_for: StandsFor(0) };
         Self {
             entries: vec![noted; entries].into(),
             kinds: vec![""; entries].into(),
@@ -177,37 +211,35 @@ impl Flight {
     /// The run that was begun is applied: these values, one at least, with the stamp and the sequence of the first.
     #[inline(always)]
     pub(crate) fn note_run<E: Event>(&mut self, stamp: u64, sequence: u64, lane: LaneId, values: &[Item<E>]) {
-        // Where lanes take turns most runs are of one event.
-        if let [only] = values {
-            self.put(&only.event, stamp, sequence, lane, 1);
-        } else {
-            self.note_many(stamp, sequence, lane, values);
-        }
-    }
-
-    #[inline(never)]
-    fn note_many<E: Event>(&mut self, stamp: u64, sequence: u64, lane: LaneId, values: &[Item<E>]) {
         let Some((last, before)) = values.split_last() else { return };
-        let count = before.len() as u64;
+        let (count, kind) = (before.len() as u64, last.event.kind());
         let newest = &before[before.len().saturating_sub(self.entries.len())..];
         let oldest = self.next + (before.len() - newest.len()) as u64;
-        let (behind, ahead) = self.kinds.split_at_mut(self.place(oldest).min(self.kinds.len()));
-        let (first, wrapped) = newest.split_at(newest.len().min(ahead.len()));
-        put_kinds(ahead, first);
-        put_kinds(behind, wrapped);
+        // Where events have but one kind, this is nothing to be found out.
+        let alike = newest.iter().all(|item| std::ptr::eq(item.event.kind(), kind));
+        if !alike {
+            self.put_kinds(oldest, newest);
+        }
         for (number, item) in (oldest..).zip(newest) {
             self.put_more(number, &item.event);
         }
         self.next += count;
-        let stands_for = i32::try_from(values.len()).map_or(i32::MIN, |count| -count);
-        self.put(&last.event, later(stamp, count), sequence + count, lane, stands_for);
+        self.put(&last.event, later(stamp, count), sequence + count, lane, StandsFor::run(values.len(), alike));
+    }
+
+    #[inline(never)]
+    fn put_kinds<E: Event>(&mut self, oldest: u64, items: &[Item<E>]) {
+        let (behind, ahead) = self.kinds.split_at_mut(self.place(oldest).min(self.kinds.len()));
+        let (first, wrapped) = items.split_at(items.len().min(ahead.len()));
+        put_kinds(ahead, first);
+        put_kinds(behind, wrapped);
     }
 
     /// The event that was begun is applied, or refused.
     #[inline]
     pub(crate) fn note<E: Event>(&mut self, envelope: &Envelope<'_, E>) {
         let Envelope { stamp, lane, sequence, parts, event, .. } = *envelope;
-        self.put(event, stamp.0, sequence.0, lane, i32::try_from(parts).unwrap_or(i32::MAX));
+        self.put(event, stamp.0, sequence.0, lane, StandsFor::parts(parts));
     }
 
     /// The reducer panicked on this event.
@@ -220,7 +252,7 @@ impl Flight {
     }
 
     #[inline(always)]
-    fn put<E: Event>(&mut self, event: &E, stamp: u64, sequence: u64, lane: LaneId, stands_for: i32) {
+    fn put<E: Event>(&mut self, event: &E, stamp: u64, sequence: u64, lane: LaneId, stands_for: StandsFor) {
         let (place, turn) = (self.place(self.next), self.turn);
         // There is none when the recorder is off.
         if let Some(entry) = self.entries.get_mut(place) {
@@ -300,7 +332,7 @@ impl Flight {
                 kind: noted.kind,
                 origin: more.and_then(|more| more.origin).unwrap_or(lane_origin),
                 operation: more.and_then(|more| more.operation),
-                parts: noted.stands_for as u32,
+                parts: noted.stands_for.events().1,
                 outcome: fate.map_or(FlightOutcome::Applied, |fate| fate.outcome),
             });
         });
@@ -314,14 +346,12 @@ impl Flight {
         let mut number = self.next;
         while number > oldest {
             let last = &self.entries[self.place(number - 1)];
-            let (count, parts) = match last.stands_for {
-                ..0 => (u64::from(last.stands_for.unsigned_abs()), 1),
-                parts => (1, parts),
-            };
+            let (count, parts) = last.stands_for.events();
             for before in 0..count.min(number - oldest) {
-                let kind = if before == 0 { last.kind } else { self.kinds[self.place(number - 1 - before)] };
+                let is_last_kind = before == 0 || last.stands_for.is_alike();
+                let kind = if is_last_kind { last.kind } else { self.kinds[self.place(number - 1 - before)] };
                 let (stamp, sequence) = (earlier(last.stamp, before), last.sequence - before);
-                each(&Noted { kind, stamp, sequence, stands_for: parts, ..*last });
+                each(&Noted { kind, stamp, sequence, stands_for: StandsFor::parts(parts), ..*last });
             }
             number = number.saturating_sub(count);
         }

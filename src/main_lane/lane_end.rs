@@ -3,6 +3,7 @@
 use crate::clock::{Bound, Stamp, critical_key};
 use crate::event::{Envelope, Event, LaneId, Sequence};
 use crate::lane::ring::{Read, RingConsumer};
+use crate::lane::runs::NO_KEY;
 use crate::lane::table::{TableConsumer, Unread};
 use crate::lane::{Item, LaneShared};
 use crate::main_lane::awaited::Awaited;
@@ -118,10 +119,15 @@ impl<E: Event> LaneEnd<E> {
         self.table.has_visible()
     }
 
-    /// Extends the cut over what the last look saw in the ring. Returns the key after that of the last.
+    /// Extends the cut over what the last look saw in the ring.
     #[inline]
-    pub(crate) fn admit(&mut self) -> Option<u64> {
+    pub(crate) fn admit(&mut self) {
         self.ring.admit();
+    }
+
+    /// The key after that of the last in the ring's cut.
+    #[inline]
+    pub(crate) fn end_key(&mut self) -> Option<u64> {
         self.ring.end_key()
     }
 
@@ -169,13 +175,10 @@ impl<E: Event> LaneEnd<E> {
         self.ring.has_cut() || !self.hand.is_empty()
     }
 
-    /// The key of the first event of the cut.
+    /// The key of the first event of the cut; [`NO_KEY`] where there is none.
     #[inline]
-    pub(crate) fn head_key(&self) -> Option<u64> {
-        match (self.ring.head_key(), self.hand.head_key()) {
-            (Some(ring), Some(hand)) => Some(ring.min(hand)),
-            (ring, hand) => ring.or(hand),
-        }
+    pub(crate) fn head_key(&self) -> u64 {
+        self.ring.head_key().min(self.hand.head_key())
     }
 
     /// Gives events of the cut with keys below `limit` to `apply`, in order, at most `count`. Returns how many.
@@ -184,23 +187,24 @@ impl<E: Event> LaneEnd<E> {
     #[inline]
     pub(crate) fn take(&mut self, limit: u64, count: usize, apply: &mut impl Apply<E>) -> usize {
         if self.hand.is_empty() {
-            return if self.ring.has_cut() { self.take_from_ring(limit, count, apply) } else { 0 };
+            return self.take_from_ring(limit, count, apply);
         }
+        self.take_from_both(limit, count, apply)
+    }
+
+    #[inline(never)]
+    fn take_from_both(&mut self, limit: u64, count: usize, apply: &mut impl Apply<E>) -> usize {
         let mut done = 0;
         while done < count {
-            let ring = self.ring.head_key();
-            match self.hand.head_key() {
-                Some(hand) if ring.is_none_or(|ring| hand < ring) => {
-                    if hand >= limit {
-                        break;
-                    }
-                    self.take_from_hand(apply);
-                    done += 1;
-                }
-                hand if ring.is_some_and(|ring| ring < limit) => {
-                    done += self.take_from_ring(limit.min(hand.unwrap_or(u64::MAX)), count - done, apply);
-                }
-                _ => break,
+            let (ring, hand) = (self.ring.head_key(), self.hand.head_key());
+            if ring.min(hand) >= limit {
+                break;
+            }
+            if hand < ring {
+                self.take_from_hand(apply);
+                done += 1;
+            } else {
+                done += self.take_from_ring(limit.min(hand), count - done, apply);
             }
         }
         done
@@ -269,24 +273,20 @@ impl<E: Event> LaneEnd<E> {
         };
         let (mut done, mut from_ring) = (0, false);
         while done < count {
-            let ring_key = ring.head_key();
-            match hand.head_key() {
-                Some(hand_key) if ring_key.is_none_or(|ring_key| hand_key < ring_key) => {
-                    if hand_key >= limit {
-                        break;
-                    }
-                    let Some(unread) = hand.remove_first() else { break };
-                    entry(unread.key, unread.sequence, unread.parts, unread.item);
-                    tally.left_hand += 1;
-                    done += 1;
-                }
-                hand_key if ring_key.is_some_and(|ring_key| ring_key < limit) => {
-                    let limit = limit.min(hand_key.unwrap_or(u64::MAX));
-                    let part = ring.take_out(limit, count - done, |key, position, item| entry(key, position, 1, item));
-                    from_ring |= part > 0;
-                    done += part;
-                }
-                _ => break,
+            let (ring_key, hand_key) = (ring.head_key(), hand.head_key());
+            if ring_key.min(hand_key) >= limit {
+                break;
+            }
+            if hand_key < ring_key {
+                let Some(unread) = hand.remove_first() else { break };
+                entry(unread.key, unread.sequence, unread.parts, unread.item);
+                tally.left_hand += 1;
+                done += 1;
+            } else {
+                let limit = limit.min(hand_key);
+                let part = ring.take_out(limit, count - done, |key, position, item| entry(key, position, 1, item));
+                from_ring |= part > 0;
+                done += part;
             }
         }
         tally.in_batch += done as u64;
@@ -318,10 +318,7 @@ impl<E: Event> LaneEnd<E> {
 
     /// True when the event at the head is the ring's.
     fn is_ring_first(&self) -> bool {
-        match (self.ring.head_key(), self.hand.head_key()) {
-            (Some(ring), Some(hand)) => ring < hand,
-            (ring, _) => ring.is_some(),
-        }
+        self.ring.head_key() < self.hand.head_key()
     }
 
     /// Removes the event at the head, by value: the one that a reducer could not apply. It counts as refused.
@@ -330,7 +327,7 @@ impl<E: Event> LaneEnd<E> {
         let Self { id, origin, clocked, ring, hand, tally, .. } = self;
         let (stamps, lane, lane_origin) = (if *clocked { u64::MAX } else { Stamp::UNCLOCKED.0 }, *id, *origin);
         let (key, sequence, parts, item) = if ring_first {
-            let (key, position) = (ring.head_key()?, ring.position());
+            let (key, position) = (ring.head_key(), ring.position());
             (key, position, 1, ring.pop()?)
         } else {
             let unread = hand.remove_first()?;
@@ -431,8 +428,8 @@ impl<T> Hand<T> {
     }
 
     #[inline]
-    fn head_key(&self) -> Option<u64> {
-        self.order.get(self.next).map(|(_, key, _)| *key)
+    fn head_key(&self) -> u64 {
+        self.order.get(self.next).map_or(NO_KEY, |(_, key, _)| *key)
     }
 
     fn first(&self) -> Option<&Unread<T>> {

@@ -44,8 +44,13 @@ impl<E: Event> Extend for LaneEnd<E> {
     }
 
     #[inline]
-    fn admit(&mut self) -> Option<u64> {
-        LaneEnd::admit(self)
+    fn admit(&mut self) {
+        LaneEnd::admit(self);
+    }
+
+    #[inline]
+    fn end_key(&mut self) -> Option<u64> {
+        LaneEnd::end_key(self)
     }
 
     #[inline]

@@ -4,11 +4,10 @@
 //! The lanes that go first are kept sorted, a few of them; the others are looked at when those have run out. So where many
 //! lanes take turns with single events, a look at all of them serves several.
 
-/// A lane without a head.
-pub(crate) const NO_HEAD: u64 = u64::MAX;
+use crate::lane::runs::NO_KEY;
 
-/// How many lanes are kept sorted.
-const SORTED: usize = 8;
+/// How many lanes are kept sorted: a power of two.
+const SORTED: usize = 16;
 
 /// The lane that goes next, and the first key at which another one does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,13 +24,15 @@ struct Head {
 }
 
 /// After every head that there is.
-const NONE: Head = Head { key: NO_HEAD, lane: 0 };
+const NONE: Head = Head { key: NO_KEY, lane: 0 };
 
 /// The heads of all lanes, in the order of the lanes.
 pub(crate) struct Merge {
     heads: Vec<u64>,
-    /// Those that go first, the very first last.
+    /// Those that go first, in their order, from the place `first` on and round: who went goes behind the others more often than not, and then
+    /// nobody has to move.
     sorted: [Head; SORTED],
+    first: usize,
     count: usize,
     /// No lane that is not among the sorted ones goes before this.
     beyond: Head,
@@ -39,7 +40,7 @@ pub(crate) struct Merge {
 
 impl Merge {
     pub(crate) fn new() -> Self {
-        Self { heads: Vec::new(), sorted: [NONE; SORTED], count: 0, beyond: NONE }
+        Self { heads: Vec::new(), sorted: [NONE; SORTED], first: 0, count: 0, beyond: NONE }
     }
 
     /// Begins with these heads.
@@ -53,13 +54,13 @@ impl Merge {
     #[inline]
     pub(crate) fn next(&mut self) -> Option<Next> {
         if self.count == 0 {
-            if self.beyond.key == NO_HEAD {
+            if self.beyond.key == NO_KEY {
                 return None;
             }
             self.sort();
         }
-        let first = self.sorted[self.count - 1];
-        let second = if self.count > 1 { self.sorted[self.count - 2] } else { self.beyond };
+        let first = self.sorted[self.first % SORTED];
+        let second = if self.count > 1 { self.sorted[(self.first + 1) % SORTED] } else { self.beyond };
         // On a tie the earlier lane goes first: it may run through the runner-up's key, a later lane may not.
         let limit = if first.lane < second.lane { second.key.saturating_add(1) } else { second.key };
         Some(Next { lane: first.lane as usize, limit })
@@ -69,8 +70,9 @@ impl Merge {
     #[inline]
     pub(crate) fn went(&mut self, lane: usize, key: u64) {
         self.heads[lane] = key;
+        debug_assert_eq!(self.sorted[self.first % SORTED].lane as usize, lane, "the one that was named by `next`");
+        self.first = (self.first + 1) % SORTED;
         self.count -= 1;
-        debug_assert_eq!(self.sorted[self.count].lane as usize, lane, "the one that was named by `next`");
         let head = Head { key, lane: lane as u32 };
         if head < self.beyond {
             self.insert(head);
@@ -82,18 +84,17 @@ impl Merge {
         (self.count, self.beyond) = (0, NONE);
         for lane in 0..self.heads.len() {
             let head = Head { key: self.heads[lane], lane: lane as u32 };
-            if head >= self.beyond || head.key == NO_HEAD {
+            if head >= self.beyond || head.key == NO_KEY {
                 continue;
             }
             if self.count == SORTED {
                 // The last to go makes room, unless this one would go after it.
-                let last = self.sorted[0];
+                let last = self.sorted[(self.first + SORTED - 1) % SORTED];
                 if head > last {
                     self.beyond = head;
                     continue;
                 }
                 self.beyond = last;
-                self.sorted.copy_within(1.., 0);
                 self.count -= 1;
             }
             self.insert(head);
@@ -103,12 +104,12 @@ impl Merge {
     /// There must be room.
     #[inline]
     fn insert(&mut self, head: Head) {
-        let mut at = self.count;
-        while at > 0 && self.sorted[at - 1] < head {
-            self.sorted[at] = self.sorted[at - 1];
+        let mut at = self.first + self.count;
+        while at > self.first && self.sorted[(at - 1) % SORTED] > head {
+            self.sorted[at % SORTED] = self.sorted[(at - 1) % SORTED];
             at -= 1;
         }
-        self.sorted[at] = head;
+        self.sorted[at % SORTED] = head;
         self.count += 1;
     }
 }
@@ -129,9 +130,9 @@ mod tests {
         assert_eq!(next(&[5, 3, 9]), Some(Next { lane: 1, limit: 5 }));
         assert_eq!(next(&[3, 3]), Some(Next { lane: 0, limit: 4 }), "the earlier lane goes through the tie");
         assert_eq!(next(&[4, 3]), Some(Next { lane: 1, limit: 4 }), "the later lane stops before it");
-        assert_eq!(next(&[NO_HEAD, 3]).map(|next| next.lane), Some(1));
-        assert!(next(&[NO_HEAD, 3]).unwrap().limit >= NO_HEAD - 1);
-        assert_eq!(next(&[NO_HEAD, NO_HEAD]), None);
+        assert_eq!(next(&[NO_KEY, 3]).map(|next| next.lane), Some(1));
+        assert!(next(&[NO_KEY, 3]).unwrap().limit >= NO_KEY - 1);
+        assert_eq!(next(&[NO_KEY, NO_KEY]), None);
         assert_eq!(next(&[]), None);
     }
 
@@ -147,7 +148,7 @@ mod tests {
             }).collect();
             expected.sort();
             let mut merged = Vec::new();
-            let head = |queue: &std::collections::VecDeque<u64>| queue.front().copied().unwrap_or(NO_HEAD);
+            let head = |queue: &std::collections::VecDeque<u64>| queue.front().copied().unwrap_or(NO_KEY);
             let mut merge = Merge::new();
             merge.begin(queues.iter().map(head));
             while let Some(Next { lane, limit }) = merge.next() {

@@ -17,7 +17,6 @@ use crate::main_lane::keeping::Keeping;
 use crate::main_lane::kept::Go;
 use crate::main_lane::lane_end::LaneEnd;
 use crate::main_lane::lanes::{Lanes, Place, adopt, report_lane};
-use crate::main_lane::merge::{NO_HEAD, Next};
 use crate::main_lane::operations::Operations;
 use crate::main_lane::outcome::{Left, Phase, Poison, Turn, TurnError};
 use crate::main_lane::publish::{Now, Publish, Publishing};
@@ -60,12 +59,12 @@ pub struct MainLane<S: Reducer> {
     reconciler: Option<Box<dyn Reconciler<S>>>,
     pub(crate) letters: u64,
     /// The cut being applied, and whether some of it is left.
-    bound: Bound,
+    pub(crate) bound: Bound,
     pub(crate) open_batch: bool,
     /// Unclocked lanes spent the last turn's whole budget.
-    cut_first: bool,
+    pub(crate) cut_first: bool,
     /// Those before this one did, and it had nothing of it.
-    unclocked_first: Option<LaneId>,
+    pub(crate) unclocked_first: Option<LaneId>,
     /// The newest bound below which everything is applied.
     pub(crate) settled: Stamp,
     pub(crate) turns: u64,
@@ -390,87 +389,6 @@ impl<S: Reducer> MainLane<S> {
         });
         self.count();
         applied.map_err(|message| self.stop(message))
-    }
-
-    /// Applies unclocked lanes first, by rank, then the cut in the order of its keys. Returns how many events there were
-    /// and whether that was all.
-    ///
-    /// When unclocked lanes alone have spent a whole budget, the cut goes first in the next turn, and among them the one that had
-    /// nothing of it: a flood on one of them slows the others down, it does not stop them.
-    pub(crate) fn apply_batch(&mut self, pace: &mut Pace) -> (usize, bool) {
-        if std::mem::take(&mut self.cut_first) {
-            let (cut, finished) = self.apply_cut(pace);
-            let (unclocked, finished) = if finished { self.apply_unclocked(pace) } else { (0, false) };
-            return (cut + unclocked, finished);
-        }
-        let (unclocked, finished) = self.apply_unclocked(pace);
-        let (cut, finished) = if finished { self.apply_cut(pace) } else { (0, false) };
-        self.cut_first = self.open_batch && !finished && cut == 0;
-        (unclocked + cut, finished)
-    }
-
-    fn apply_unclocked(&mut self, pace: &mut Pace) -> (usize, bool) {
-        let (mut events, count) = (0, self.lanes.unclocked.len());
-        if count == 0 {
-            return (0, true);
-        }
-        let first =
-            self.unclocked_first.take().and_then(|id| self.lanes.unclocked.iter().position(|lane| lane.id == id));
-        let first = first.unwrap_or_default();
-        for at in (first..count).chain(0..first) {
-            let before = events;
-            while self.lanes.unclocked[at].head_key().is_some() {
-                let Some(run) = self.apply_run(Place { clocked: false, at }, NO_HEAD, pace) else {
-                    if events == before {
-                        self.unclocked_first = Some(self.lanes.unclocked[at].id);
-                    }
-                    return (events, false);
-                };
-                events += run;
-            }
-        }
-        (events, true)
-    }
-
-    fn apply_cut(&mut self, pace: &mut Pace) -> (usize, bool) {
-        if !self.open_batch {
-            return (0, true);
-        }
-        let mut events = 0;
-        let Lanes { clocked, merge, .. } = &mut self.lanes;
-        merge.begin(clocked.iter().map(|lane| lane.head_key().unwrap_or(NO_HEAD)));
-        while let Some(Next { lane, limit }) = self.lanes.merge.next() {
-            let Some(run) = self.apply_run(Place { clocked: true, at: lane }, limit, pace) else {
-                return (events, false);
-            };
-            events += run;
-            let head = self.lanes.clocked[lane].head_key().unwrap_or(NO_HEAD);
-            self.lanes.merge.went(lane, head);
-        }
-        self.open_batch = false;
-        self.settled = self.settled.max(Stamp(self.bound.0));
-        (events, true)
-    }
-
-    /// Applies a run of one lane's events below `limit`. `None` when the budget is spent.
-    #[inline]
-    fn apply_run(&mut self, place: Place, limit: u64, pace: &mut Pace) -> Option<usize> {
-        let allowance = pace.allowance();
-        if allowance == 0 {
-            return None;
-        }
-        self.current = place;
-        if self.keeping.is_some() {
-            let run = self.take_run_kept(place, limit, allowance);
-            // First, for the reducer may panic, and the turn go on.
-            pace.spend(run);
-            self.apply_taken();
-            return Some(run);
-        }
-        let mut apply = self.applying.with(&self.hub.core);
-        let run = self.lanes.at(place).take(limit, allowance, &mut apply);
-        pace.spend(run);
-        Some(run)
     }
 
     /// Runs effects while there is time. True if none is left.

@@ -59,7 +59,7 @@ pub(crate) fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
         limit,
         of_one_thread: PhantomData,
     };
-    (producer, Consumer { ring, slots, head: 0, seen: 0, of_one_thread: PhantomData })
+    (producer, Consumer { ring, slots, head: 0, seen_end: 0, of_one_thread: PhantomData })
 }
 
 /// What both ends share.
@@ -386,14 +386,14 @@ impl<T> Drop for Written<'_, T> {
     }
 }
 
-/// The consumer's end, which knows how many values it has looked at.
+/// The consumer's end, which knows how far it has looked.
 pub(crate) struct Consumer<T> {
     ring: Arc<Ring<T>>,
     slots: Row<T>,
     /// The position of the first value that is in the ring.
     head: u64,
-    /// So many from there on were looked at.
-    seen: usize,
+    /// The position after the last value that was looked at.
+    seen_end: u64,
     of_one_thread: OfOneThread,
 }
 
@@ -404,32 +404,39 @@ impl<T> Consumer<T> {
         self.head
     }
 
-    /// How many values were looked at, and are there.
+    /// The position after the last value that was looked at: from `head` to there they are there.
     #[inline]
-    pub(crate) fn seen(&self) -> usize {
-        self.seen
+    pub(crate) fn seen_end(&self) -> u64 {
+        self.seen_end
+    }
+
+    /// The position after the last value that is visible now.
+    #[inline]
+    pub(crate) fn visible_end(&self) -> u64 {
+        // P1: slots before this were written before `Vacant::publish` or `Filling::drop`.
+        self.ring.tail.load(Acquire)
     }
 
     /// How many values are visible now.
     #[inline]
     pub(crate) fn visible(&self) -> usize {
-        // P1: slots counted here were written before `Vacant::publish` or `Filling::drop`.
-        (self.ring.tail.load(Acquire) - self.head) as usize
+        (self.visible_end() - self.head) as usize
     }
 
-    /// Looks at all values that are visible now. Returns how many.
+    /// Looks at all values that are visible now. Returns the position after the last.
     #[inline]
-    pub(crate) fn look(&mut self) -> usize {
-        self.seen = self.visible();
-        self.seen
+    pub(crate) fn look(&mut self) -> u64 {
+        self.seen_end = self.visible_end();
+        self.seen_end
     }
 
-    /// Up to `count` of the values looked at, one at least, from `from` on, which must be less than there are. In one
-    /// slice: those before the ring wraps, or those behind.
+    /// The values at these positions, one at least, which must have been looked at, and be there. In one slice: those before the
+    /// ring wraps, or those behind.
     #[inline]
-    pub(crate) fn part(&self, from: usize, count: usize) -> &[T] {
-        assert!(from < self.seen, "a consumer asks for no more than it saw");
-        let [part, _] = parts(&self.slots, self.head + from as u64, count.min(self.seen - from));
+    pub(crate) fn part(&self, range: Range<u64>) -> &[T] {
+        let Range { start, end } = range;
+        assert!(self.head <= start && start < end && end <= self.seen_end, "a consumer asks for no more than it saw");
+        let [part, _] = parts(&self.slots, start, (end - start) as usize);
         self.slots.with(part.clone(), |values| {
             // SAFETY: they were looked at, so they are written and the consumer's (S1) until it leaves them, for which it needs `self`
             // for itself; a part does not wrap.
@@ -439,31 +446,32 @@ impl<T> Consumer<T> {
 
     /// Asks for some of the values looked at ahead of time.
     #[inline]
-    pub(crate) fn prefetch(&self, range: Range<usize>) {
-        debug_assert!(range.end <= self.seen, "what is asked for was looked at");
-        for part in parts(&self.slots, self.head + range.start as u64, range.len()) {
+    pub(crate) fn prefetch(&self, range: Range<u64>) {
+        debug_assert!(range.end <= self.seen_end, "what is asked for was looked at");
+        for part in parts(&self.slots, range.start, (range.end - range.start) as usize) {
             prefetch::to_read(self.slots.address() + part.start * size_of::<T>(), part.len() * size_of::<T>());
         }
     }
 
-    /// Drops the first `count` of the values looked at and gives their slots back, with one store. When some of them unwind
+    /// Drops the values before the position `end` and gives their slots back, with one store. When some of them unwind
     /// as they are dropped, the others are dropped all the same.
     #[inline]
-    pub(crate) fn commit(&mut self, count: usize) {
-        assert!(count <= self.seen, "a consumer asks for no more than it saw");
-        let leaving = Leaving { consumer: self, count };
+    pub(crate) fn commit(&mut self, end: u64) {
+        assert!(self.head <= end && end <= self.seen_end, "a consumer asks for no more than it saw");
+        let leaving = Leaving { end, consumer: self };
+        let Consumer { slots, head, .. } = &*leaving.consumer;
         // SAFETY: they were looked at, and are left with this, whatever comes of it.
-        unsafe { drop_values(&leaving.consumer.slots, leaving.consumer.head, count) };
+        unsafe { drop_values(slots, *head, (end - head) as usize) };
     }
 
-    /// Gives the first `count` of the values looked at to `take`, and then their slots back, with one store. Those on which `take` unwound,
-    /// and before, are gone.
+    /// Gives the values before the position `end` to `take`, and then their slots back, with one store. The one on which `take` unwound,
+    /// and those before it, are gone.
     #[inline]
-    pub(crate) fn drain(&mut self, count: usize, mut take: impl FnMut(T)) {
-        assert!(count <= self.seen, "a consumer asks for no more than it saw");
-        let mut leaving = Leaving { consumer: self, count: 0 };
-        for _ in 0..count {
-            // SAFETY: there are so many.
+    pub(crate) fn drain(&mut self, end: u64, mut take: impl FnMut(T)) {
+        assert!(end <= self.seen_end, "a consumer asks for no more than it saw");
+        let mut leaving = Leaving { end: self.head, consumer: self };
+        while leaving.end < end {
+            // SAFETY: it was looked at.
             take(unsafe { leaving.next() });
         }
     }
@@ -477,19 +485,19 @@ impl<T> Consumer<T> {
     /// Removes the first value, looking for one if it has to.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<T> {
-        if self.seen == 0 && self.look() == 0 {
+        if self.seen_end == self.head && self.look() == self.head {
             return None;
         }
         // SAFETY: there is one.
-        Some(unsafe { Leaving { consumer: self, count: 0 }.next() })
+        Some(unsafe { Leaving { end: self.head, consumer: self }.next() })
     }
 }
 
 /// Values that are taken; their slots are given back when it is dropped.
 struct Leaving<'a, T> {
     consumer: &'a mut Consumer<T>,
-    /// So many of those that were looked at, which must not be more.
-    count: usize,
+    /// Those before this position; not beyond what was looked at.
+    end: u64,
 }
 
 impl<T> Leaving<'_, T> {
@@ -499,9 +507,9 @@ impl<T> Leaving<'_, T> {
     /// There is one.
     #[inline]
     unsafe fn next(&mut self) -> T {
-        debug_assert!(self.count < self.consumer.seen, "it was looked at");
-        let at = place(&self.consumer.slots, self.consumer.head + self.count as u64);
-        self.count += 1;
+        debug_assert!(self.end < self.consumer.seen_end, "it was looked at");
+        let at = place(&self.consumer.slots, self.end);
+        self.end += 1;
         // SAFETY: it was looked at, so it is written and the consumer's (S1), and is left with this.
         self.consumer.slots.with_mut(at..at + 1, |slot| unsafe { slot.read() })
     }
@@ -510,10 +518,8 @@ impl<T> Leaving<'_, T> {
 impl<T> Drop for Leaving<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        let Consumer { ring, head, seen, .. } = &mut *self.consumer;
-        *seen -= self.count;
-        *head += self.count as u64;
+        self.consumer.head = self.end;
         // P2: hands the slots back to `Producer::look`.
-        ring.head.store(*head, Release);
+        self.consumer.ring.head.store(self.end, Release);
     }
 }

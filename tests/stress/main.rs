@@ -106,8 +106,11 @@ impl Extend for LaneSide {
         false
     }
 
-    fn admit(&mut self) -> Option<u64> {
+    fn admit(&mut self) {
         self.ring.admit();
+    }
+
+    fn end_key(&mut self) -> Option<u64> {
         self.ring.end_key()
     }
 

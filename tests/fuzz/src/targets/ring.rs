@@ -12,6 +12,7 @@ use std::rc::Rc;
 use crate::choices::Choices;
 use crate::clock::{Bound, critical_key};
 use crate::lane::ring::{RingConsumer, RingProducer, ring};
+use crate::lane::runs::NO_KEY;
 
 struct Scenario {
     producer: RingProducer<Rc<u64>>,
@@ -103,17 +104,20 @@ impl Scenario {
         let count = limit.min(1 + end / 2);
         let (key, mut values) = self.next(count);
         let first = values.remove(0);
-        let mut left = values.into_iter();
+        let (mut left, mut counted) = (values.into_iter(), 0);
         let unwinds = end % 2 == 1 && count < limit;
         let filled = catch_unwind(AssertUnwindSafe(|| {
             let next = || match left.next() {
                 None if unwinds => resume_unwind(Box::new(())),
                 next => next,
             };
-            let (filled, left_out) = self.producer.fill(key, limit, Some(first), next, |_| Ok::<(), ()>(()));
+            let admit = |_: &mut _| Ok::<(), ()>(());
+            let (filled, left_out) =
+                self.producer.fill(key, limit, Some(first), next, admit, |number| counted = number);
             assert!(left_out.is_none());
             filled
         }));
+        assert_eq!(counted, self.pushed, "also when it unwinds");
         assert_eq!(filled.ok(), (!unwinds).then_some(count));
         if is_clocked {
             // Stamps that were taken for values that did not come.
@@ -211,7 +215,7 @@ impl Scenario {
         assert_eq!(self.consumer.has_visible(), self.twin.len() > self.taken);
         assert_eq!(self.consumer.position(), self.position());
         let head = if self.in_cut > self.taken { self.twin.get(self.taken) } else { None };
-        assert_eq!(self.consumer.head_key(), head.copied());
+        assert_eq!(self.consumer.head_key(), head.copied().unwrap_or(NO_KEY));
         assert_eq!(self.consumer.has_cut(), head.is_some());
         assert!(!self.consumer.should_settle() || self.taken > 0);
         let alive = self.values.iter().filter(|value| Rc::strong_count(value) > 1).map(|value| **value);
