@@ -330,7 +330,7 @@ impl Ours {
 }
 
 impl Sending<Update> for Lane<Update> {
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, update: Update) {
         assert!(Lane::push(self, update).is_ok(), "the pipeline is open");
     }
@@ -378,7 +378,7 @@ impl Swapping {
 }
 
 impl Sending<Update> for Inserting {
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, update: Update) {
         self.0.lock().insert(update.key, update);
     }
@@ -416,7 +416,7 @@ impl Sifting {
 }
 
 impl Sending<Update> for Queueing {
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, update: Update) {
         let full = Backoff::new();
         while self.0.try_send(update).is_err() {

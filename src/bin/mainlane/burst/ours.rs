@@ -66,7 +66,7 @@ impl<T: Payload> Transport<T> for Mainlane {
 }
 
 impl<T: Payload> Sending<T> for Lane<Carried<T>> {
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, event: T) {
         assert!(Lane::push(self, Carried(event)).is_ok(), "the pipeline is open");
     }

@@ -68,7 +68,7 @@ impl<T: Payload, Q: Queue<T>> Transport<T> for Of<Q> {
 }
 
 impl<T: Payload, Q: Queue<T>> Sending<T> for Pushing<T, Q> {
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, event: T) {
         let full = Backoff::new();
         while !Q::try_push(&mut self.0, event) {
@@ -113,7 +113,7 @@ impl<T: Payload> Queue<T> for DisruptorSingle {
         (vec![builder.build()], poller)
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_push(sender: &mut Self::Sender, event: T) -> bool {
         sender.try_publish(|slot| *slot = event).is_ok()
     }
@@ -150,7 +150,7 @@ impl<T: Payload> Queue<T> for DisruptorMulti {
         (vec![producer; producers], poller)
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_push(sender: &mut Self::Sender, event: T) -> bool {
         sender.try_publish(|slot| *slot = event).is_ok()
     }
@@ -186,7 +186,7 @@ impl<T: Payload> Queue<T> for Rings {
         (0..producers).map(|_| rtrb::RingBuffer::new(capacity)).unzip()
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_push(sender: &mut Self::Sender, event: T) -> bool {
         sender.push(event).is_ok()
     }
@@ -233,7 +233,7 @@ macro_rules! channel {
                 (vec![sender; producers], receiver)
             }
 
-            #[inline]
+            #[inline(always)]
             fn try_push(sender: &mut Self::Sender, event: T) -> bool {
                 sender.try_send(event).is_ok()
             }
@@ -276,7 +276,7 @@ impl<T: Payload> Queue<T> for Kanal {
         (vec![sender; producers], (receiver, Vec::with_capacity(capacity)))
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_push(sender: &mut Self::Sender, event: T) -> bool {
         sender.try_send(event).unwrap_or(false)
     }
@@ -302,7 +302,7 @@ impl<T: Payload> Queue<T> for Flume {
         (vec![sender; producers], receiver)
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_push(sender: &mut Self::Sender, event: T) -> bool {
         sender.try_send(event).is_ok()
     }
@@ -325,7 +325,7 @@ impl<T: Payload> Queue<T> for Tokio {
         (vec![sender; producers], receiver)
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_push(sender: &mut Self::Sender, event: T) -> bool {
         sender.try_send(event).is_ok()
     }

@@ -84,6 +84,8 @@ pub(crate) trait Transport<T: Payload>: Send + Sync + 'static {
 
 /// A producer's end. Waits while there is no room.
 pub(crate) trait Sending<T>: Send + 'static {
+    /// Always inline, whoever the contender is, down to what it brings itself: whether this is a call of its own in the loop that pushes is worth
+    /// half as much again, and depends on what else is in that loop.
     fn push(&mut self, event: T);
 
     /// As many at once as the contender can.

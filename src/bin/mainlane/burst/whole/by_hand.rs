@@ -89,7 +89,7 @@ fn dressed<const WORDS: usize>(mut parcel: Parcel<WORDS>, defaults: &Context, kn
 }
 
 impl<const WORDS: usize> Sending<Parcel<WORDS>> for Enriching<WORDS> {
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, parcel: Parcel<WORDS>) {
         self.ring.push(dressed(parcel, &self.defaults, &self.known));
     }
@@ -136,7 +136,7 @@ fn channel<const WORDS: usize>(run: &Run) -> (Vec<Dressing<WORDS>>, Sifting<WORD
 }
 
 impl<const WORDS: usize> Sending<Parcel<WORDS>> for Dressing<WORDS> {
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, mut parcel: Parcel<WORDS>) {
         let mut context = Context::default();
         enrich(&mut parcel, &mut context);

@@ -173,7 +173,7 @@ impl<const WORDS: usize, D: Dress<WORDS>> Path<WORDS> for D {
 }
 
 impl<const WORDS: usize, D: Dress<WORDS>> Sending<Parcel<WORDS>> for Lane<Sent<WORDS, D>> {
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, parcel: Parcel<WORDS>) {
         assert!(Lane::push(self, Sent::new(parcel)).is_ok(), "the pipeline is open");
     }
