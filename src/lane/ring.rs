@@ -347,12 +347,11 @@ impl<T> RingConsumer<T> {
         self.position
     }
 
-    /// Where a part of the cut ends that has no more than `count` values, lies in one run, and has keys below `limit`; as much of it as is
-    /// asked for ahead at a time.
+    /// Where a part of the cut ends that has no more than `count` values, lies in one run, and has keys below `limit`.
     #[inline]
     fn part_end(&self, limit: u64, count: usize) -> u64 {
         let below = (limit - self.next_key).div_ceil(STEP);
-        self.run_end.min(self.position + below.min(count as u64).min(self.ahead.step as u64))
+        self.run_end.min(self.position.saturating_add(below.min(count as u64)))
     }
 
     /// Gives the values of the cut with keys below `limit` to `read`, in place, at most `count`. Returns how many. A value whose `read` unwinds is not taken. Slots are given back by
@@ -377,13 +376,20 @@ impl<T> RingConsumer<T> {
         let (first, first_key) = (*position, *next_key);
         read.begin(first);
         let mut taking = Taking { position, next_key, done: 0 };
-        for value in values {
-            read.read(first_key + STEP * taking.done, first + taking.done, value);
-            taking.done += 1;
+        let mut rest = values;
+        loop {
+            let (step, behind) = rest.split_at(rest.len().min(ahead.step));
+            for value in step {
+                read.read(first_key + STEP * taking.done, first + taking.done, value);
+                taking.done += 1;
+            }
+            ahead.fetch(slots, first + taking.done, fetched_end);
+            rest = behind;
+            if rest.is_empty() {
+                break;
+            }
         }
         read.end(first_key, first, values);
-        drop(taking);
-        ahead.fetch(slots, *position, fetched_end);
         values.len()
     }
 
@@ -403,7 +409,7 @@ impl<T> RingConsumer<T> {
         let done = |position: u64| (position - first) as usize;
         while done(self.position) < count && self.next_key < limit {
             self.fetch_ahead();
-            let end = self.part_end(limit, count - done(self.position));
+            let end = self.part_end(limit, count - done(self.position)).min(self.position + self.ahead.step as u64);
             let Self { slots, position, next_key, .. } = self;
             // P2: hands the slots back to `RingProducer::look_for_room`.
             slots.drain(end, |value| {
