@@ -359,13 +359,16 @@ impl<T> RingConsumer<T> {
     #[inline]
     pub(crate) fn take(&mut self, limit: u64, count: usize, mut read: impl Read<T>) -> usize {
         let mut done = 0;
-        while done < count && self.next_key < limit {
-            done += self.take_part(self.part_end(limit, count - done), &mut read);
+        loop {
+            // Also where the last one ended so, and `read` unwound then.
             if self.position == self.run_end {
                 self.seek();
             }
+            if done >= count || self.next_key >= limit {
+                return done;
+            }
+            done += self.take_part(self.part_end(limit, count - done), &mut read);
         }
-        done
     }
 
     /// Takes values of the run that the first one is in, up to a position or less far, one at least.
@@ -393,8 +396,7 @@ impl<T> RingConsumer<T> {
         values.len()
     }
 
-    /// The values taken from `position` on, which must be within what the last call of `read` that unwound had begun with;
-    /// and the key of the first.
+    /// The values taken from `position` on, which must be within what the last `read` that unwound had begun with; and the first one's key.
     pub(crate) fn unfinished(&self, position: u64) -> (u64, &[T]) {
         let done = self.position.saturating_sub(position);
         let values = if done == 0 { &[] } else { self.slots.part(position..self.position) };

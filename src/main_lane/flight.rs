@@ -211,7 +211,8 @@ impl Flight {
     /// The run that was begun is applied: these values, one at least, with the stamp and the sequence of the first.
     #[inline(always)]
     pub(crate) fn note_run<E: Event>(&mut self, stamp: u64, sequence: u64, lane: LaneId, values: &[Item<E>]) {
-        let Some((last, before)) = values.split_last() else { return };
+        // What is off asks the host for nothing.
+        let Some((last, before)) = values.split_last().filter(|_| !self.entries.is_empty()) else { return };
         let (count, kind) = (before.len() as u64, last.event.kind());
         let newest = &before[before.len().saturating_sub(self.entries.len())..];
         let oldest = self.next + (before.len() - newest.len()) as u64;

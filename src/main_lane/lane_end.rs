@@ -200,6 +200,7 @@ impl<E: Event> LaneEnd<E> {
             if ring.min(hand) >= limit {
                 break;
             }
+            debug_assert_ne!(ring, hand, "critical keys are odd, lossy ones even");
             if hand < ring {
                 self.take_from_hand(apply);
                 done += 1;
@@ -277,6 +278,7 @@ impl<E: Event> LaneEnd<E> {
             if ring_key.min(hand_key) >= limit {
                 break;
             }
+            debug_assert_ne!(ring_key, hand_key, "critical keys are odd, lossy ones even");
             if hand_key < ring_key {
                 let Some(unread) = hand.remove_first() else { break };
                 entry(unread.key, unread.sequence, unread.parts, unread.item);

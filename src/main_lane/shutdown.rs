@@ -8,6 +8,7 @@ use crate::main_lane::outcome::{Left, Phase, Poison, TurnError};
 use crate::main_lane::reduce::Reducer;
 use crate::main_lane::report::{JournalEnd, ShutdownReport};
 use crate::main_lane::turn::MainLane;
+use crate::observe::counters::Counters;
 
 /// How often a shutdown looks around without being woken.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -57,10 +58,7 @@ impl<S: Reducer> MainLane<S> {
         let effects_left = self.give_up_effects();
         let (joined, mut stragglers) = self.core().join_threads(deadline);
         stragglers.extend(writing.into_iter().flatten());
-        let is_quiet = self.await_quiet(deadline);
-        // Behind that: a push that was under way may have been accepted after the last look, and one that is refused is counted
-        // until it knows.
-        let counters = self.core().read_counters();
+        let (is_quiet, counters) = self.count_at_last(deadline);
         let complete = self.phase == Phase::Ended
             && is_quiet
             && effects_left == 0
@@ -74,6 +72,22 @@ impl<S: Reducer> MainLane<S> {
         let report = ShutdownReport { complete, joined, stragglers, fault, flight, journal, counters };
         self.report = Some(report.clone());
         report
+    }
+
+    /// Whether no push is under way any more, and the counts behind that: one that was under way may have been accepted after the last look.
+    ///
+    /// Where a main lane has come to its end everything that was accepted is applied. So what is in flight then is counted for the moment in
+    /// which it finds that it comes too late, which may begin after the look whether all is quiet.
+    fn count_at_last(&self, deadline: Instant) -> (bool, Counters) {
+        loop {
+            let is_quiet = self.await_quiet(deadline);
+            let counters = self.core().read_counters();
+            let is_settled = self.phase != Phase::Ended || counters.events.in_flight == 0;
+            if is_settled || !is_quiet || Instant::now() >= deadline {
+                return (is_quiet, counters);
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// Waits until no push is under way; for a moment only, if the main lane did not come to its end. True if none is.
@@ -199,6 +213,28 @@ mod tests {
         pushing.join().unwrap();
         assert!(report.complete, "{report:?}");
         assert_eq!((report.counters.events.pushed, report.counters.events.in_flight), (0, 0));
+    }
+
+    #[test]
+    fn pushes_that_are_refused_again_and_again_are_not_in_the_report_either() {
+        for round in 0..50 {
+            let (mut main_lane, lane) = ended_with_a_push_under_way();
+            let over = Arc::new(AtomicBool::new(false));
+            let pushing = std::thread::spawn({
+                let (core, over) = (main_lane.hub.core.clone(), over.clone());
+                move || {
+                    while !over.load(Relaxed) {
+                        lane.counts().critical.set(1);
+                        lane.counts().critical.set(0);
+                        core.bell.ring();
+                    }
+                }
+            });
+            let report = main_lane.shutdown(Duration::from_secs(60));
+            over.store(true, Relaxed);
+            pushing.join().unwrap();
+            assert!(report.complete && report.counters.events.pushed == 0, "{round}: {report:?}");
+        }
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub(crate) struct LaneCounts {
 
 #[derive(Default)]
 pub(crate) struct ProducerCounts {
-    /// Critical events put into the ring; one that is pushed by itself is counted as its push begins (`lane/gate.rs`).
+    /// Critical events put into the ring; of each run the first is counted as its push begins, and all before they are visible (`lane/gate.rs`).
     pub(crate) critical: Count,
     /// Lossy events that are, or were, the only unread value of their key.
     pub(crate) inserted: Count,
@@ -79,8 +79,8 @@ impl LaneCounts {
     }
 
     fn read(&self) -> Totals {
-        // The main lane's side first, so that while things move the producers' side is the newer one. An event can be
-        // taken in the moment before its push is counted; then a difference is taken as zero.
+        // The main lane's side first, so that while things move the producers' side is the newer one. A lossy event
+        // can be taken in the moment before its push is counted; then a difference is taken as zero.
         let main_lane = &self.main_lane;
         let (applied, refused) = (main_lane.applied.read(), main_lane.refused.read());
         let (left_hand, taken, left_ring) =
@@ -113,7 +113,7 @@ impl LaneCounts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Totals {
-    /// Events that a lane accepted. A critical event that is pushed by itself is counted as its push begins: one that comes to a lane
+    /// Events that a lane accepted. A critical event, or the first of a run of them, is counted as its push begins: one that comes to a lane
     /// as it is closed, and is refused, is in here and `in_flight` for that moment. A shutdown waits until it is not.
     pub pushed: u64,
     /// Events that a reducer applied.
