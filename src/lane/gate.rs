@@ -67,8 +67,8 @@ impl Gate {
         (!self.is_shut()).then_some(entered)
     }
 
-    /// Begins the push of one critical event, the lane's `number`th, by having it counted: it is under way until so many are visible.
-    /// False when the gate is shut; then it is not counted any more.
+    /// Begins the push of a critical event, the lane's `number`th, or of a run that begins with it, by having it counted: the push is under
+    /// way until so many are visible. False when the gate is shut; then it is not counted any more.
     #[inline]
     pub(crate) fn enter_counted(&self, number: u64, store_load: StoreLoad, count: impl Fn(u64)) -> bool {
         count(number);
