@@ -61,6 +61,16 @@ pub(crate) struct LaneShared {
     pub(crate) tasks: Arc<Notifications>,
 }
 
+impl LaneShared {
+    /// Begins the push of the lane's `number`th critical event, or of a run that begins with it; false when the lane is closed. The gate is
+    /// looked at first as well, so that whoever hammers a closed lane is not counted again and again.
+    #[inline(always)]
+    fn announce(&self, number: u64, store_load: StoreLoad) -> bool {
+        let Self { gate, counts, .. } = self;
+        !gate.is_shut() && gate.enter_counted(number, store_load, |number| counts.producer.critical.set(number))
+    }
+}
+
 /// What `push` does when the ring is full of critical events. Lossy events never wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
@@ -263,8 +273,7 @@ impl<E: Event> Lane<E> {
             // R2: room before stamp.
             if let Some(vacant) = ring.vacant() {
                 let _then = Ringing(&core.bell, core.store_load);
-                let count = |number| shared.counts.producer.critical.set(number);
-                if shared.gate.is_shut() || !shared.gate.enter_counted(vacant.position() + 1, core.store_load, count) {
+                if !shared.announce(vacant.position() + 1, core.store_load) {
                     return Err(closed(shared, is_quick, item));
                 }
                 order.stamp(core, vacant).publish(item);

@@ -112,21 +112,17 @@ impl<E: Event> Lane<E> {
         let (core, shared) = (&**core, &**shared);
         let counts = &shared.counts.producer;
         let _then = Ringing(&core.bell, core.store_load);
-        let count = |number| counts.critical.set(number);
-        if shared.gate.is_shut() || !shared.gate.enter_counted(ring.pushed() + 1, core.store_load, count) {
+        if !shared.announce(ring.pushed() + 1, core.store_load) {
             return Err(closed(shared, is_quick, (first, rest)));
         }
         let key = order.take(core, ring.pushed(), limit as u64);
         let mut staying = None;
-        let admit = |item: &mut Item<E>| match prepare_as::<HOW, E>(preparing, item, false) {
-            Class::Critical => Ok(()),
-            Class::Lossy { key, tier } => {
-                // Before what came before it is visible, which would end the push.
-                staying = Some(shared.gate.stay());
-                Err((key, tier))
-            }
+        // The gate is stayed in before what came before a lossy one is visible, which would end the push.
+        let admit = |item: &mut Item<E>| {
+            admit_critical::<HOW, E>(preparing, item).inspect_err(|_| staying = Some(shared.gate.stay()))
         };
-        match ring.fill(key, limit, Some(first), || rest.next().map(item_of), admit, count) {
+        let next = || rest.next().map(item_of);
+        match ring.fill(key, limit, Some(first), next, admit, |number| counts.critical.set(number)) {
             (length, None) => Ok((length, rest)),
             (length, Some(lossy)) => {
                 let (key, left) = (key + 2 * length as u64, limit - length);
@@ -137,11 +133,23 @@ impl<E: Event> Lane<E> {
     }
 }
 
+/// Prepares an event of a run, which is for critical ones: of another it returns what it needs to be pushed.
+#[inline(always)]
+fn admit_critical<const HOW: bool, E: Event>(
+    preparing: &mut Option<Box<dyn Prepare<E>>>,
+    item: &mut Item<E>,
+) -> Result<(), (E::Key, Tier)> {
+    match prepare_as::<HOW, E>(preparing, item, false) {
+        Class::Critical => Ok(()),
+        Class::Lossy { key, tier } => Err((key, tier)),
+    }
+}
+
 /// A run that goes on behind critical events with one that is lossy. The gate must be stayed in.
 struct Mixed<'a, E: Event> {
     /// How many events it has.
     pushed: usize,
-    /// The key of the next critical event, and how many there may be.
+    /// The key of the next critical event, and how many there may be: one at least, for it had a slot that the lossy one did not take.
     key: u64,
     left: usize,
     ring: &'a mut RingProducer<Item<E>>,
@@ -169,13 +177,10 @@ impl<E: Event> Mixed<'_, E> {
             **lossy_sequence += 1;
             table.push(&of, tier, unread, combine, |pushed| count_lossy(counts, pushed));
             *pushed += 1;
-            if *pushed >= MIXED_MAX || *left == 0 {
+            if *pushed >= MIXED_MAX {
                 break;
             }
-            let admit = |item: &mut Item<E>| match prepare_as::<HOW, E>(preparing, item, false) {
-                Class::Critical => Ok(()),
-                Class::Lossy { key, tier } => Err((key, tier)),
-            };
+            let admit = |item: &mut Item<E>| admit_critical::<HOW, E>(preparing, item);
             let next = || rest.next().map(item_of);
             let (length, behind) = ring.fill(*key, *left, None, next, admit, |number| counts.critical.set(number));
             (*left, *key, *pushed, lossy) = (*left - length, *key + 2 * length as u64, *pushed + length, behind);

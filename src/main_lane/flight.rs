@@ -1,8 +1,8 @@
 //! The flight recorder: what the last events were, whatever happens next.
 //!
 //! A ring of fixed size that the main lane alone writes and reads. What it costs must not show beside events that are applied
-//! in a few nanoseconds, so nothing is written per event that can be written per run: of a run of one lane's events only the
-//! kinds are noted, one by one, and behind the last of them where it stood. The others follow from it, for sequences rise by
+//! in a few nanoseconds, so nothing is written per event that can be written per run: of a run of one lane's events it is noted where the last
+//! stood, and the kinds of the others one by one if they are not all the same. The rest follows from it, for sequences rise by
 //! one within a run and stamps by two. Of a run longer than the ring only the end is looked at.
 //!
 //! A run is noted as soon as it is applied, while its events are in their slots; when the reducer panics within one, the part
@@ -70,7 +70,7 @@ pub enum FlightOutcome {
 pub(crate) struct Flight {
     /// A power of two of them, or none: event `n` is in place `n` of as many as there are.
     entries: Box<[Noted]>,
-    /// Of events that are not the last of their runs: all that is written for them.
+    /// Of events that are not the last of their runs, where they are not all of one kind: all that is written for them.
     kinds: Box<[&'static str]>,
     more: Box<[More]>,
     fates: Box<[OtherFate]>,
