@@ -10,9 +10,9 @@ pub(crate) mod builder;
 pub(crate) mod coalesce;
 #[cfg(test)]
 mod coalesce_twin;
-pub(crate) mod entries;
 pub(crate) mod gate;
 pub(crate) mod idle;
+pub(crate) mod index;
 pub(crate) mod ingest;
 pub(crate) mod prepare;
 pub(crate) mod refused;
@@ -23,6 +23,8 @@ pub(crate) mod runs;
 pub(crate) mod source;
 pub(crate) mod sources;
 pub(crate) mod table;
+#[cfg(test)]
+mod table_tests;
 pub(crate) mod waiting;
 
 use std::fmt;
@@ -197,11 +199,11 @@ impl<E: Event> Lane<E> {
     // As `push`.
     #[inline(always)]
     pub fn push_with(&mut self, facets: E::Facets, event: E) -> Result<(), Refused<(E::Facets, E)>> {
-        let class = self.is_quick.then(|| class_of(&event, event.class()));
+        let mut class = self.is_quick.then(|| class_of(&event, event.class()));
         let Self { core, shared, ring, table, order, lossy_sequence, .. } = self;
         let (core, shared) = (&**core, &**shared);
         let counts = &shared.counts.producer;
-        match &class {
+        match class {
             // R2: room before stamp.
             Some(Class::Critical) => {
                 if let Some(vacant) = ring.vacant() {
@@ -213,15 +215,20 @@ impl<E: Event> Lane<E> {
                 }
             }
             Some(Class::Lossy { key, tier }) => {
-                if let Some(_pushing) = Pushing::enter_by(shared, core, QUICK) {
+                class = if let Some(_pushing) = Pushing::enter_by(shared, core, QUICK) {
                     let stamp = order.read(core, ring.pushed());
-                    if let Some(opened) = table.open(key, *tier) {
-                        let item = || Item { facets, event };
-                        let unread = Unread { key: stamp, sequence: *lossy_sequence, parts: 1, item };
-                        *lossy_sequence += 1;
-                        opened.put(unread, combine, |pushed| count_lossy(counts, pushed));
-                        return Ok(());
+                    match table.open(key, tier) {
+                        Ok(opened) => {
+                            let item = || Item { facets, event };
+                            let unread = Unread { key: stamp, sequence: *lossy_sequence, parts: 1, item };
+                            *lossy_sequence += 1;
+                            opened.put(unread, combine, |pushed| count_lossy(counts, pushed));
+                            return Ok(());
+                        }
+                        Err(key) => Some(Class::Lossy { key, tier }),
                     }
+                } else {
+                    Some(Class::Lossy { key, tier })
                 }
             }
             None => {}
@@ -231,7 +238,7 @@ impl<E: Event> Lane<E> {
         // written so a moment ago takes longer than all else that is done there.
         self.aside = Some(Item { facets, event });
         match class {
-            Some(Class::Lossy { key, tier }) => self.push_aside_lossy(&key, tier),
+            Some(Class::Lossy { key, tier }) => self.push_aside_lossy(key, tier),
             Some(Class::Critical) => self.push_aside_critical(),
             None => self.push_aside(),
         }
@@ -258,7 +265,7 @@ impl<E: Event> Lane<E> {
     fn push_one<const HOW: bool>(&mut self, mut item: Item<E>) -> Result<(), Refused<Item<E>>> {
         match prepare_as::<HOW, E>(&mut self.preparing, &mut item, true) {
             Class::Critical => self.push_critical(item),
-            Class::Lossy { key, tier } => self.push_lossy(&key, tier, item),
+            Class::Lossy { key, tier } => self.push_lossy(key, tier, item),
         }
     }
 
@@ -288,13 +295,13 @@ impl<E: Event> Lane<E> {
     }
 
     #[inline]
-    fn push_lossy(&mut self, key: &E::Key, tier: Tier, item: Item<E>) -> Result<(), Refused<Item<E>>> {
+    fn push_lossy(&mut self, key: E::Key, tier: Tier, item: Item<E>) -> Result<(), Refused<Item<E>>> {
         self.aside = Some(item);
         self.push_aside_lossy(key, tier)
     }
 
     #[inline(never)]
-    fn push_aside_lossy(&mut self, key: &E::Key, tier: Tier) -> Result<(), Refused<Item<E>>> {
+    fn push_aside_lossy(&mut self, key: E::Key, tier: Tier) -> Result<(), Refused<Item<E>>> {
         let Self { shared, core, order, ring, table, lossy_sequence, aside, .. } = self;
         let aside = Aside(aside);
         let Some(_pushing) = Pushing::enter(shared, core) else {

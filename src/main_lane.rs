@@ -5,6 +5,7 @@
 pub(crate) mod turn;
 pub(crate) mod budget;
 pub(crate) mod lanes;
+mod hand;
 pub(crate) mod lane_end;
 pub(crate) mod cut;
 pub(crate) mod merge;

@@ -22,7 +22,7 @@ pub(crate) use crossbeam_queue::ArrayQueue;
 pub(crate) use crossbeam_utils::CachePadded;
 pub(crate) use parking_lot::{Mutex, RwLock};
 
-pub(crate) use cell::{Row, UnsafeCell};
+pub(crate) use cell::Row;
 pub(crate) use newest::NewestCell;
 pub(crate) use store_load::StoreLoad;
 pub(crate) use stripe::{STRIPES, stripe};

@@ -20,6 +20,7 @@ use crate::lane::table::{TableConsumer, TableProducer, Unread, table};
 use crate::mailbox::Mailbox;
 use crate::main_lane::cut_file::{self, Extend, until_stable};
 use crate::sync::{Arc, AtomicU64, Ordering::Acquire, Ordering::Release};
+use crate::table::put_in;
 use loom::thread;
 
 const A: u32 = 1;
@@ -130,14 +131,8 @@ impl Start {
 
     fn lossy_with(&mut self, key: u64, place: usize, item: u32) {
         let place = place.min(self.table.filled());
-        let is_next = self.table.filled() == place;
-        let mut writing = self.table.begin(Some(place));
         let value = Unread { key, sequence: 0, parts: 1, item };
-        if is_next || writing.is_first() {
-            writing.fill(value);
-        } else {
-            writing.with_place(|place| *place = Some(value));
-        }
+        put_in(&mut self.table, place, value);
     }
 }
 
@@ -448,14 +443,8 @@ pub fn unclocked(lossy_first: bool, is_bounded: bool) {
                 producer.vacant().unwrap().stamp(critical_key(pushed)).publish(item);
                 continue;
             }
-            let is_next = putting.filled() == 0;
-            let mut writing = putting.begin(Some(0));
             let value = Unread { key: lossy_key(pushed), sequence: u64::from(item), parts: 1, item };
-            if is_next || writing.is_first() {
-                writing.fill(value);
-            } else {
-                writing.with_place(|place| *place = Some(value));
-            }
+            put_in(&mut putting, 0, value);
         }
     });
     let mut lanes = [End { ring, table, admits_all: false, found: Vec::new() }];

@@ -15,6 +15,7 @@ use crate::lane::gate_file::Gate;
 use crate::lane::ring::{RingConsumer, ring};
 use crate::lane::table::{Unread, table};
 use crate::sync::{Arc, AtomicU64, Ordering::Relaxed, StoreLoad};
+use crate::table::put_in;
 use loom::thread;
 
 fn visible(consumer: &mut RingConsumer<u32>) -> usize {
@@ -121,7 +122,7 @@ pub fn shut_while_pushing_a_run(run: Run, flag: Flag) {
         };
         let (length, lossy) = producer.fill(critical_key(1), 2, Some(1), || second.take(), admit, count);
         if let Some((item, ())) = lossy {
-            putting.begin(Some(0)).fill(Unread { key: 0, sequence: 1, parts: 1, item });
+            put_in(&mut putting, 0, Unread { key: 0, sequence: 1, parts: 1, item });
         }
         drop(staying);
         [length, 2 - length]
@@ -160,14 +161,7 @@ pub fn shut_while_pushing_lossy() {
         let mut accepted = 0;
         for item in 1..=2 {
             let Some(_entered) = entered.enter() else { break };
-            let is_next = putting.filled() == 0;
-            let mut writing = putting.begin(Some(0));
-            let value = Unread { key: 0, sequence: item, parts: 1, item };
-            if is_next || writing.is_first() {
-                writing.fill(value);
-            } else {
-                writing.with_place(|place| *place = Some(value));
-            }
+            put_in(&mut putting, 0, Unread { key: 0, sequence: item, parts: 1, item });
             accepted = item;
         }
         accepted

@@ -102,7 +102,7 @@ mod event {
 #[allow(dead_code, reason = "the whole files are compiled, the models use a part of them")]
 mod lane {
     pub(crate) mod coalesce;
-    mod entries;
+    mod index;
     #[path = "gate.rs"]
     pub(crate) mod gate_file;
     #[path = "ring.rs"]

@@ -14,7 +14,7 @@ pub(crate) mod weak;
 pub(crate) use loom::sync::Arc;
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-pub(crate) use cell::{Row, UnsafeCell};
+pub(crate) use cell::Row;
 pub(crate) use newest::NewestCell;
 pub(crate) use queue::ArrayQueue;
 pub(crate) use swap::SwapCell;

@@ -8,14 +8,15 @@
 //! A few seconds together.
 //!
 //! Must make it fail: weakening either end of P6, P7, P8, P9 or P10; naming a page before its first push has ended; looking
-//! for what is late before looking at the page's name; forgetting what is late or held.
+//! for what is late before looking at the page's name; forgetting what is late or held; dropping with the table what was taken, or not what
+//! is late.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::clock::{Bound, Clock, lossy_key};
 use crate::event::{Coalesced, Tier};
 use crate::lane::coalesce::{Coalescer, Pushed};
-use crate::lane::table::{TableConsumer, TableProducer, Unread, table};
+use crate::lane::table::{Begun, TableConsumer, TableProducer, Unread, table};
 use crate::sync::Arc;
 use loom::thread;
 
@@ -29,20 +30,24 @@ fn to_be_made(item: u64) -> Unread<impl FnOnce() -> u64> {
     Unread { key, sequence, parts, item: move || item }
 }
 
-/// Puts a value in `place`, which is filled or the next to be, or in the first place of a fresh page; returns how many
-/// values that replaced.
-fn put(lane: &mut TableProducer<u64>, place: usize, value: Unread<u64>) -> u32 {
+/// Puts a value in `place`, which is filled or the next to be, or in the first place of a fresh page; returns what it replaced.
+pub(crate) fn put_in<T>(lane: &mut TableProducer<T>, place: usize, value: Unread<T>) -> Option<Unread<T>> {
     let is_next = place >= lane.filled();
-    let mut writing = lane.begin(Some(place));
-    if is_next || writing.is_first() {
-        writing.fill(value);
-        return 0;
+    match lane.begin(Some(place)) {
+        Begun::SamePage(mut writing) if !is_next => writing.with_place(|place| place.replace(value)),
+        Begun::SamePage(mut writing) | Begun::FreshPage(mut writing) => {
+            writing.fill(value);
+            None
+        }
     }
-    writing.with_place(|place| {
-        let older = place.replace(value);
-        assert!(older.is_some_and(|older| older.item < place.as_ref().unwrap().item), "what is unread is older");
-    });
-    1
+}
+
+/// The same; returns how many values it replaced.
+fn put(lane: &mut TableProducer<u64>, place: usize, value: Unread<u64>) -> u32 {
+    let newer = value.item;
+    let older = put_in(lane, place, value).map(|older| older.item);
+    assert!(older.is_none_or(|older| older < newer), "what is unread is older");
+    older.is_some().into()
 }
 
 fn collect(main_lane: &mut TableConsumer<u64>, into: &mut Vec<u64>) {
@@ -96,13 +101,15 @@ pub fn lane_stops_half_way(goes_on: bool) {
         put(&mut lane, 0, unread(1));
         let next = lane.filled();
         put(&mut lane, next, unread(2));
-        let mut writing = lane.begin(Some(0));
-        if writing.is_first() {
-            if goes_on {
-                writing.fill(unread(3));
+        let mut writing = match lane.begin(Some(0)) {
+            Begun::SamePage(writing) => writing,
+            Begun::FreshPage(mut writing) => {
+                if goes_on {
+                    writing.fill(unread(3));
+                }
+                return None;
             }
-            return None;
-        }
+        };
         let met = writing.with_place(|place| if goes_on { place.replace(unread(3)) } else { place.take() });
         if !goes_on {
             std::mem::forget(writing);
@@ -161,6 +168,32 @@ pub fn left_at_the_bound() {
     assert!(!main_lane.has_visible());
 }
 
+/// Both ends are dropped while values wait, one of them perhaps in the middle of its last push: each value is dropped once.
+pub fn left_to_the_table(stops: bool) {
+    // Not loom's: it is counted, not synchronised with.
+    let token = std::sync::Arc::new(());
+    let value = |item| {
+        let Unread { key, sequence, parts, item: _ } = unread(item);
+        Unread { key, sequence, parts, item: token.clone() }
+    };
+    let values = [value(1), value(2), value(3)];
+    let (mut lane, mut main_lane) = table(2);
+    let pushing = thread::spawn(move || {
+        for (value, place) in values.into_iter().zip([0, 1, 0]) {
+            let place = place.min(lane.filled());
+            if stops && place == lane.filled() && place > 0 {
+                drop(lane.begin(Some(place)));
+            } else {
+                drop(put_in(&mut lane, place, value));
+            }
+        }
+    });
+    main_lane.collect(Bound::OPEN, drop);
+    drop(main_lane);
+    pushing.join().unwrap();
+    assert_eq!(std::sync::Arc::strong_count(&token), 1, "what nobody took is dropped with the table, once");
+}
+
 /// What became of the pushes of a model with the real coalescer.
 #[derive(Default)]
 struct Outcome {
@@ -197,7 +230,7 @@ fn coalescer(capacity: usize, pushes: &'static [(u32, Tier)], collects: usize) -
                 *old = newer;
                 Coalesced::Merged
             };
-            lane.push(key, *tier, to_be_made(at as u64 + 1), rule, |pushed| outcome.note(pushed));
+            lane.push(*key, *tier, to_be_made(at as u64 + 1), rule, |pushed| outcome.note(pushed));
         }
         outcome
     });
@@ -234,7 +267,7 @@ pub fn rule_unwinds() {
                 Pushed::Lost => lost += 1,
                 other => unreachable!("{other:?}"),
             };
-            let _ = catch_unwind(AssertUnwindSafe(|| lane.push(&7, Tier::LOW, to_be_made(item), rule, count)));
+            let _ = catch_unwind(AssertUnwindSafe(|| lane.push(7, Tier::LOW, to_be_made(item), rule, count)));
         }
         (inserted, lost)
     });
@@ -247,8 +280,8 @@ pub fn rule_unwinds() {
     assert_eq!(inserted + lost, 3, "each was inserted, or lost with the one that it met");
 }
 
-/// More keys than entries: an entry that is idle is given to another key, and one that is not is shed for it.
-pub fn entry_for_another_key(collects: usize) {
+/// More keys than places: each page has them for other keys, and a value is shed for that of another.
+pub fn place_for_another_key(collects: usize) {
     const PUSHES: [(u32, Tier); 3] = [(7, Tier::LOW), (8, Tier::LOW), (7, Tier::LOW)];
     let (outcome, found) = coalescer(1, &PUSHES, collects);
     let items: Vec<_> = found.iter().map(|(item, _)| *item).collect();

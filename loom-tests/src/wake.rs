@@ -20,6 +20,7 @@ use crate::lane::ring::ring;
 use crate::lane::table::{Unread, table};
 use crate::latch_file::Latch;
 use crate::sync::{Arc, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, StoreLoad};
+use crate::table::put_in;
 use crate::wake_files::Notice;
 // Under this name the files that ship know it.
 pub(crate) use crate::wake_files::Bell;
@@ -106,15 +107,7 @@ pub fn sleep_on_a_table(pushes: u32) {
     let ringing = bell.clone();
     let pushing = thread::spawn(move || {
         for item in 1..=pushes {
-            let is_next = putting.filled() == 0;
-            let mut writing = putting.begin(Some(0));
-            let value = Unread { key: 0, sequence: u64::from(item), parts: 1, item };
-            if is_next || writing.is_first() {
-                writing.fill(value);
-            } else {
-                writing.with_place(|place| *place = Some(value));
-            }
-            drop(writing);
+            put_in(&mut putting, 0, Unread { key: 0, sequence: u64::from(item), parts: 1, item });
             ringing.ring();
         }
     });

@@ -214,9 +214,15 @@ mod table {
     }
 
     #[test]
-    fn an_entry_for_another_key() {
-        holds("entry for another key", All, || entry_for_another_key(1));
-        holds("entry for another key, 2 collects", All, || entry_for_another_key(2));
+    fn a_place_for_another_key() {
+        holds("place for another key", All, || place_for_another_key(1));
+        holds("place for another key, 2 collects", All, || place_for_another_key(2));
+    }
+
+    #[test]
+    fn values_left_to_the_table() {
+        holds("left to the table", All, || left_to_the_table(false));
+        holds("left to the table, a push that fills nothing", All, || left_to_the_table(true));
     }
 
     #[test]

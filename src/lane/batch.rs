@@ -75,7 +75,7 @@ impl<E: Event> Lane<E> {
         while let Some(next) = rest.next() {
             let mut item = item_of(next);
             match prepare_as::<HOW, E>(&mut self.preparing, &mut item, true) {
-                Class::Lossy { key, tier } => match self.push_lossy(&key, tier, item) {
+                Class::Lossy { key, tier } => match self.push_lossy(key, tier, item) {
                     Ok(()) => accepted += 1,
                     Err(refused) => return Err(refused.map(|item| (item, rest))),
                 },
@@ -175,7 +175,7 @@ impl<E: Event> Mixed<'_, E> {
             let item = || item;
             let unread = Unread { key: key_between(*key), sequence: **lossy_sequence, parts: 1, item };
             **lossy_sequence += 1;
-            table.push(&of, tier, unread, combine, |pushed| count_lossy(counts, pushed));
+            table.push(of, tier, unread, combine, |pushed| count_lossy(counts, pushed));
             *pushed += 1;
             if *pushed >= MIXED_MAX {
                 break;

@@ -3,15 +3,18 @@
 //!
 //! Everything here is the lane's own: no other thread sees it. The hand-over is in `lane/table.rs`.
 //!
-//! A key has an *entry* (`lane/entries.rs`), which remembers where its value was put. When the main lane takes the page, all
-//! entries are idle at once: no place is filled. A key that has no entry gets a fresh one, else one that is idle. When all places of
-//! the page are filled, the value to shed is of the lowest tier the one that has been unread longest, the newcomer included.
+//! A key is known as long as its value is unread: when the main lane takes the page, all keys are unknown at once, and places are
+//! filled from the first on. When all are filled, the value to shed is of the lowest tier the one that has been unread longest,
+//! the newcomer included.
 
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
+use std::mem;
+
+use foldhash::fast::RandomState;
 
 use crate::event::{Coalesced, Tier};
-use crate::lane::entries::{Entries, Put};
-use crate::lane::table::{TableProducer, Unread, Writing};
+use crate::lane::index::{Index, Vacant};
+use crate::lane::table::{Begun, TableProducer, Unread, Writing};
 
 /// What became of a lossy push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,13 +34,13 @@ pub(crate) enum Pushed {
 /// The lane's end of the table, by key.
 pub(crate) struct Coalescer<K, T> {
     table: TableProducer<T>,
-    entries: Entries<K>,
-    page: Page,
+    hasher: RandomState,
+    page: Page<K>,
 }
 
-impl<K: Clone + Eq + Hash, T> Coalescer<K, T> {
+impl<K: Eq + Hash, T> Coalescer<K, T> {
     pub(crate) fn new(table: TableProducer<T>, capacity: usize) -> Self {
-        Self { table, entries: Entries::new(capacity), page: Page::new(capacity) }
+        Self { table, hasher: RandomState::default(), page: Page::new(capacity) }
     }
 
     /// Puts `value` where the main lane finds it, coalesced with the unread value of its key if there is one. Its item is made where
@@ -48,95 +51,111 @@ impl<K: Clone + Eq + Hash, T> Coalescer<K, T> {
     #[inline]
     pub(crate) fn push(
         &mut self,
-        key: &K,
+        key: K,
         tier: Tier,
         value: Unread<impl FnOnce() -> T>,
         combine: impl FnOnce(&mut T, T) -> Coalesced,
         count: impl FnOnce(Pushed),
     ) {
-        match self.entries.find(key) {
-            Some(entry) => self.open_at(entry, tier).put(value, combine, count),
-            None => self.insert(key, tier, value, combine, count),
-        }
+        let key = match self.open(key, tier) {
+            Ok(opened) => return opened.put(value, combine, count),
+            Err(key) => key,
+        };
+        self.push_slowly(key, tier, value, combine, count);
     }
 
-    /// Begins to push a value of a key that has an entry. If it has none, nothing was done.
-    #[inline]
-    pub(crate) fn open(&mut self, key: &K, tier: Tier) -> Option<Opened<'_, T>> {
-        let entry = self.entries.find(key)?;
-        Some(self.open_at(entry, tier))
-    }
-
-    /// There is room: of as many entries as places, each that is on the page has one.
+    /// Begins to push a value of a key that is quickly found, or that is not there and has a place to go to. Of another, nothing was done.
     ///
     /// Always inline: a call has its registers put away, stores that the locked instruction in it waits for.
     #[inline(always)]
-    fn open_at(&mut self, entry: u32, tier: Tier) -> Opened<'_, T> {
-        let Self { table, entries, page } = self;
-        let put = &mut entries.at(entry).put;
-        let unread = page.place_of(*put);
-        let writing = table.begin(Some(unread.map_or(table.filled(), |place| place as usize)));
-        let is_unread = match unread {
-            Some(place) if !writing.is_first() => {
-                if put.tier() != tier.number() {
-                    *put = page.move_to(place, put.tier(), tier);
-                }
-                true
-            }
-            _ => {
-                if writing.is_first() {
-                    page.clear();
-                }
-                *put = page.fill(entry, tier);
-                false
-            }
-        };
-        Opened { writing, is_unread }
+    pub(crate) fn open(&mut self, key: K, tier: Tier) -> Result<Opened<'_, K, T>, K> {
+        let Self { table, hasher, page } = self;
+        if !page.index.is_level() {
+            return Err(key);
+        }
+        let hash = hash(hasher, &key);
+        let found = page.index.find_on_top(hash, |place| page.is_at(place, hash, &key));
+        if found.is_err() && page.is_full() {
+            return Err(key);
+        }
+        Ok(Opened::begin(table, page, found, hash, key, tier))
     }
 
-    /// For a key that has no entry.
+    /// As [`push`](Coalescer::push), of any key.
     #[cold]
-    fn insert(
+    fn push_slowly(
         &mut self,
-        key: &K,
+        key: K,
         tier: Tier,
         value: Unread<impl FnOnce() -> T>,
         combine: impl FnOnce(&mut T, T) -> Coalesced,
         count: impl FnOnce(Pushed),
     ) {
-        if !self.page.is_full() {
-            let (entry, _forgotten) = self.entries.assign(key, |put| self.page.place_of(put).is_none());
-            return self.open_at(entry, tier).put(value, combine, count);
+        let Self { table, hasher, page } = self;
+        let hash = hash(hasher, &key);
+        let found = page.index.find(hash, |place| page.is_at(place, hash, &key));
+        if found.is_ok() || !page.is_full() {
+            return Opened::begin(table, page, found, hash, key, tier).put(value, combine, count);
         }
-        let victim = self.page.first_to_shed(tier);
-        let mut writing = self.table.begin(victim.map(|place| place as usize));
-        if writing.is_first() {
-            // There is room now.
-            drop(writing);
-            self.page.clear();
-            return self.insert(key, tier, value, combine, count);
-        }
+        let victim = page.first_to_shed(tier);
+        let mut writing = match table.begin(victim.map(|place| place as usize)) {
+            Begun::SamePage(writing) => writing,
+            Begun::FreshPage(writing) => {
+                let forgotten = page.begin_with(hash, key, tier);
+                return Opened { writing, is_unread: false, forgotten }.put(value, combine, count);
+            }
+        };
         let Some(place) = victim else { return count(Pushed::Shed) };
-        let entry = self.page.places[place as usize].entry;
-        let _forgotten = self.entries.rename(entry, key);
-        let put = &mut self.entries.at(entry).put;
-        *put = self.page.move_to(place, put.tier(), tier);
+        let forgotten = page.rename(place, hash, key, tier);
         let shed = writing.with_place(|place| place.replace(value.made()));
         count(if shed.is_some() { Pushed::InsteadOf } else { Pushed::Inserted });
         // Dropped last, when everything is in its place: the host's `drop` may panic.
         drop(writing);
-        drop(shed);
+        drop((shed, forgotten));
     }
 }
 
+#[inline]
+fn hash<K: Hash>(hasher: &RandomState, key: &K) -> u32 {
+    hasher.hash_one(key) as u32
+}
+
 /// A push that was begun: what is left is to write the value.
-pub(crate) struct Opened<'a, T> {
+pub(crate) struct Opened<'a, K, T> {
     writing: Writing<'a, T>,
     /// The key has an unread value, in the place that is to be written.
     is_unread: bool,
+    /// A key of which there is one too many. Dropped last, when everything is in its place: the host's `drop` may panic.
+    forgotten: Option<K>,
 }
 
-impl<T> Opened<'_, T> {
+impl<'a, K, T> Opened<'a, K, T> {
+    /// Of a key that was found in its place, or of which it was found where it would be; then not all places are filled.
+    #[inline(always)]
+    fn begin(
+        table: &'a mut TableProducer<T>,
+        page: &mut Page<K>,
+        found: Result<u32, Vacant>,
+        hash: u32,
+        key: K,
+        tier: Tier,
+    ) -> Self {
+        let (writing, is_unread, forgotten) = match found {
+            Ok(place) => match table.begin(Some(place as usize)) {
+                Begun::SamePage(writing) => {
+                    page.set_tier(place, tier);
+                    (writing, true, Some(key))
+                }
+                Begun::FreshPage(writing) => (writing, false, page.begin_with(hash, key, tier)),
+            },
+            Err(vacant) => match table.begin(Some(table.filled())) {
+                Begun::SamePage(writing) => (writing, false, page.fill(vacant, hash, key, tier)),
+                Begun::FreshPage(writing) => (writing, false, page.begin_with(hash, key, tier)),
+            },
+        };
+        Self { writing, is_unread, forgotten }
+    }
+
     /// As [`Coalescer::push`].
     #[inline]
     pub(crate) fn put(
@@ -145,7 +164,7 @@ impl<T> Opened<'_, T> {
         combine: impl FnOnce(&mut T, T) -> Coalesced,
         count: impl FnOnce(Pushed),
     ) {
-        let Self { mut writing, is_unread } = self;
+        let Self { mut writing, is_unread, forgotten: _forgotten } = self;
         if is_unread {
             return writing.with_place(|place| Coalescing { place, count: Some(count) }.run(value, combine));
         }
@@ -192,18 +211,19 @@ impl<T, C: FnOnce(Pushed)> Drop for Coalescing<'_, T, C> {
     }
 }
 
-/// The places of the lane's page that are filled, in the order in which their values became unread, by tier.
-struct Page {
-    /// How many values had been put anywhere before the first on this page.
-    before: u64,
-    filled: u32,
-    places: Box<[Place]>,
+/// The places of the lane's page that are filled, each with its key, in the order in which their values became unread, by tier.
+struct Page<K> {
+    index: Index,
+    /// Those that were ever filled, on this page or before.
+    places: Vec<Place<K>>,
+    capacity: usize,
     lists: [List; Tier::COUNT],
 }
 
-#[derive(Clone, Copy)]
-struct Place {
-    entry: u32,
+struct Place<K> {
+    key: K,
+    hash: u32,
+    tier: u8,
     before: u32,
     after: u32,
 }
@@ -218,41 +238,48 @@ struct List {
 const END: u32 = u32::MAX;
 const NOTHING: List = List { first: END, last: END };
 
-impl Page {
+impl<K> Page<K> {
     fn new(capacity: usize) -> Self {
-        let place = Place { entry: END, before: END, after: END };
-        // One, so that what was put as number zero is nowhere.
-        Self { before: 1, filled: 0, places: vec![place; capacity].into(), lists: [NOTHING; Tier::COUNT] }
+        let (index, places) = (Index::new(capacity), Vec::with_capacity(capacity));
+        Self { index, places, capacity, lists: [NOTHING; Tier::COUNT] }
     }
 
     #[inline]
     fn is_full(&self) -> bool {
-        self.filled as usize == self.places.len()
+        self.index.filled() as usize == self.capacity
     }
 
-    /// Where on this page the value is, if it is. Told from how many were put before it, so that all entries are idle when a
-    /// page begins.
     #[inline]
-    fn place_of(&self, put: Put) -> Option<u32> {
-        let place = put.number().wrapping_sub(self.before);
-        (place < u64::from(self.filled)).then_some(place as u32)
+    fn is_at(&self, place: u32, hash: u32, key: &K) -> bool
+    where
+        K: Eq,
+    {
+        let known = &self.places[place as usize];
+        known.hash == hash && known.key == *key
     }
 
-    /// The lane has a page on which nothing is.
-    #[inline]
-    fn clear(&mut self) {
-        self.before += u64::from(self.filled);
-        (self.filled, self.lists) = (0, [NOTHING; Tier::COUNT]);
+    /// The lane has a page on which nothing is: fills the first place of it. Returns the key that had it on an earlier page.
+    #[inline(never)]
+    fn begin_with(&mut self, hash: u32, key: K, tier: Tier) -> Option<K> {
+        self.lists = [NOTHING; Tier::COUNT];
+        let vacant = self.index.begin_page(hash);
+        self.fill(vacant, hash, key, tier)
     }
 
-    /// Fills the next place.
-    #[inline]
-    fn fill(&mut self, entry: u32, tier: Tier) -> Put {
-        let place = self.filled;
-        self.filled += 1;
-        self.places[place as usize].entry = entry;
-        self.link(place, tier);
-        Put::new(self.before + u64::from(place), tier)
+    /// Fills the next place, of which there must be one. Returns the key that had it on an earlier page.
+    #[inline(always)]
+    fn fill(&mut self, vacant: Vacant, hash: u32, key: K, tier: Tier) -> Option<K> {
+        let place = self.index.filled();
+        self.index.fill(vacant, hash);
+        let before = self.append(place, tier);
+        let filled = Place { key, hash, tier: tier.number(), before, after: END };
+        match self.places.get_mut(place as usize) {
+            Some(known) => Some(mem::replace(known, filled).key),
+            None => {
+                self.places.push(filled);
+                None
+            }
+        }
     }
 
     /// The place whose value is shed for one of this tier; none if that one is itself the first to shed.
@@ -260,16 +287,34 @@ impl Page {
         self.lists[..=tier.number() as usize].iter().map(|list| list.first).find(|first| *first != END)
     }
 
-    /// To the end of a tier.
-    #[cold]
-    fn move_to(&mut self, place: u32, from: u8, to: Tier) -> Put {
-        self.unlink(place, from);
-        self.link(place, to);
-        Put::new(self.before + u64::from(place), to)
+    /// The value in this place is of this tier now.
+    #[inline]
+    fn set_tier(&mut self, place: u32, tier: Tier) {
+        if self.places[place as usize].tier != tier.number() {
+            self.move_to(place, tier);
+        }
     }
 
-    fn unlink(&mut self, place: u32, tier: u8) {
-        let Place { before, after, .. } = self.places[place as usize];
+    /// Gives a place to another key, which has none. Returns the one that had it.
+    fn rename(&mut self, place: u32, hash: u32, key: K, tier: Tier) -> K {
+        self.index.rename(place, hash, |place| self.places[place as usize].hash);
+        self.move_to(place, tier);
+        let renamed = &mut self.places[place as usize];
+        renamed.hash = hash;
+        mem::replace(&mut renamed.key, key)
+    }
+
+    /// To the end of a tier.
+    #[cold]
+    fn move_to(&mut self, place: u32, tier: Tier) {
+        self.unlink(place);
+        let before = self.append(place, tier);
+        let moved = &mut self.places[place as usize];
+        (moved.tier, moved.before, moved.after) = (tier.number(), before, END);
+    }
+
+    fn unlink(&mut self, place: u32) {
+        let Place { tier, before, after, .. } = self.places[place as usize];
         let list = &mut self.lists[tier as usize];
         match before {
             END => list.first = after,
@@ -281,16 +326,16 @@ impl Page {
         }
     }
 
+    /// Puts a place at the end of a list. Returns the one that it is behind.
     #[inline]
-    fn link(&mut self, place: u32, tier: Tier) {
+    fn append(&mut self, place: u32, tier: Tier) -> u32 {
         let list = &mut self.lists[tier.number() as usize];
-        let last = std::mem::replace(&mut list.last, place);
-        let linked = &mut self.places[place as usize];
-        (linked.before, linked.after) = (last, END);
+        let last = mem::replace(&mut list.last, place);
         match last {
             END => list.first = place,
             last => self.places[last as usize].after = place,
         }
+        last
     }
 }
 
@@ -314,7 +359,7 @@ mod tests {
             Coalesced::Replaced
         };
         let mut became = None;
-        lane.push(&key, tier, unread, replace, |pushed| became = Some(pushed));
+        lane.push(key, tier, unread, replace, |pushed| became = Some(pushed));
         became.expect("each push is counted")
     }
 
@@ -366,7 +411,7 @@ mod tests {
                 *sum += newer;
                 Coalesced::Merged
             };
-            lane.push(&1, Tier::NORMAL, unread, add, |_| ());
+            lane.push(1, Tier::NORMAL, unread, add, |_| ());
         }
         let mut taken = Vec::new();
         main.collect(Bound::OPEN, |value| taken.push((value.key, value.sequence, value.parts, value.item)));
@@ -380,7 +425,7 @@ mod tests {
         let mut lost = false;
         let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let unread = Unread { key: 2, sequence: 2, parts: 1, item: || 2 };
-            lane.push(&1, Tier::NORMAL, unread, |_, _| panic!("rule"), |pushed| lost = pushed == Pushed::Lost)
+            lane.push(1, Tier::NORMAL, unread, |_, _| panic!("rule"), |pushed| lost = pushed == Pushed::Lost)
         }));
         assert!(unwound.is_err() && lost);
         assert_eq!(push(&mut lane, 1, Tier::NORMAL, 3), Pushed::Inserted);
@@ -417,7 +462,7 @@ mod tests {
                     *old = newer;
                     Coalesced::Replaced
                 };
-                lane.push(&Brittle(key), Tier::NORMAL, unread, rule, |_| ());
+                lane.push(Brittle(key), Tier::NORMAL, unread, rule, |_| ());
             };
             push(1, 100);
             push(2, 200);
@@ -432,6 +477,64 @@ mod tests {
                 items.sort_unstable();
                 assert_eq!(take(&mut main), items, "after {hashes} hashes, round {round}");
             }
+        }
+    }
+
+    thread_local! {
+        /// How many more times a [`Thorny`] is dropped before that panics.
+        static DROPS: std::cell::Cell<u32> = const { std::cell::Cell::new(u32::MAX) };
+    }
+
+    #[derive(PartialEq, Eq, Hash)]
+    struct Thorny(u32);
+
+    impl Drop for Thorny {
+        fn drop(&mut self) {
+            let left = DROPS.get();
+            DROPS.set(left.wrapping_sub(1));
+            assert!(left > 0, "drop");
+        }
+    }
+
+    #[test]
+    fn a_key_that_panics_as_it_is_dropped_does_so_when_all_is_done() {
+        // The key of the push that meets a value, of the place that is filled anew, of the value that is shed, of the one that is itself shed.
+        let pushes = [(1, Tier::NORMAL), (3, Tier::NORMAL), (4, Tier::NORMAL), (5, Tier::BACKGROUND)];
+        for (at, (key, tier)) in pushes.into_iter().enumerate() {
+            let (producer, mut main) = table(2);
+            let mut lane = Coalescer::new(producer, 2);
+            let mut push = |key: u32, tier, item: u64| {
+                let mut became = None;
+                let unread = Unread { key: 2, sequence: item, parts: 1, item: move || item };
+                let rule = |old: &mut u64, newer| {
+                    *old = newer;
+                    Coalesced::Replaced
+                };
+                let push = std::panic::AssertUnwindSafe(|| {
+                    lane.push(Thorny(key), tier, unread, rule, |pushed| became = Some(pushed));
+                });
+                (std::panic::catch_unwind(push).is_err(), became)
+            };
+            push(1, Tier::NORMAL, 1);
+            if at == 1 {
+                assert_eq!(take(&mut main), [1]);
+            } else {
+                push(2, Tier::NORMAL, 2);
+            }
+            DROPS.set(0);
+            let unwound = push(key, tier, 10);
+            DROPS.set(u32::MAX);
+            let (became, expected) = [
+                (Pushed::Coalesced(Coalesced::Replaced), vec![2, 10]),
+                (Pushed::Inserted, vec![10]),
+                (Pushed::InsteadOf, vec![2, 10]),
+                (Pushed::Shed, vec![1, 2]),
+            ][at]
+                .clone();
+            assert_eq!(unwound, (true, Some(became)));
+            assert_eq!(take(&mut main), expected);
+            assert_eq!(push(1, Tier::NORMAL, 20), (false, Some(Pushed::Inserted)));
+            assert_eq!(take(&mut main), [20]);
         }
     }
 

@@ -23,6 +23,9 @@
 //! - **T5 held values come next**: a held value's key was read, or taken, before the value was collected, from the clock, or from a ring
 //!   of which the next look shows that much; so it is below the bound of the next cut. None are taken on top of them: what
 //!   came on a later page is not below the bound either (T4).
+//! - **T6 what is in a place**: of the lane's page, places are filled in order, and those that are hold a value or nothing. Of the other, none
+//!   does but the announced one, if it was filled. What was taken stays where it was, and is nobody's: so the main lane writes
+//!   to no place, and its lines go one way.
 //!
 //! # Pairs
 //! | pair | release                                | acquire                                | hands over                     |
@@ -37,13 +40,13 @@
 
 #![expect(unsafe_code, reason = "places are handed over by the word that names the lane's page, T1")]
 
-use std::ops::Range;
+use std::{mem, ops::Range};
 
 use crate::clock::Bound;
 use crate::sync::{
     Arc, AtomicU64, CachePadded,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
-    UnsafeCell, prefetch,
+    Row, prefetch,
 };
 
 /// The most values that can be unread on one lane.
@@ -52,7 +55,7 @@ pub(crate) const KEYS_MAX: usize = 1 << 20;
 /// The bit of `begun` that names the lane's page; the others number its pushes.
 const PAGE: u64 = 1 << 63;
 /// Announced by a push that will touch nothing, unless it finds a fresh page.
-const NOWHERE: u64 = u64::MAX;
+const NOWHERE: usize = usize::MAX;
 /// How many bytes of places are asked for ahead of the one that is filled.
 const AHEAD: usize = 1024;
 /// Before the first push on the first page.
@@ -74,13 +77,15 @@ impl<T, F: FnOnce() -> T> Unread<F> {
     }
 }
 
-/// Places with what is unread in them.
-type Page<T> = Box<[UnsafeCell<Option<Unread<T>>>]>;
+/// Places for what is unread; nothing if coalescing unwound. Which of them are filled, T6 says.
+type Page<T> = Row<Option<Unread<T>>>;
 
 struct Table<T> {
     pages: [Page<T>; 2],
     pushes: CachePadded<Pushes>,
     first: CachePadded<First>,
+    /// The place that was late when the main lane's end was dropped.
+    left_late: AtomicU64,
 }
 
 /// What the lane writes at every push.
@@ -103,28 +108,72 @@ struct First {
     key: AtomicU64,
 }
 
-// SAFETY: T1. A place is touched only by the side that owns it, and P6, P7 and P8 order those accesses.
+// SAFETY: T1. A place is touched only by the side that owns it, and P6, P7 and P8 order those accesses; so values go from one thread
+// to another, and are never shared.
+unsafe impl<T: Send> Send for Table<T> {}
+// SAFETY: as above.
 unsafe impl<T: Send> Sync for Table<T> {}
+// SAFETY: as above; the pages are the table's.
+unsafe impl<T: Send> Send for TableProducer<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Send for TableConsumer<T> {}
 
 /// A table with room for so many values.
 pub(crate) fn table<T>(capacity: usize) -> (TableProducer<T>, TableConsumer<T>) {
     debug_assert!(capacity <= KEYS_MAX);
-    let page = || (0..capacity).map(|_| UnsafeCell::new(None)).collect();
     let zero = || AtomicU64::new(0);
+    let pages = [Row::new(capacity), Row::new(capacity)];
     let table = Arc::new(Table {
-        pages: [page(), page()],
+        pages: pages.clone(),
         pushes: CachePadded::new(Pushes { begun: zero(), done: zero(), place: zero(), filled: [zero(), zero()] }),
         first: CachePadded::new(First { page: AtomicU64::new(NO_PAGE), key: zero() }),
+        left_late: AtomicU64::new(NOWHERE as u64),
     });
-    let producer = TableProducer { table: table.clone(), page: 0, filled: 0 };
-    (producer, TableConsumer { table, page: 0, late: None, held: Vec::new() })
+    let [places, others] = pages.clone();
+    let producer = TableProducer { table: table.clone(), places, others, page: 0, page_bit: 0, filled: 0 };
+    (producer, TableConsumer { table, pages, page: 0, late: None, held: Vec::new() })
+}
+
+impl<T> Drop for Table<T> {
+    fn drop(&mut self) {
+        if !mem::needs_drop::<T>() {
+            return;
+        }
+        // Relaxed: both ends are dropped, and what they did happened before this.
+        let filled = |page: usize| self.pushes.filled[page].load(Relaxed) as usize;
+        let lane = usize::from(self.pushes.begun.load(Relaxed) & PAGE != 0);
+        let named = self.first.page.load(Relaxed);
+        // The lane's page has its newest values, unless it has not come to it: then it is the one before that is named (T3).
+        let on_lane = if named != NO_PAGE && named as usize & 1 == lane { 0..filled(lane) } else { 0..0 };
+        let late = self.left_late.load(Relaxed) as usize;
+        let late = (late < filled(1 - lane)).then_some((1 - lane, late));
+        let left = on_lane.map(|place| (lane, place)).chain(late);
+        // SAFETY: T6. They are filled and were not taken, and nobody else has this table.
+        let left: Vec<_> = left.map(|(page, place)| unsafe { taken(&self.pages[page], place) }).collect();
+        // Where one unwinds as it is dropped, the others are dropped all the same.
+        drop(left);
+    }
+}
+
+/// Takes what is in a place, which stays where it was, and is nobody's.
+///
+/// # Safety
+/// It is filled, and the caller's, and is not looked at again before it is filled anew.
+#[inline(always)]
+unsafe fn taken<T>(page: &Page<T>, place: usize) -> Option<Unread<T>> {
+    // SAFETY: the caller's promise.
+    page.with(place..place + 1, |value| unsafe { value.read() })
 }
 
 /// The lane's end.
 pub(crate) struct TableProducer<T> {
     table: Arc<Table<T>>,
-    /// The number of the page that the last push found.
+    /// The places of the page that the last push found, and those of the other.
+    places: Page<T>,
+    others: Page<T>,
+    /// The number of that page, and its bit.
     page: u64,
+    page_bit: u64,
     /// How many of its places are filled.
     filled: usize,
 }
@@ -137,75 +186,86 @@ impl<T> TableProducer<T> {
     }
 
     /// Places that are asked for ahead: none where one alone is that large.
-    const AHEAD: usize = AHEAD / size_of::<UnsafeCell<Option<Unread<T>>>>();
+    const AHEAD: usize = AHEAD / size_of::<Option<Unread<T>>>();
 
     /// Asks for places that are going to be filled, which were the main lane's; for none if not all of them exist.
     #[inline]
     fn prefetch(&self, places: Range<usize>) {
-        if Self::AHEAD > 0
-            && let Some(places) = self.table.pages[self.page as usize & 1].get(places)
-        {
-            prefetch::to_write(places.as_ptr().addr(), size_of_val(places));
+        let size = size_of::<Option<Unread<T>>>();
+        if Self::AHEAD > 0 && places.end <= self.places.len() {
+            prefetch::to_write(self.places.address() + places.start * size, places.len() * size);
         }
     }
 
     /// Begins a push that may touch `place`, which is filled or the next to be, or with `None` nothing; unless it finds a
-    /// fresh page, [`Writing::is_first`]: then it may fill the first place of that.
+    /// fresh page.
     #[inline]
-    pub(crate) fn begin(&mut self, place: Option<usize>) -> Writing<'_, T> {
-        let announced = place.map_or(NOWHERE, |place| place as u64);
+    pub(crate) fn begin(&mut self, place: Option<usize>) -> Begun<'_, T> {
+        let place = place.unwrap_or(NOWHERE);
         // P10: whoever sees this sees the end of the push before, so it cannot be taken for the place of that one.
-        self.table.pushes.place.store(announced, Release);
+        self.table.pushes.place.store(place as u64, Release);
         // P6: hands the pushes before this one, and its place, to `flip`. P7: if the page is another one, it is empty.
-        let begun = self.table.pushes.begun.fetch_add(1, AcqRel);
-        let is_first = (begun ^ (self.page << 63)) & PAGE != 0;
-        if is_first {
-            // T2.
-            self.page += 1;
-            self.filled = 0;
-            self.prefetch(0..Self::AHEAD.min(self.table.pages[0].len()));
+        let begun = self.table.pushes.begun.fetch_add(1, AcqRel) ^ self.page_bit;
+        if begun & PAGE == 0 {
+            Begun::SamePage(Writing { number: begun + 1, place, named_by: None, producer: self })
+        } else {
+            Begun::FreshPage(self.turn_over(begun))
         }
-        let place = if is_first { Some(0) } else { place };
-        Writing { number: (begun & !PAGE) + 1, place, is_first, named_by: None, producer: self }
     }
+
+    /// The lane has the other page, on which nothing is (T2).
+    #[cold]
+    fn turn_over(&mut self, begun: u64) -> Writing<'_, T> {
+        mem::swap(&mut self.places, &mut self.others);
+        (self.page, self.page_bit, self.filled) = (self.page + 1, self.page_bit ^ PAGE, 0);
+        self.prefetch(0..Self::AHEAD.min(self.places.len()));
+        Writing { number: (begun ^ PAGE) + 1, place: 0, named_by: None, producer: self }
+    }
+}
+
+/// A push that was begun.
+pub(crate) enum Begun<'a, T> {
+    /// On the page that the last one was on.
+    SamePage(Writing<'a, T>),
+    /// The main lane has taken that page, and everything on it is read. It may fill the first place.
+    FreshPage(Writing<'a, T>),
 }
 
 /// A push under way. It ends when this is dropped.
 pub(crate) struct Writing<'a, T> {
     producer: &'a mut TableProducer<T>,
     number: u64,
-    place: Option<usize>,
-    is_first: bool,
+    place: usize,
     /// The key of the value that it put on a page on which there was none.
     named_by: Option<u64>,
 }
 
 impl<T> Writing<'_, T> {
-    /// True when the main lane has taken the page since the last push: everything that was on it is read.
-    #[inline]
-    pub(crate) fn is_first(&self) -> bool {
-        self.is_first
-    }
-
     /// Hands `access` what is in the place that this push may touch.
     ///
     /// # Panics
-    /// When there is no such place.
+    /// When that is not filled.
     #[inline]
     pub(crate) fn with_place<R>(&mut self, access: impl FnOnce(&mut Option<Unread<T>>) -> R) -> R {
-        let (page, place) = (self.producer.page as usize & 1, self.place.unwrap_or(usize::MAX));
+        let producer = &*self.producer;
+        let place = self.place;
+        assert!(place < producer.filled, "a place that is filled");
         // SAFETY: T1. The page is the lane's, and if it is taken while we write, all but the place announced for this push is;
-        // a fresh page is not taken before this push has ended (T2).
-        self.producer.table.pages[page][place].with_mut(|value| access(unsafe { &mut *value }))
+        // a fresh page is not taken before this push has ended (T2). T6: it is filled, and was not taken.
+        producer.places.with_mut(place..place + 1, |value| access(unsafe { &mut *value }))
     }
 
-    /// Fills the place that this push may touch, which is the next to be filled.
+    /// Fills the place that this push may touch.
+    ///
+    /// # Panics
+    /// When that is not the next to be filled, or all are.
     #[inline]
     pub(crate) fn fill(&mut self, value: Unread<T>) {
-        let key = value.key;
-        self.with_place(|place| *place = Some(value));
-        let producer = &mut *self.producer;
-        debug_assert!(self.place == Some(producer.filled), "places are filled in order");
+        let (key, producer) = (value.key, &mut *self.producer);
+        let place = self.place;
+        assert!(place == producer.filled && place < producer.places.len(), "places are filled in order");
+        // SAFETY: T1, as above. T6: nothing is in it, and there is such a place.
+        producer.places.with_mut(place..place + 1, |place| unsafe { place.write(Some(value)) });
         if producer.filled == 0 {
             self.named_by = Some(key);
         }
@@ -219,7 +279,8 @@ impl<T> Writing<'_, T> {
 }
 
 impl<T> Drop for Writing<'_, T> {
-    #[inline]
+    // Always inline: where it is called, if only when something unwinds, a push is in memory from its beginning.
+    #[inline(always)]
     fn drop(&mut self) {
         let producer = &*self.producer;
         // P8: hands the place to `has_ended`.
@@ -236,6 +297,7 @@ impl<T> Drop for Writing<'_, T> {
 /// The main lane's end.
 pub(crate) struct TableConsumer<T> {
     table: Arc<Table<T>>,
+    pages: [Page<T>; 2],
     /// The number of the lane's page.
     page: u64,
     late: Option<Late>,
@@ -285,7 +347,8 @@ impl<T> TableConsumer<T> {
         match self.late {
             Some(Late { page, place, number }) if self.has_ended(number) => {
                 self.late = None;
-                self.take_place(page, place, bound, take)
+                // If it is not, that push unwound.
+                place < self.filled(page) && self.take_place(page, place, bound, take)
             }
             _ => false,
         }
@@ -299,17 +362,23 @@ impl<T> TableConsumer<T> {
 
     fn take_page(&mut self, bound: Bound, take: &mut impl FnMut(Unread<T>)) -> bool {
         let page = self.page;
-        let filled = self.flip();
+        self.flip();
         let late = self.late.map(|late| late.place);
         let mut added = false;
-        for place in (0..filled).filter(|place| Some(*place) != late) {
+        for place in (0..self.filled(page)).filter(|place| Some(*place) != late) {
             added |= self.take_place(page, place, bound, take);
         }
         added
     }
 
-    /// Takes the lane's page, and gives it the other one. Returns how many places are filled.
-    fn flip(&mut self) -> usize {
+    /// How many places of a page that was taken are filled, but for one that is late.
+    fn filled(&self, page: u64) -> usize {
+        // Relaxed: the lane does not write this again before it has the page again, but for the late place.
+        self.table.pushes.filled[page as usize & 1].load(Relaxed) as usize
+    }
+
+    /// Takes the lane's page, and gives it the other one.
+    fn flip(&mut self) {
         debug_assert!(self.late.is_none(), "what was late was taken, or nothing was pushed since");
         let pushes = &self.table.pushes;
         // P6: what was pushed before is visible, and the place of a push that is under way. P7: the other page is empty.
@@ -317,12 +386,10 @@ impl<T> TableConsumer<T> {
         let page = self.page;
         self.page += 1;
         // P10: if this is the place of a later push, the one that began last on our page is seen to have ended.
-        let place = pushes.place.load(Acquire);
+        let place = pushes.place.load(Acquire) as usize;
         if !self.has_ended(number) && place != NOWHERE {
-            self.late = Some(Late { page, place: place as usize, number });
+            self.late = Some(Late { page, place, number });
         }
-        // The lane does not write this again before it has the page again, but for the late place.
-        pushes.filled[page as usize & 1].load(Relaxed) as usize
     }
 
     /// True when the push with this number has ended.
@@ -332,9 +399,11 @@ impl<T> TableConsumer<T> {
         self.table.pushes.done.load(Acquire) >= number
     }
 
+    /// Of a place that is filled and was not taken.
+    #[inline(always)]
     fn take_place(&mut self, page: u64, place: usize, bound: Bound, take: &mut impl FnMut(Unread<T>)) -> bool {
-        // SAFETY: T1. The page is ours, and no push that began before we took it is still in this place.
-        let value = self.table.pages[page as usize & 1][place].with_mut(|value| unsafe { (*value).take() });
+        // SAFETY: T1. The page is ours, and no push that began before we took it is still in this place. T6: it is filled.
+        let value = unsafe { taken(&self.pages[page as usize & 1], place) };
         match value {
             Some(value) if value.key < bound.0 => {
                 take(value);
@@ -350,105 +419,10 @@ impl<T> TableConsumer<T> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn unread(key: u64, item: u32) -> Unread<u32> {
-        Unread { key, sequence: 0, parts: 1, item }
-    }
-
-    /// Puts a value in a place that is filled, or in the next.
-    fn put(producer: &mut TableProducer<u32>, place: usize, value: Unread<u32>) {
-        let mut writing = producer.begin(Some(place));
-        if writing.is_first() || place == writing.producer.filled {
-            writing.fill(value);
-        } else {
-            writing.with_place(|place| *place = Some(value));
+impl<T> Drop for TableConsumer<T> {
+    fn drop(&mut self) {
+        if let Some(late) = self.late {
+            self.table.left_late.store(late.place as u64, Relaxed);
         }
-    }
-
-    fn collect(consumer: &mut TableConsumer<u32>, bound: Bound) -> Vec<u32> {
-        let mut items = Vec::new();
-        consumer.collect(bound, |value| items.push(value.item));
-        items
-    }
-
-    #[test]
-    fn a_page_beyond_the_bound_stays_and_is_coalesced_further() {
-        let (mut producer, mut consumer) = table(100);
-        put(&mut producer, 0, unread(4, 1));
-        assert_eq!(collect(&mut consumer, Bound(4)), [] as [u32; 0]);
-        assert!(consumer.has_visible(), "it is left, not forgotten");
-        put(&mut producer, 0, unread(6, 2));
-        assert_eq!(collect(&mut consumer, Bound(7)), [2]);
-        assert!(!consumer.has_visible());
-    }
-
-    #[test]
-    fn a_value_beyond_the_bound_on_a_page_that_is_taken_is_held_for_the_next_cut() {
-        let (mut producer, mut consumer) = table(100);
-        put(&mut producer, 0, unread(2, 1));
-        put(&mut producer, 1, unread(4, 2));
-        assert_eq!(collect(&mut consumer, Bound(4)), [1]);
-        put(&mut producer, 0, unread(4, 3));
-        assert_eq!(collect(&mut consumer, Bound(4)), [] as [u32; 0], "another pass of the same cut");
-        assert!(consumer.has_visible(), "it is held, not forgotten");
-        assert_eq!(collect(&mut consumer, Bound(6)), [2, 3]);
-        assert!(!consumer.has_visible());
-    }
-
-    #[test]
-    fn a_key_that_is_always_written_just_after_the_bound_is_applied_every_other_cut() {
-        let (mut producer, mut consumer) = table(2);
-        let mut applied = Vec::new();
-        for cut in 1..=9 {
-            let bound = Bound(10 * cut + 1);
-            put(&mut producer, 0, unread(10 * cut + 2, cut as u32));
-            // Two passes, as every cut has at least.
-            applied.extend(collect(&mut consumer, bound));
-            applied.extend(collect(&mut consumer, bound));
-        }
-        assert_eq!(
-            applied,
-            [2, 4, 6, 8],
-            "a page that was left is taken by the next cut, and its value held for the one after"
-        );
-    }
-
-    #[test]
-    fn a_push_that_is_under_way_comes_late_and_holds_nothing_up() {
-        let (mut producer, mut consumer) = table(3);
-        (0..3).for_each(|item| put(&mut producer, item, unread(2, item as u32)));
-        let mut writing = producer.begin(Some(1));
-        assert_eq!(collect(&mut consumer, Bound::OPEN), [0, 2]);
-        assert!(!consumer.has_visible(), "there is nothing to be had of a push that stands still");
-        writing.with_place(|place| *place = Some(unread(3, 7)));
-        drop(writing);
-        assert!(consumer.has_visible());
-        put(&mut producer, 0, unread(4, 8));
-        assert_eq!(collect(&mut consumer, Bound::OPEN), [7, 8]);
-        assert!(!consumer.has_visible());
-    }
-
-    #[test]
-    fn a_push_that_touches_nothing_leaves_nothing_late() {
-        let (mut producer, mut consumer) = table(1);
-        put(&mut producer, 0, unread(2, 1));
-        let writing = producer.begin(None);
-        assert_eq!(collect(&mut consumer, Bound::OPEN), [1]);
-        drop(writing);
-        assert!(!consumer.has_visible());
-    }
-
-    #[test]
-    fn pages_go_round() {
-        let (mut producer, mut consumer) = table(2);
-        let mut taken = Vec::new();
-        for n in 0..1000 {
-            put(&mut producer, 0, unread(2 * u64::from(n), n));
-            taken.extend(collect(&mut consumer, Bound::OPEN));
-        }
-        assert!(taken.into_iter().eq(0..1000));
     }
 }

@@ -110,7 +110,7 @@ impl<E: Event> Lane<E> {
     pub(crate) fn try_push(&mut self, event: E) -> Result<(), Refused<E>> {
         let (item, class) = self.prepared(event);
         let pushed = match class {
-            Class::Lossy { key, tier } => self.push_lossy(&key, tier, item),
+            Class::Lossy { key, tier } => self.push_lossy(key, tier, item),
             Class::Critical if self.is_ready() => self.push_critical(item),
             Class::Critical => {
                 self.shared.counts.producer.returned.add(1);
@@ -145,7 +145,7 @@ impl<E: Event> Lane<E> {
     pub(crate) async fn push_in_task(&mut self, event: E) -> Result<(), Refused<E>> {
         let (item, class) = self.prepared(event);
         let pushed = match class {
-            Class::Lossy { key, tier } => self.push_lossy(&key, tier, item),
+            Class::Lossy { key, tier } => self.push_lossy(key, tier, item),
             Class::Critical => loop {
                 if self.is_ready() {
                     break self.push_critical(item);

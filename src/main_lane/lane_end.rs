@@ -3,12 +3,12 @@
 use crate::clock::{Bound, Stamp, critical_key};
 use crate::event::{Envelope, Event, LaneId, Sequence};
 use crate::lane::ring::{Read, RingConsumer};
-use crate::lane::runs::NO_KEY;
-use crate::lane::table::{TableConsumer, Unread};
+use crate::lane::table::TableConsumer;
 use crate::lane::{Item, LaneShared};
 use crate::main_lane::awaited::Awaited;
 use crate::main_lane::entry::{Entry, Fate};
 use crate::main_lane::flight::Flight;
+use crate::main_lane::hand::Hand;
 use crate::origin::{Origin, Rank};
 use crate::sync::{Arc, prefetch};
 
@@ -166,7 +166,7 @@ impl<E: Event> LaneEnd<E> {
 
     /// Puts what was taken from the table in order. After the last `extend` of a cut.
     pub(crate) fn arrange(&mut self) {
-        self.hand.sort();
+        self.hand.arrange();
     }
 
     /// True when some of the cut is left.
@@ -175,7 +175,7 @@ impl<E: Event> LaneEnd<E> {
         self.ring.has_cut() || !self.hand.is_empty()
     }
 
-    /// The key of the first event of the cut; [`NO_KEY`] where there is none.
+    /// The key of the first event of the cut; [`NO_KEY`](crate::lane::runs::NO_KEY) where there is none.
     #[inline]
     pub(crate) fn head_key(&self) -> u64 {
         self.ring.head_key().min(self.hand.head_key())
@@ -258,10 +258,9 @@ impl<E: Event> LaneEnd<E> {
             tally.refused += 1;
         }
         apply.flight().note(&envelope);
-        let done = hand.remove_first();
         tally.left_hand += 1;
-        // Dropped when it is counted: its `drop` is the host's code.
-        drop(done);
+        // When it is counted: its `drop` is the host's code.
+        hand.drop_first();
     }
 
     /// As [`take`](LaneEnd::take), by value: the events are the batch's from here on, until [`done`](LaneEnd::done).
@@ -400,55 +399,5 @@ impl<E: Event, A: Apply<E>> Read<Item<E>> for InPlace<'_, A> {
     #[inline]
     fn end(&mut self, key: u64, position: u64, values: &[Item<E>]) {
         self.apply.flight().note_run(key & self.stamps, position, self.lane, values);
-    }
-}
-
-/// Values taken from the table, in the order of their keys.
-struct Hand<T> {
-    values: Vec<Option<Unread<T>>>,
-    /// Sequence, which rises with the key, key, and place in `values`.
-    order: Vec<(u64, u64, u32)>,
-    next: usize,
-}
-
-impl<T> Hand<T> {
-    fn new() -> Self {
-        Self { values: Vec::new(), order: Vec::new(), next: 0 }
-    }
-
-    fn add(&mut self, value: Unread<T>) {
-        self.order.push((value.sequence, value.key, self.values.len() as u32));
-        self.values.push(Some(value));
-    }
-
-    fn sort(&mut self) {
-        self.order[self.next..].sort_unstable_by_key(|(sequence, ..)| *sequence);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.next == self.order.len()
-    }
-
-    #[inline]
-    fn head_key(&self) -> u64 {
-        self.order.get(self.next).map_or(NO_KEY, |(_, key, _)| *key)
-    }
-
-    fn first(&self) -> Option<&Unread<T>> {
-        let (.., place) = self.order.get(self.next)?;
-        self.values[*place as usize].as_ref()
-    }
-
-    #[inline]
-    fn remove_first(&mut self) -> Option<Unread<T>> {
-        let (.., place) = *self.order.get(self.next)?;
-        let value = self.values[place as usize].take();
-        self.next += 1;
-        if self.is_empty() {
-            self.values.clear();
-            self.order.clear();
-            self.next = 0;
-        }
-        value
     }
 }

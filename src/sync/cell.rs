@@ -4,21 +4,6 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// `std::cell::UnsafeCell` with the shape of loom's.
-pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
-
-impl<T> UnsafeCell<T> {
-    pub(crate) fn new(value: T) -> Self {
-        Self(std::cell::UnsafeCell::new(value))
-    }
-
-    /// Hands a pointer for writing to `access`, which must hold the only access while it runs.
-    #[inline]
-    pub(crate) fn with_mut<R>(&self, access: impl FnOnce(*mut T) -> R) -> R {
-        access(self.0.get())
-    }
-}
-
 /// Cells in a row, which may hold nothing. Cheap to clone: all clones are the same cells.
 pub(crate) struct Row<T>(Arc<[MaybeUninit<std::cell::UnsafeCell<T>>]>);
 

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::Arc;
 
-pub(crate) use loom::cell::UnsafeCell;
+use loom::cell::UnsafeCell;
 
 /// See `mainlane`'s. Cells must lie one behind the other, which loom's own do not; so beside each is one that is accessed when it is.
 pub(crate) struct Row<T> {

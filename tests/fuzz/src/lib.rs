@@ -54,7 +54,7 @@ mod journal {
 mod lane {
     pub(crate) mod coalesce;
     pub(crate) mod coalesce_twin;
-    mod entries;
+    mod index;
     pub(crate) mod ring;
     pub(crate) mod runs;
     pub(crate) mod table;
@@ -105,7 +105,7 @@ mod sync {
 
     pub(crate) use crossbeam_utils::CachePadded;
 
-    pub(crate) use cell::{Row, UnsafeCell};
+    pub(crate) use cell::Row;
 }
 
 #[path = "../../../src/workspace/mirror.rs"]

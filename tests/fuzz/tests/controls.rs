@@ -28,7 +28,7 @@ const RING: &str = "src/lane/ring.rs";
 const RUNS: &str = "src/lane/runs.rs";
 const SPSC: &str = "src/sync/spsc.rs";
 const COALESCE: &str = "src/lane/coalesce.rs";
-const ENTRIES: &str = "src/lane/entries.rs";
+const INDEX: &str = "src/lane/index.rs";
 const TABLE: &str = "src/lane/table.rs";
 const OPERATIONS: &str = "src/main_lane/operations.rs";
 const BATCH: &str = "src/journal/batch.rs";
@@ -71,10 +71,12 @@ const CONTROLS: &[Control] = &[
     Control { target: "ring", file: SPSC, place: "done += 1;\n                // SAFETY: the caller", bug: "done += 2;\n                // SAFETY: the caller" },
     Control { target: "ring", file: SPSC, place: "before(self.written);", bug: "let _ = before;" },
     Control { target: "coalesce", file: COALESCE, place: "unread.parts.saturating_add(parts));", bug: "parts);" },
-    Control { target: "coalesce", file: COALESCE, place: "if put.tier() != tier.number() {", bug: "{" },
-    Control { target: "coalesce", file: COALESCE, place: "(place < u64::from(self.filled)).then_some", bug: "(place.saturating_add(1) < u64::from(self.filled)).then_some" },
-    Control { target: "coalesce", file: ENTRIES, place: "if self.distance(home, at) >= self.distance(hole, at) {", bug: "if self.distance(home, at) > self.distance(hole, at) {" },
-    Control { target: "coalesce", file: ENTRIES, place: "renamed.hash = hash;", bug: "" },
+    Control { target: "coalesce", file: COALESCE, place: "if self.places[place as usize].tier != tier.number() {", bug: "{" },
+    Control { target: "coalesce", file: COALESCE, place: "renamed.hash = hash;", bug: "" },
+    Control { target: "coalesce", file: INDEX, place: "(place < self.filled).then_some", bug: "(place.saturating_add(1) < self.filled).then_some" },
+    Control { target: "coalesce", file: INDEX, place: "if self.distance(home, at) >= self.distance(hole, at) {", bug: "if self.distance(home, at) > self.distance(hole, at) {" },
+    Control { target: "coalesce", file: INDEX, place: "self.go_on(start..end + 1);", bug: "self.go_on(end + 1..end + 1);" },
+    Control { target: "coalesce", file: TABLE, place: "let on_lane = if named != NO_PAGE && named as usize & 1 == lane {", bug: "let on_lane = if named != NO_PAGE {" },
     Control { target: "coalesce", file: TABLE, place: "self.held.extract_if(.., |value| value.key < bound.0)", bug: "self.held.extract_if(.., |_| true)" },
     Control { target: "coalesce", file: TABLE, place: "is_named && self.table.first.key.load(Relaxed) < bound.0", bug: "is_named" },
     Control { target: "operations", file: OPERATIONS, place: "if sequence <= self.last ||", bug: "if sequence < self.last ||" },

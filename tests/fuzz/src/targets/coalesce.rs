@@ -61,6 +61,12 @@ pub(super) fn check(data: &[u8]) {
         let alive = Rc::strong_count(&scenario.token) - 1;
         assert_eq!(alive, scenario.twin.len(), "every value is dropped once");
     }
+    let token = Rc::clone(&scenario.token);
+    if choices.yes() {
+        drop(scenario);
+        assert_eq!(Rc::strong_count(&token), 1, "what waits is dropped with the table");
+        return;
+    }
     // The second takes what the first leaves for it.
     let last = if is_clocked { [scenario.cut(), scenario.cut()] } else { [Bound::OPEN; 2] };
     last.into_iter().for_each(|bound| scenario.collect(bound));
@@ -101,7 +107,7 @@ impl Scenario {
                 }
                 None => resume_unwind(Box::new(())),
             };
-            self.lane.push(&key, tier, unread, rule, |pushed| {
+            self.lane.push(key, tier, unread, rule, |pushed| {
                 assert_eq!(became.replace(pushed), None, "it is counted once");
             });
         }))
