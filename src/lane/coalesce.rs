@@ -57,11 +57,14 @@ impl<K: Eq + Hash, T> Coalescer<K, T> {
         combine: impl FnOnce(&mut T, T) -> Coalesced,
         count: impl FnOnce(Pushed),
     ) {
-        let key = match self.open(key, tier) {
-            Ok(opened) => return opened.put(value, combine, count),
-            Err(key) => key,
-        };
-        self.push_slowly(key, tier, value, combine, count);
+        let Self { table, hasher, page } = self;
+        let hash = hash(hasher, &key);
+        let found = page.index.find(hash, |place| page.is_at(place, hash, &key));
+        if found.is_ok() || !page.is_full() {
+            Opened::begin(table, page, found, hash, key, tier).put(value, combine, count);
+        } else {
+            self.shed_for(hash, key, tier, value, combine, count);
+        }
     }
 
     /// Begins to push a value of a key that is quickly found, or that is not there and has a place to go to. Of another, nothing was done.
@@ -81,22 +84,18 @@ impl<K: Eq + Hash, T> Coalescer<K, T> {
         Ok(Opened::begin(table, page, found, hash, key, tier))
     }
 
-    /// As [`push`](Coalescer::push), of any key.
+    /// For a key that has no place, when all are filled.
     #[cold]
-    fn push_slowly(
+    fn shed_for(
         &mut self,
+        hash: u32,
         key: K,
         tier: Tier,
         value: Unread<impl FnOnce() -> T>,
         combine: impl FnOnce(&mut T, T) -> Coalesced,
         count: impl FnOnce(Pushed),
     ) {
-        let Self { table, hasher, page } = self;
-        let hash = hash(hasher, &key);
-        let found = page.index.find(hash, |place| page.is_at(place, hash, &key));
-        if found.is_ok() || !page.is_full() {
-            return Opened::begin(table, page, found, hash, key, tier).put(value, combine, count);
-        }
+        let Self { table, page, .. } = self;
         let victim = page.first_to_shed(tier);
         let mut writing = match table.begin(victim.map(|place| place as usize)) {
             Begun::SamePage(writing) => writing,

@@ -55,14 +55,22 @@ impl<T> Hand<T> {
     }
 
     /// Puts everything in order.
+    #[inline]
     pub(super) fn arrange(&mut self) {
-        if self.is_arranged() || self.is_empty() {
-            return;
+        if !self.is_arranged() && !self.is_empty() {
+            self.arrange_all();
         }
+    }
+
+    #[inline(never)]
+    fn arrange_all(&mut self) {
         let Self { values, order, by_sequence, .. } = self;
         let (lowest, highest) = order.iter().fold((u64::MAX, 0), |(low, high), of| (low.min(*of), high.max(*of)));
         let (distance, place_bits) = (highest - lowest, values.len().ilog2() + 1);
-        if distance < SPARSE * values.len() as u64 && values.len() < u32::MAX as usize {
+        if order.is_sorted() {
+            order.iter_mut().zip(0..).for_each(|(word, place)| *word = place);
+            self.place = u64::MAX;
+        } else if distance < SPARSE * values.len() as u64 && values.len() < u32::MAX as usize {
             by_sequence.clear();
             by_sequence.resize(distance as usize + 1, 0);
             order.iter().zip(1..).for_each(|(sequence, nth)| by_sequence[(sequence - lowest) as usize] = nth);
