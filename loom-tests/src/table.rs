@@ -35,8 +35,8 @@ pub(crate) fn put_in<T>(lane: &mut TableProducer<T>, place: usize, value: Unread
     let is_next = place >= lane.filled();
     match lane.begin(Some(place)) {
         Begun::SamePage(mut writing) if !is_next => writing.with_place(|place| place.replace(value)),
-        Begun::SamePage(mut writing) | Begun::FreshPage(mut writing) => {
-            writing.fill(value);
+        Begun::SamePage(writing) | Begun::FreshPage(writing) => {
+            writing.fill(value, || ());
             None
         }
     }
@@ -103,9 +103,9 @@ pub fn lane_stops_half_way(goes_on: bool) {
         put(&mut lane, next, unread(2));
         let mut writing = match lane.begin(Some(0)) {
             Begun::SamePage(writing) => writing,
-            Begun::FreshPage(mut writing) => {
+            Begun::FreshPage(writing) => {
                 if goes_on {
-                    writing.fill(unread(3));
+                    writing.fill(unread(3), || ());
                 }
                 return None;
             }

@@ -61,15 +61,21 @@ impl<K: Eq + Hash, T> Coalescer<K, T> {
         let hash = hash(hasher, &key);
         let found = page.index.find(hash, |place| page.is_at(place, hash, &key));
         if found.is_ok() || !page.is_full() {
-            Opened::begin(table, page, found, hash, key, tier).put(value, combine, count);
+            let opened = Opened::begin(table, page, found, hash, key, tier);
+            if let (Ok(place), true) = (found, opened.is_unread) {
+                page.set_tier(place, tier);
+            }
+            opened.put(value, combine, count);
         } else {
             self.shed_for(hash, key, tier, value, combine, count);
         }
     }
 
-    /// Begins to push a value of a key that is quickly found, or that is not there and has a place to go to. Of another, nothing was done.
+    /// Begins to push a value of a key that is quickly found, with the same tier, or that is not there and has a place to go to. Of another,
+    /// nothing was done.
     ///
-    /// Always inline: a call has its registers put away, stores that the locked instruction in it waits for.
+    /// Always inline: a call has its registers put away, stores that the locked instruction in it waits for. Nor is anything called or indexed
+    /// between that and the value: where something may unwind, what is to be dropped then is in memory.
     #[inline(always)]
     pub(crate) fn open(&mut self, key: K, tier: Tier) -> Result<Opened<'_, K, T>, K> {
         let Self { table, hasher, page } = self;
@@ -78,7 +84,11 @@ impl<K: Eq + Hash, T> Coalescer<K, T> {
         }
         let hash = hash(hasher, &key);
         let found = page.index.find_on_top(hash, |place| page.is_at(place, hash, &key));
-        if found.is_err() && page.is_full() {
+        let is_quick = match found {
+            Ok(place) => page.has_tier(place, tier),
+            Err(_) => !page.is_full(),
+        };
+        if !is_quick {
             return Err(key);
         }
         Ok(Opened::begin(table, page, found, hash, key, tier))
@@ -141,10 +151,7 @@ impl<'a, K, T> Opened<'a, K, T> {
     ) -> Self {
         let (writing, is_unread, forgotten) = match found {
             Ok(place) => match table.begin(Some(place as usize)) {
-                Begun::SamePage(writing) => {
-                    page.set_tier(place, tier);
-                    (writing, true, Some(key))
-                }
+                Begun::SamePage(writing) => (writing, true, Some(key)),
                 Begun::FreshPage(writing) => (writing, false, page.begin_with(hash, key, tier)),
             },
             Err(vacant) => match table.begin(Some(table.filled())) {
@@ -167,8 +174,7 @@ impl<'a, K, T> Opened<'a, K, T> {
         if is_unread {
             return writing.with_place(|place| Coalescing { place, count: Some(count) }.run(value, combine));
         }
-        writing.fill(value.made());
-        count(Pushed::Inserted);
+        writing.fill(value.made(), || count(Pushed::Inserted));
     }
 }
 
@@ -286,10 +292,14 @@ impl<K> Page<K> {
         self.lists[..=tier.number() as usize].iter().map(|list| list.first).find(|first| *first != END)
     }
 
-    /// The value in this place is of this tier now.
     #[inline]
+    fn has_tier(&self, place: u32, tier: Tier) -> bool {
+        self.places[place as usize].tier == tier.number()
+    }
+
+    /// The value in this place is of this tier now.
     fn set_tier(&mut self, place: u32, tier: Tier) {
-        if self.places[place as usize].tier != tier.number() {
+        if !self.has_tier(place, tier) {
             self.move_to(place, tier);
         }
     }
@@ -330,9 +340,9 @@ impl<K> Page<K> {
     fn append(&mut self, place: u32, tier: Tier) -> u32 {
         let list = &mut self.lists[tier.number() as usize];
         let last = mem::replace(&mut list.last, place);
-        match last {
-            END => list.first = place,
-            last => self.places[last as usize].after = place,
+        match self.places.get_mut(last as usize) {
+            Some(last) => last.after = place,
+            None => list.first = place,
         }
         last
     }

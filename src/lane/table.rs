@@ -32,15 +32,16 @@
 //! |------|----------------------------------------|----------------------------------------|--------------------------------|
 //! | P6   | `begun`, `TableProducer::begin`        | `begun`, `TableConsumer::flip`         | what ended pushes wrote, and the announced place |
 //! | P7   | `begun`, `TableConsumer::flip`         | `begun`, `TableProducer::begin`        | an emptied page                |
-//! | P8   | `done`, `Writing::drop`                | `done`, `TableConsumer::has_ended`     | the announced place's value    |
-//! | P9   | `first`, `Writing::drop`               | `first`, `TableConsumer::collect`      | its key, and that the push ended |
+//! | P8   | `done`, `Writing::end`                 | `done`, `TableConsumer::has_ended`     | the announced place's value    |
+//! | P9   | `first`, `Writing::fill`               | `first`, `TableConsumer::collect`      | its key, and that the push ended |
 //! | P10  | `place`, `TableProducer::begin`        | `place`, `TableConsumer::flip`         | the end of the push before     |
 //!
 //! Model: `loom-tests/src/table.rs`.
 
 #![expect(unsafe_code, reason = "places are handed over by the word that names the lane's page, T1")]
 
-use std::{mem, ops::Range};
+use std::mem::{self, ManuallyDrop};
+use std::ops::Range;
 
 use crate::clock::Bound;
 use crate::sync::{
@@ -207,7 +208,7 @@ impl<T> TableProducer<T> {
         // P6: hands the pushes before this one, and its place, to `flip`. P7: if the page is another one, it is empty.
         let begun = self.table.pushes.begun.fetch_add(1, AcqRel) ^ self.page_bit;
         if begun & PAGE == 0 {
-            Begun::SamePage(Writing { number: begun + 1, place, named_by: None, producer: self })
+            Begun::SamePage(Writing { number: begun + 1, place, producer: self })
         } else {
             Begun::FreshPage(self.turn_over(begun))
         }
@@ -219,7 +220,7 @@ impl<T> TableProducer<T> {
         mem::swap(&mut self.places, &mut self.others);
         (self.page, self.page_bit, self.filled) = (self.page + 1, self.page_bit ^ PAGE, 0);
         self.prefetch(0..Self::AHEAD.min(self.places.len()));
-        Writing { number: (begun ^ PAGE) + 1, place: 0, named_by: None, producer: self }
+        Writing { number: (begun ^ PAGE) + 1, place: 0, producer: self }
     }
 }
 
@@ -236,8 +237,6 @@ pub(crate) struct Writing<'a, T> {
     producer: &'a mut TableProducer<T>,
     number: u64,
     place: usize,
-    /// The key of the value that it put on a page on which there was none.
-    named_by: Option<u64>,
 }
 
 impl<T> Writing<'_, T> {
@@ -255,42 +254,47 @@ impl<T> Writing<'_, T> {
         producer.places.with_mut(place..place + 1, |value| access(unsafe { &mut *value }))
     }
 
-    /// Fills the place that this push may touch.
+    /// Fills the place that this push may touch. The push ends when `then` was called.
     ///
     /// # Panics
     /// When that is not the next to be filled, or all are.
     #[inline]
-    pub(crate) fn fill(&mut self, value: Unread<T>) {
-        let (key, producer) = (value.key, &mut *self.producer);
-        let place = self.place;
+    pub(crate) fn fill(self, value: Unread<T>, then: impl FnOnce()) {
+        let (key, place, producer) = (value.key, self.place, &mut *self.producer);
         assert!(place == producer.filled && place < producer.places.len(), "places are filled in order");
         // SAFETY: T1, as above. T6: nothing is in it, and there is such a place.
         producer.places.with_mut(place..place + 1, |place| unsafe { place.write(Some(value)) });
-        if producer.filled == 0 {
-            self.named_by = Some(key);
-        }
+        let names_page = producer.filled == 0;
         producer.filled += 1;
         let ahead = producer.filled + TableProducer::<T>::AHEAD;
         producer.prefetch(ahead - 1..ahead);
         // Handed over by P6, or by P8 if the page is taken before this push has ended; then it does not matter, for
         // the place is the announced one.
         producer.table.pushes.filled[producer.page as usize & 1].store(producer.filled as u64, Relaxed);
+        then();
+        let ended = ManuallyDrop::new(self);
+        ended.end();
+        if names_page {
+            let first = &ended.producer.table.first;
+            first.key.store(key, Relaxed);
+            // P9: hands the key, and the end of this push, to `collect`.
+            first.page.store(ended.producer.page, Release);
+        }
+    }
+
+    #[inline]
+    fn end(&self) {
+        // P8: hands the place to `has_ended`.
+        self.producer.table.pushes.done.store(self.number, Release);
     }
 }
 
+/// No more than that: what is done as something unwinds is a call else, for which a push is kept in memory from its beginning, in stores that
+/// its locked instruction waits for.
 impl<T> Drop for Writing<'_, T> {
-    // Always inline: where it is called, if only when something unwinds, a push is in memory from its beginning.
-    #[inline(always)]
+    #[inline]
     fn drop(&mut self) {
-        let producer = &*self.producer;
-        // P8: hands the place to `has_ended`.
-        producer.table.pushes.done.store(self.number, Release);
-        if let Some(key) = self.named_by {
-            let first = &producer.table.first;
-            first.key.store(key, Relaxed);
-            // P9: hands the key, and the end of this push, to `collect`.
-            first.page.store(producer.page, Release);
-        }
+        self.end();
     }
 }
 

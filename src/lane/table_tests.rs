@@ -14,7 +14,7 @@ fn put(producer: &mut TableProducer<u32>, place: usize, value: Unread<u32>) {
     let is_next = place == producer.filled();
     match producer.begin(Some(place)) {
         Begun::SamePage(mut writing) if !is_next => writing.with_place(|place| *place = Some(value)),
-        Begun::SamePage(mut writing) | Begun::FreshPage(mut writing) => writing.fill(value),
+        Begun::SamePage(writing) | Begun::FreshPage(writing) => writing.fill(value, || ()),
     }
 }
 
@@ -97,8 +97,8 @@ fn left_in(pushed_since: bool, late: bool, held: bool) -> Rc<()> {
     let value = |key| Unread { key, sequence: 0, parts: 1, item: token.clone() };
     let fill = |producer: &mut TableProducer<_>, key| {
         let filled = producer.filled();
-        let (Begun::SamePage(mut writing) | Begun::FreshPage(mut writing)) = producer.begin(Some(filled));
-        writing.fill(value(key));
+        let (Begun::SamePage(writing) | Begun::FreshPage(writing)) = producer.begin(Some(filled));
+        writing.fill(value(key), || ());
     };
     let (mut producer, mut consumer) = table(4);
     // A round of both pages first, so that more places were filled than are.
@@ -135,15 +135,15 @@ fn a_place_that_its_push_did_not_fill_is_not_looked_at() {
     let token = Rc::new(());
     let (mut producer, mut consumer) = table(2);
     for fills in [false, true] {
-        let (Begun::SamePage(mut writing) | Begun::FreshPage(mut writing)) = producer.begin(Some(0));
-        writing.fill(Unread { key: 2, sequence: 0, parts: 1, item: token.clone() });
-        drop(writing);
-        let Begun::SamePage(mut writing) = producer.begin(Some(1)) else { panic!("nothing was taken") };
+        let (Begun::SamePage(writing) | Begun::FreshPage(writing)) = producer.begin(Some(0));
+        writing.fill(Unread { key: 2, sequence: 0, parts: 1, item: token.clone() }, || ());
+        let Begun::SamePage(writing) = producer.begin(Some(1)) else { panic!("nothing was taken") };
         assert!(consumer.collect(Bound::OPEN, drop));
         if fills {
-            writing.fill(Unread { key: 2, sequence: 0, parts: 1, item: token.clone() });
+            writing.fill(Unread { key: 2, sequence: 0, parts: 1, item: token.clone() }, || ());
+        } else {
+            drop(writing);
         }
-        drop(writing);
         assert_eq!(consumer.collect(Bound::OPEN, drop), fills);
         assert_eq!(Rc::strong_count(&token), 1);
     }
@@ -157,8 +157,8 @@ fn a_late_place_that_its_push_did_not_fill_is_not_dropped() {
     for fills in [2, 2, 1] {
         for _ in 0..fills {
             let filled = producer.filled();
-            let (Begun::SamePage(mut writing) | Begun::FreshPage(mut writing)) = producer.begin(Some(filled));
-            writing.fill(Unread { key: 2, sequence: 0, parts: 1, item: token.clone() });
+            let (Begun::SamePage(writing) | Begun::FreshPage(writing)) = producer.begin(Some(filled));
+            writing.fill(Unread { key: 2, sequence: 0, parts: 1, item: token.clone() }, || ());
         }
         if fills == 2 {
             consumer.collect(Bound::OPEN, drop);
@@ -185,8 +185,8 @@ fn a_place_that_is_not_filled_cannot_be_looked_at() {
 fn no_place_is_filled_behind_the_last() {
     let (mut producer, _consumer) = table(1);
     put(&mut producer, 0, unread(2, 1));
-    let Begun::SamePage(mut writing) = producer.begin(Some(1)) else { panic!("nothing was taken") };
-    writing.fill(unread(2, 2));
+    let Begun::SamePage(writing) = producer.begin(Some(1)) else { panic!("nothing was taken") };
+    writing.fill(unread(2, 2), || ());
 }
 
 #[test]

@@ -71,7 +71,7 @@ const CONTROLS: &[Control] = &[
     Control { target: "ring", file: SPSC, place: "done += 1;\n                // SAFETY: the caller", bug: "done += 2;\n                // SAFETY: the caller" },
     Control { target: "ring", file: SPSC, place: "before(self.written);", bug: "let _ = before;" },
     Control { target: "coalesce", file: COALESCE, place: "unread.parts.saturating_add(parts));", bug: "parts);" },
-    Control { target: "coalesce", file: COALESCE, place: "if self.places[place as usize].tier != tier.number() {", bug: "{" },
+    Control { target: "coalesce", file: COALESCE, place: "if !self.has_tier(place, tier) {", bug: "{" },
     Control { target: "coalesce", file: COALESCE, place: "renamed.hash = hash;", bug: "" },
     Control { target: "coalesce", file: INDEX, place: "(place < self.filled).then_some", bug: "(place.saturating_add(1) < self.filled).then_some" },
     Control { target: "coalesce", file: INDEX, place: "if self.distance(home, at) >= self.distance(hole, at) {", bug: "if self.distance(home, at) > self.distance(hole, at) {" },
