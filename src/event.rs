@@ -44,7 +44,7 @@ use crate::origin::Origin;
 /// ```
 pub trait Event: Send + Sized + 'static {
     /// What two lossy events of one lane have in common when the newer may stand for both.
-    type Key: Clone + Eq + Hash + Send + 'static;
+    type Key: Eq + Hash + Send + 'static;
     /// Context that travels with the event; `()` for none.
     type Facets: Facets;
 

@@ -200,7 +200,7 @@ impl<E: Event> Lane<E> {
     #[inline(always)]
     pub fn push_with(&mut self, facets: E::Facets, event: E) -> Result<(), Refused<(E::Facets, E)>> {
         let mut class = self.is_quick.then(|| class_of(&event, event.class()));
-        let Self { core, shared, ring, table, order, lossy_sequence, .. } = self;
+        let Self { core, shared, ring, table, order, lossy_sequence, aside, .. } = self;
         let (core, shared) = (&**core, &**shared);
         let counts = &shared.counts.producer;
         match class {
@@ -215,21 +215,27 @@ impl<E: Event> Lane<E> {
                 }
             }
             Some(Class::Lossy { key, tier }) => {
-                class = if let Some(_pushing) = Pushing::enter_by(shared, core, QUICK) {
+                // Dropped when the push is over: its `drop` is the host's code.
+                let _forgotten;
+                if let Some(_pushing) = Pushing::enter_by(shared, core, QUICK) {
                     let stamp = order.read(core, ring.pushed());
-                    match table.open(key, tier) {
+                    let sequence = *lossy_sequence;
+                    *lossy_sequence += 1;
+                    let key = match table.open(key, tier) {
                         Ok(opened) => {
                             let item = || Item { facets, event };
-                            let unread = Unread { key: stamp, sequence: *lossy_sequence, parts: 1, item };
-                            *lossy_sequence += 1;
-                            opened.put(unread, combine, |pushed| count_lossy(counts, pushed));
+                            let unread = Unread { key: stamp, sequence, parts: 1, item };
+                            _forgotten = opened.put(unread, combine, |pushed| count_lossy(counts, pushed));
                             return Ok(());
                         }
-                        Err(key) => Some(Class::Lossy { key, tier }),
-                    }
-                } else {
-                    Some(Class::Lossy { key, tier })
+                        Err(key) => key,
+                    };
+                    *aside = Some(Item { facets, event });
+                    let unread = Unread { key: stamp, sequence, parts: 1, item: aside };
+                    _forgotten = push_slowly(table, key, tier, unread, counts);
+                    return Ok(());
                 }
+                class = Some(Class::Lossy { key, tier });
             }
             None => {}
         }
@@ -303,22 +309,36 @@ impl<E: Event> Lane<E> {
     #[inline(never)]
     fn push_aside_lossy(&mut self, key: E::Key, tier: Tier) -> Result<(), Refused<Item<E>>> {
         let Self { shared, core, order, ring, table, lossy_sequence, aside, .. } = self;
-        let aside = Aside(aside);
-        let Some(_pushing) = Pushing::enter(shared, core) else {
-            let item = aside.take();
+        let Some(pushing) = Pushing::enter(shared, core) else {
+            let item = Aside(aside).take();
             return Err(closed(&self.shared, &mut self.is_quick, item));
         };
-        let counts = &shared.counts.producer;
-        let unread =
-            Unread { key: order.read(core, ring.pushed()), sequence: *lossy_sequence, parts: 1, item: || aside.take() };
+        let unread = Unread { key: order.read(core, ring.pushed()), sequence: *lossy_sequence, parts: 1, item: aside };
         *lossy_sequence += 1;
-        table.push(key, tier, unread, combine, |pushed| count_lossy(counts, pushed));
+        let forgotten = push_slowly(table, key, tier, unread, &shared.counts.producer);
+        drop(pushing);
+        drop(forgotten);
         Ok(())
     }
 
     pub(crate) fn counts(&self) -> &ProducerCounts {
         &self.shared.counts.producer
     }
+}
+
+/// Pushes an event that was put aside. Returns a key to be dropped when the push is over.
+#[inline(never)]
+fn push_slowly<E: Event>(
+    table: &mut Coalescer<E::Key, Item<E>>,
+    key: E::Key,
+    tier: Tier,
+    unread: Unread<&mut Option<Item<E>>>,
+    counts: &ProducerCounts,
+) -> Option<E::Key> {
+    let Unread { key: stamp, sequence, parts, item } = unread;
+    let aside = Aside(item);
+    let unread = Unread { key: stamp, sequence, parts, item: || aside.take() };
+    table.push(key, tier, unread, combine, |pushed| count_lossy(counts, pushed))
 }
 
 /// An event that was put aside: taken from there, or gone.

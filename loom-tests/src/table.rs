@@ -58,7 +58,7 @@ fn rises(items: &[u64]) -> bool {
     items.windows(2).all(|two| two[0] < two[1])
 }
 
-/// One entry, values that replace one another. With equal keys, as between two cuts, the entry's word of a value that
+/// One place, values that replace one another. With equal keys, as between two cuts, the word of a value that
 /// went through the same slot is the same again.
 pub fn replaced(pushes: u64, collects: usize, equal_keys: bool) {
     let (mut lane, mut main_lane) = table(1);
@@ -300,7 +300,7 @@ pub fn tiers(collects: usize) {
     assert_eq!(outcome.inserted + outcome.coalesced + outcome.shed_at_once, 3);
 }
 
-/// Two keys in two entries, the second of which meets a third key.
+/// Two keys in two places, the second of which meets a third key.
 pub fn two_keys_and_a_third(collects: usize) {
     const PUSHES: [(u32, Tier); 3] = [(7, Tier::HIGH), (8, Tier::LOW), (9, Tier::LOW)];
     let (outcome, found) = coalescer(2, &PUSHES, collects);

@@ -175,7 +175,7 @@ impl<E: Event> Mixed<'_, E> {
             let item = || item;
             let unread = Unread { key: key_between(*key), sequence: **lossy_sequence, parts: 1, item };
             **lossy_sequence += 1;
-            table.push(of, tier, unread, combine, |pushed| count_lossy(counts, pushed));
+            drop(table.push(of, tier, unread, combine, |pushed| count_lossy(counts, pushed)));
             *pushed += 1;
             if *pushed >= MIXED_MAX {
                 break;

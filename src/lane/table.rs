@@ -31,7 +31,7 @@
 //! | pair | release                                | acquire                                | hands over                     |
 //! |------|----------------------------------------|----------------------------------------|--------------------------------|
 //! | P6   | `begun`, `TableProducer::begin`        | `begun`, `TableConsumer::flip`         | what ended pushes wrote, and the announced place |
-//! | P7   | `begun`, `TableConsumer::flip`         | `begun`, `TableProducer::begin`        | an emptied page                |
+//! | P7   | `begun`, `TableConsumer::flip`         | `begun`, `TableProducer::begin`        | a page that was read           |
 //! | P8   | `done`, `Writing::end`                 | `done`, `TableConsumer::has_ended`     | the announced place's value    |
 //! | P9   | `first`, `Writing::fill`               | `first`, `TableConsumer::collect`      | its key, and that the push ended |
 //! | P10  | `place`, `TableProducer::begin`        | `place`, `TableConsumer::flip`         | the end of the push before     |
@@ -42,6 +42,7 @@
 
 use std::mem::{self, ManuallyDrop};
 use std::ops::Range;
+use std::ptr::slice_from_raw_parts_mut;
 
 use crate::clock::Bound;
 use crate::sync::{
@@ -145,14 +146,14 @@ impl<T> Drop for Table<T> {
         let lane = usize::from(self.pushes.begun.load(Relaxed) & PAGE != 0);
         let named = self.first.page.load(Relaxed);
         // The lane's page has its newest values, unless it has not come to it: then it is the one before that is named (T3).
-        let on_lane = if named != NO_PAGE && named as usize & 1 == lane { 0..filled(lane) } else { 0..0 };
+        let on_lane = if named != NO_PAGE && named as usize & 1 == lane { filled(lane) } else { 0 };
         let late = self.left_late.load(Relaxed) as usize;
-        let late = (late < filled(1 - lane)).then_some((1 - lane, late));
-        let left = on_lane.map(|place| (lane, place)).chain(late);
-        // SAFETY: T6. They are filled and were not taken, and nobody else has this table.
-        let left: Vec<_> = left.map(|(page, place)| unsafe { taken(&self.pages[page], place) }).collect();
-        // Where one unwinds as it is dropped, the others are dropped all the same.
-        drop(left);
+        let late = Some(late).filter(|late| *late < filled(1 - lane));
+        // SAFETY: T6. It is filled and was not taken, and nobody else has this table.
+        let _late = late.map(|late| unsafe { taken(&self.pages[1 - lane], late) });
+        // SAFETY: as above. Where one unwinds as it is dropped, the others are dropped all the same.
+        self.pages[lane]
+            .with_mut(0..on_lane, |first| unsafe { slice_from_raw_parts_mut(first, on_lane).drop_in_place() });
     }
 }
 
@@ -205,7 +206,7 @@ impl<T> TableProducer<T> {
         let place = place.unwrap_or(NOWHERE);
         // P10: whoever sees this sees the end of the push before, so it cannot be taken for the place of that one.
         self.table.pushes.place.store(place as u64, Release);
-        // P6: hands the pushes before this one, and its place, to `flip`. P7: if the page is another one, it is empty.
+        // P6: hands the pushes before this one, and its place, to `flip`. P7: if the page is another one, it was read.
         let begun = self.table.pushes.begun.fetch_add(1, AcqRel) ^ self.page_bit;
         if begun & PAGE == 0 {
             Begun::SamePage(Writing { number: begun + 1, place, producer: self })
@@ -254,7 +255,7 @@ impl<T> Writing<'_, T> {
         producer.places.with_mut(place..place + 1, |value| access(unsafe { &mut *value }))
     }
 
-    /// Fills the place that this push may touch. The push ends when `then` was called.
+    /// Fills the place that this push may touch. The push ends when `then` was called, which must not unwind.
     ///
     /// # Panics
     /// When that is not the next to be filled, or all are.
@@ -289,8 +290,8 @@ impl<T> Writing<'_, T> {
     }
 }
 
-/// No more than that: what is done as something unwinds is a call else, for which a push is kept in memory from its beginning, in stores that
-/// its locked instruction waits for.
+/// One store, which is inlined wherever something may unwind. If it were a call there, each push would be put in memory for it, by stores that
+/// the next push's locked instruction waits for.
 impl<T> Drop for Writing<'_, T> {
     #[inline]
     fn drop(&mut self) {
@@ -385,7 +386,7 @@ impl<T> TableConsumer<T> {
     fn flip(&mut self) {
         debug_assert!(self.late.is_none(), "what was late was taken, or nothing was pushed since");
         let pushes = &self.table.pushes;
-        // P6: what was pushed before is visible, and the place of a push that is under way. P7: the other page is empty.
+        // P6: what was pushed before is visible, and the place of a push that is under way. P7: the other page was read.
         let number = pushes.begun.fetch_add(PAGE, AcqRel) & !PAGE;
         let page = self.page;
         self.page += 1;

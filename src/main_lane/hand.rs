@@ -114,6 +114,7 @@ impl<T> Hand<T> {
 
     #[inline]
     fn place_of(&self, word: usize) -> Option<usize> {
+        debug_assert!(self.is_arranged() || self.is_empty(), "what was added is arranged before it is looked at");
         Some((*self.order.get(word)? & self.place) as usize)
     }
 

@@ -405,3 +405,64 @@ fn what_lanes_hold_is_known_from_when_they_are_opened_to_when_they_are_closed() 
     let entry = recording.held_bytes().flight_recorder / 128;
     assert!((50..=200).contains(&entry), "{entry} bytes an entry, of which there are a power of two");
 }
+
+/// Keys that look, as they are dropped, whether their push is over.
+mod curious {
+    use std::cell::{Cell, RefCell};
+
+    use mainlane::{Budget, Class, Effects, Envelope, Event, MainLane, Reducer, Tier};
+
+    thread_local! {
+        pub(super) static MAIN_LANE: RefCell<Option<MainLane<Applied>>> = const { RefCell::new(None) };
+        /// How many events the last of them found.
+        pub(super) static FOUND: Cell<usize> = const { Cell::new(0) };
+    }
+
+    pub(super) struct Update(pub(super) u8, pub(super) Tier);
+
+    #[derive(PartialEq, Eq, Hash)]
+    pub(super) struct Curious(u8);
+
+    impl Drop for Curious {
+        fn drop(&mut self) {
+            if let Some(mut main_lane) = MAIN_LANE.take() {
+                FOUND.set(main_lane.turn(Budget::UNLIMITED).unwrap().events);
+            }
+        }
+    }
+
+    impl Event for Update {
+        type Key = Curious;
+        type Facets = ();
+
+        fn class(&self) -> Class<Curious> {
+            Class::lossy(Curious(self.0), self.1)
+        }
+    }
+
+    #[derive(Clone, Default)]
+    pub(super) struct Applied;
+
+    impl Reducer for Applied {
+        type Event = Update;
+        type Effect = ();
+
+        fn apply(&mut self, _: &Envelope<'_, Update>, _: &mut Effects<()>) {}
+    }
+}
+
+#[test]
+fn a_key_is_dropped_when_its_push_is_over() {
+    use curious::{Applied, FOUND, MAIN_LANE, Update};
+
+    // By the way that most pushes go, and by the one of a tier that changes.
+    for tier in [Tier::NORMAL, Tier::BACKGROUND] {
+        let builder = Pipeline::builder(Applied);
+        let mut lane = builder.lane("a").keys(1).open().unwrap();
+        let (main_lane, _handle) = builder.build().unwrap();
+        lane.push(Update(1, Tier::NORMAL)).unwrap();
+        MAIN_LANE.set(Some(main_lane));
+        lane.push(Update(1, tier)).unwrap();
+        assert_eq!(FOUND.take(), 1, "what was pushed is there to be had");
+    }
+}
