@@ -5,7 +5,7 @@
 //! cleared. Keys lie with their places, one behind another.
 //!
 //! Of a number a slot has the lower half. So that no value of long ago looks as if it were on the page when numbers have gone
-//! round, slots are swept: a few as each page begins, all of them many times in a round.
+//! round, slots are swept: some as each page begins, all of them before numbers have gone half round.
 //!
 //! A page with few values should touch little memory, whatever there is room for. So there are *levels*, tables of which each has
 //! four times the slots of the one before. A page begins on the smallest in which as many values as it may have find
@@ -95,7 +95,7 @@ fn room(slots: usize) -> usize {
 /// Which values are on the page.
 #[derive(Clone, Copy)]
 struct Numbers {
-    /// How many had been put anywhere before the first.
+    /// How many had been put anywhere before the first: the lower half of that.
     before: u32,
     filled: u32,
 }
@@ -197,7 +197,7 @@ impl Index {
         Vacant(self.top.home(hash))
     }
 
-    /// On no page is nothing lost by it.
+    /// Empties slots, of which none may be of the page: right when it begins.
     fn sweep(&mut self, mut slots: usize) {
         while slots > 0 {
             let (at, from) = self.unswept;

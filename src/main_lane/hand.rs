@@ -19,6 +19,7 @@ pub(super) struct Hand<T> {
     /// Of each value its sequence, until they are arranged. Then of each that is left, in order, its place in `values`, and above that how
     /// much its sequence is more than the lowest.
     order: Vec<u64>,
+    /// While they are arranged: at each sequence from the lowest on, one more than the place of its value, or zero.
     by_sequence: Vec<u32>,
     /// What of a word is the place.
     place: u64,
