@@ -1,6 +1,8 @@
 //! The host that is measured, part by part: by `parts.rs` in time, by `speed/instructions.rs` in instructions.
 
-use mainlane::{Budget, Class, Coalesced, Effects, Envelope, Event, Lane, MainLane, Pipeline, Publish, Reducer, Tier};
+use mainlane::{
+    Budget, Class, Coalesced, Effects, Envelope, Event, Lane, LaneBuilder, MainLane, Pipeline, Publish, Reducer, Tier,
+};
 
 /// Events of 24 bytes, critical or of a key.
 #[derive(Clone, Copy)]
@@ -48,13 +50,20 @@ impl Reducer for Sum {
 const RING: usize = 1024;
 
 pub(crate) fn pipeline(lanes: usize, clocked: bool, keys: usize, publish: Publish) -> (Vec<Lane<Load>>, MainLane<Sum>) {
+    pipeline_of(lanes, publish, |lane| {
+        let lane = lane.keys(keys);
+        if clocked { lane } else { lane.unclocked() }
+    })
+}
+
+pub(crate) fn pipeline_of(
+    lanes: usize,
+    publish: Publish,
+    set: impl Fn(LaneBuilder<Sum>) -> LaneBuilder<Sum>,
+) -> (Vec<Lane<Load>>, MainLane<Sum>) {
     let builder = Pipeline::builder(Sum::default()).publish(publish);
-    let lanes = (0..lanes)
-        .map(|at| {
-            let lane = builder.lane(format!("lane {at}")).capacity(RING).keys(keys);
-            if clocked { lane } else { lane.unclocked() }.open().expect("not built yet")
-        })
-        .collect();
+    let open = |at| set(builder.lane(format!("lane {at}")).capacity(RING)).open().expect("not built yet");
+    let lanes = (0..lanes).map(open).collect();
     (lanes, builder.build().expect("settings are in range").0)
 }
 

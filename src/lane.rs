@@ -6,6 +6,7 @@
 //! cut. A batch is one push: it begins when it is called, and its stamps may be older than what its iterator does.
 
 mod batch;
+mod batch_prepared;
 pub(crate) mod builder;
 pub(crate) mod coalesce;
 #[cfg(test)]
@@ -36,9 +37,9 @@ use crate::core::Core;
 use crate::event::{Class, Coalesced, Event, LaneId, Tier};
 use crate::lane::coalesce::{Coalescer, Pushed};
 use crate::lane::gate::{Entered, Gate};
-use crate::lane::prepare::{Prepare, class_of};
+use crate::lane::prepare::{Preparation, class_of};
 use crate::lane::refused::Refused;
-use crate::lane::ring::{RingProducer, Vacant};
+use crate::lane::ring::{Held, RingProducer, Vacant};
 use crate::lane::table::Unread;
 use crate::lane::waiting::{Patience, Room};
 #[cfg(feature = "control")]
@@ -117,7 +118,7 @@ pub struct Lane<E: Event> {
     ring: RingProducer<Item<E>>,
     table: Coalescer<E::Key, Item<E>>,
     /// What is done to events first; `None` when that is nothing.
-    preparing: Option<Box<dyn Prepare<E>>>,
+    preparing: Option<Preparation<E>>,
     order: Order,
     /// Nothing is to be done to events first, the process orders stores and loads by `QUICK`, and the gate was never found
     /// shut: one look for all that a push on the beaten track needs not look at.
@@ -134,10 +135,6 @@ pub struct Lane<E: Event> {
 // Nothing in it is pinned, whatever its events are.
 impl<E: Event> Unpin for Lane<E> {}
 
-/// Whether anything is to be done to events before they are pushed: told apart once per call, not once per event.
-const PLAIN: bool = true;
-const DRESSED: bool = false;
-
 /// How stores and loads are ordered on the beaten track: as they are almost everywhere that this is compiled for.
 const QUICK: StoreLoad =
     if cfg!(all(target_os = "linux", not(miri))) { StoreLoad::Asymmetric } else { StoreLoad::Full };
@@ -148,19 +145,6 @@ pub(crate) enum Order {
     Clocked,
     /// From the ring alone: it counts the lane's critical events as the clock counts everybody's.
     Unclocked,
-}
-
-/// Its class, after what is to be done to it first; with the newest state, if that is to be looked for.
-#[inline]
-fn prepare_as<const HOW: bool, E: Event>(
-    preparing: &mut Option<Box<dyn Prepare<E>>>,
-    item: &mut Item<E>,
-    renew: bool,
-) -> Class<E::Key> {
-    match preparing {
-        Some(preparing) if HOW == DRESSED => preparing.prepare(item, renew),
-        _ => class_of(&item.event, item.event.class()),
-    }
 }
 
 impl<E: Event> Lane<E> {
@@ -200,7 +184,7 @@ impl<E: Event> Lane<E> {
     #[inline(always)]
     pub fn push_with(&mut self, facets: E::Facets, event: E) -> Result<(), Refused<(E::Facets, E)>> {
         let mut class = self.is_quick.then(|| class_of(&event, event.class()));
-        let Self { core, shared, ring, table, order, lossy_sequence, aside, .. } = self;
+        let Self { core, shared, ring, table, preparing, order, lossy_sequence, aside, .. } = self;
         let (core, shared) = (&**core, &**shared);
         let counts = &shared.counts.producer;
         match class {
@@ -240,25 +224,46 @@ impl<E: Event> Lane<E> {
             None => {}
         }
         std::hint::cold_path();
-        // Not as an argument: that would be in memory on the way above as well, written field by field, and to copy what was
-        // written so a moment ago takes longer than all else that is done there.
-        self.aside = Some(Item { facets, event });
-        match class {
-            Some(Class::Lossy { key, tier }) => self.push_aside_lossy(key, tier),
-            Some(Class::Critical) => self.push_aside_critical(),
-            None => self.push_aside(),
+        // In the slot or aside, not as an argument: that would be in memory on the way above as well, written field by field, and to copy
+        // what was written so a moment ago takes longer than all else that is done there.
+        let item = Item { facets, event };
+        let pushed = match (class, ring.vacant_at_hand()) {
+            (None, Some(vacant)) => {
+                let held = vacant.hold(item);
+                match push_held(held, preparing, order, core, shared, aside) {
+                    Ok(()) => return Ok(()),
+                    Err(why) => self.push_unheld(why),
+                }
+            }
+            (class, _) => {
+                *aside = Some(item);
+                match class {
+                    Some(Class::Lossy { key, tier }) => self.push_aside_lossy(key, tier),
+                    Some(Class::Critical) => self.push_aside_critical(),
+                    None => self.push_aside(),
+                }
+            }
+        };
+        pushed.map_err(|refused| refused.map(|item| (item.facets, item.event)))
+    }
+
+    /// What was held in a slot and put aside.
+    #[inline(never)]
+    fn push_unheld(&mut self, why: Unheld<E::Key>) -> Result<(), Refused<Item<E>>> {
+        match why {
+            Unheld::Lossy { key, tier } => self.push_aside_lossy(key, tier),
+            Unheld::Closed => {
+                let item = Aside(&mut self.aside).take();
+                Err(closed(&self.shared, &mut self.is_quick, item))
+            }
         }
-        .map_err(|refused| refused.map(|item| (item.facets, item.event)))
     }
 
     /// What was put aside, whatever the lane is like.
     #[inline(never)]
     fn push_aside(&mut self) -> Result<(), Refused<Item<E>>> {
         let item = Aside(&mut self.aside).take();
-        match self.preparing {
-            None => self.push_one::<PLAIN>(item),
-            Some(_) => self.push_one::<DRESSED>(item),
-        }
+        self.push_prepared(item)
     }
 
     #[inline(never)]
@@ -268,11 +273,17 @@ impl<E: Event> Lane<E> {
     }
 
     #[inline]
-    fn push_one<const HOW: bool>(&mut self, mut item: Item<E>) -> Result<(), Refused<Item<E>>> {
-        match prepare_as::<HOW, E>(&mut self.preparing, &mut item, true) {
+    fn push_prepared(&mut self, mut item: Item<E>) -> Result<(), Refused<Item<E>>> {
+        match self.prepare(&mut item) {
             Class::Critical => self.push_critical(item),
             Class::Lossy { key, tier } => self.push_lossy(key, tier, item),
         }
+    }
+
+    /// Its class, after what is to be done to it first.
+    #[inline]
+    fn prepare(&mut self, item: &mut Item<E>) -> Class<E::Key> {
+        prepare(&mut self.preparing, item)
     }
 
     /// Closes the lane. What it accepted is still applied. Dropping it does the same.
@@ -324,6 +335,44 @@ impl<E: Event> Lane<E> {
     pub(crate) fn counts(&self) -> &ProducerCounts {
         &self.shared.counts.producer
     }
+}
+
+#[inline]
+fn prepare<E: Event>(preparing: &mut Option<Preparation<E>>, item: &mut Item<E>) -> Class<E::Key> {
+    match preparing {
+        Some(Preparation { steps, .. }) => steps.prepare(item),
+        None => class_of(&item.event, item.event.class()),
+    }
+}
+
+/// Why an event that was held in a slot is aside now.
+enum Unheld<K> {
+    Lossy { key: K, tier: Tier },
+    Closed,
+}
+
+/// Prepares an event in its slot, and publishes it if it is critical.
+#[inline(never)]
+fn push_held<E: Event>(
+    mut held: Held<'_, Item<E>>,
+    preparing: &mut Option<Preparation<E>>,
+    order: &Order,
+    core: &Core,
+    shared: &LaneShared,
+    aside: &mut Option<Item<E>>,
+) -> Result<(), Unheld<E::Key>> {
+    if let Class::Lossy { key, tier } = held.change(|item| prepare(preparing, item)) {
+        *aside = Some(held.take());
+        return Err(Unheld::Lossy { key, tier });
+    }
+    let _then = Ringing(&core.bell, core.store_load);
+    if !shared.announce(held.position() + 1, core.store_load) {
+        *aside = Some(held.take());
+        return Err(Unheld::Closed);
+    }
+    let key = order.take(core, held.position(), 1);
+    held.publish(key);
+    Ok(())
 }
 
 /// Pushes an event that was put aside. Returns a key to be dropped when the push is over.

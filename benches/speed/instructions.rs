@@ -11,10 +11,10 @@ mod host;
 use std::hint::black_box;
 
 use gungraun::{library_benchmark, library_benchmark_group, main};
-use mainlane::{CachedReader, Lane, MainLane, Pipeline, Publish, Reader};
+use mainlane::{CachedReader, Event, Lane, MainLane, Pipeline, Publish, Reader};
 use speed::COUNT;
 
-use host::{Load, Sum, drain, pipeline};
+use host::{Load, Sum, drain, pipeline, pipeline_of};
 
 /// What a part works on.
 struct Host {
@@ -92,6 +92,22 @@ fn wasteful_lane(clocked: bool) -> Host {
     host
 }
 
+/// With an enricher, and a classifier that asks the state.
+fn preparing_lane(clocked: bool) -> Host {
+    let (lanes, main_lane) = pipeline_of(1, Publish::OnRequest, |lane| {
+        let enrich = |event: &mut Load, _: &mut ()| {
+            let (Load::Critical(_, value) | Load::Keyed(_, value)) = event;
+            *value += 1;
+        };
+        let lane = lane.enrich(enrich).classify_by(|event, _| event.class());
+        if clocked { lane } else { lane.unclocked() }
+    });
+    let mut host = Host { lanes, main_lane, count: COUNT, unread: 0 };
+    host.fill(1);
+    host.drain();
+    host
+}
+
 /// With an unread value in its table.
 fn keyed_lane(clocked: bool) -> Host {
     let mut host = one_lane(clocked);
@@ -103,6 +119,7 @@ fn keyed_lane(clocked: bool) -> Host {
 #[bench::clocked(args = (true), setup = wasteful_lane)]
 #[bench::unclocked(args = (false), setup = one_lane)]
 #[bench::beside_a_key(args = (true), setup = keyed_lane)]
+#[bench::prepared(args = (true), setup = preparing_lane)]
 fn one_by_one(mut host: Host) -> Host {
     let lane = &mut host.lanes[0];
     for n in 0..host.count {
@@ -121,12 +138,31 @@ fn lane_and_batch(clocked: bool, batch: u64) -> (Host, u64) {
 #[bench::of_16_unclocked(false, 16)]
 #[bench::of_128_clocked(true, 128)]
 #[bench::of_128_unclocked(false, 128)]
+#[bench::of_16_prepared(args = (true, 16), setup = preparing_lane_and_batch)]
 fn in_batches((mut host, batch): (Host, u64)) -> Host {
     let lane = &mut host.lanes[0];
     for from in (0..host.count).step_by(batch as usize) {
         assert!(lane.push_batch((from..from + batch).map(|n| Load::Critical(n, 1))).is_ok());
     }
     host.unread += host.count as usize;
+    host
+}
+
+fn preparing_lane_and_batch(clocked: bool, batch: u64) -> (Host, u64) {
+    (preparing_lane(clocked), batch)
+}
+
+// One event in eight is of a key.
+#[library_benchmark(teardown = drained)]
+#[bench::of_16(args = (true, 16), setup = lane_and_batch)]
+#[bench::of_16_prepared(args = (true, 16), setup = preparing_lane_and_batch)]
+fn in_mixed_batches((mut host, batch): (Host, u64)) -> Host {
+    let lane = &mut host.lanes[0];
+    for from in (0..host.count).step_by(batch as usize) {
+        let event = |n| if n % 8 == 7 { Load::Keyed(0, n) } else { Load::Critical(n, 1) };
+        assert!(lane.push_batch((from..from + batch).map(event)).is_ok());
+    }
+    host.unread += (host.count - host.count / 8 + 1) as usize;
     host
 }
 
@@ -321,7 +357,7 @@ fn taken(mut host: Host) -> Host {
     host
 }
 
-library_benchmark_group!(name = push, benchmarks = [one_by_one, in_batches]);
+library_benchmark_group!(name = push, benchmarks = [one_by_one, in_batches, in_mixed_batches]);
 library_benchmark_group!(
     name = turn,
     benchmarks = [of_single_events, of_runs_of_8, of_runs_of_8_unclocked, of_nothing, of_one_event]

@@ -40,6 +40,35 @@ pub fn pushed_and_taken(count: u32) {
     assert_eq!(Arc::strong_count(&token), 1, "all are dropped");
 }
 
+/// Held in its slot and changed there: one is published, one is taken back, and what follows goes to the same slot.
+pub fn held() {
+    let token = Arc::new(());
+    let (mut producer, mut consumer) = ring(2);
+    let pushing = thread::spawn({
+        let token = token.clone();
+        move || {
+            for (number, is_published) in [(0, true), (7, false), (1, true), (2, true)] {
+                producer.look();
+                let Some(vacant) = producer.vacant() else { return };
+                let mut held = vacant.hold((0, token.clone()));
+                held.change(|(changed, _)| *changed = number);
+                if is_published {
+                    held.publish();
+                } else {
+                    assert_eq!(held.take().0, number);
+                }
+            }
+        }
+    });
+    let mut taken = 0;
+    take_some(&mut consumer, &mut taken);
+    pushing.join().unwrap();
+    take_some(&mut consumer, &mut taken);
+    assert!(taken >= 2, "there was room for two at least");
+    drop(consumer);
+    assert_eq!(Arc::strong_count(&token), 1, "all are dropped");
+}
+
 /// A producer that is gone: then all it pushed is visible (P19).
 pub fn abandoned() {
     let token = Arc::new(());

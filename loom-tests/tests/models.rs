@@ -156,6 +156,11 @@ mod ring {
     }
 
     #[test]
+    fn values_that_are_held_in_their_slot() {
+        holds("held", All, held);
+    }
+
+    #[test]
     fn values_that_are_written_and_read_in_place() {
         holds("in place", All, in_place);
     }

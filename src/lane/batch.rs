@@ -3,12 +3,12 @@
 use crate::clock::key_between;
 use crate::event::{Class, Event, Tier};
 use crate::lane::coalesce::Coalescer;
-use crate::lane::prepare::Prepare;
+use crate::lane::prepare::class_of;
 use crate::lane::refused::{Refused, Unsent};
 use crate::lane::ring::RingProducer;
 use crate::lane::table::Unread;
 use crate::lane::waiting::Room;
-use crate::lane::{DRESSED, Item, Lane, PLAIN, Ringing, closed, combine, count_lossy, prepare_as};
+use crate::lane::{Item, Lane, Ringing, closed, combine, count_lossy};
 use crate::observe::counters::ProducerCounts;
 
 /// Critical events of a batch that take their stamps at once. A run that ends early leaves stamps unused, so this bounds how
@@ -20,17 +20,26 @@ const RUN_MAX: usize = 1024;
 const MIXED_MAX: usize = 64;
 
 /// The first event that is not accepted, and what would come behind it.
-type Refusal<E, I> = Refused<(Item<E>, I)>;
+pub(super) type Refusal<E, I> = Refused<(Item<E>, I)>;
 
 impl<E: Event> Lane<E> {
     /// Pushes events in order. Each run of critical ones that finds room, 1,024 at most, takes one stamp and one
     /// publication; in a batch of up to 64, lossy ones between them do not end a run. Returns how many there were.
     ///
-    /// A batch is one push. Its iterator runs inside it and should not block: a shutdown waits for it. What is asked of the state for the
-    /// events of a run is asked of the newest snapshot as the run begins.
+    /// A batch is one push. Its iterator runs inside it and should not block: a shutdown waits for it.
+    ///
+    /// On a lane that enriches, fills in or classifies, a run has 64 events at most, and 8 KiB of them, of both classes. They are
+    /// drawn from the iterator, then enriched, then filled in, then classified, each step for all of them, before the first is pushed.
+    /// What is asked of the state for them is asked of one snapshot, the newest when they are drawn.
     ///
     /// # Errors
     /// The events that were not accepted, in order, as an iterator; those before them were accepted.
+    ///
+    /// # Panics
+    /// When the iterator or the host's own `class`, classifier, key or `coalesce` does. Then that event is lost, as in
+    /// [`push`](Lane::push); what was drawn before it is pushed, and on a lane with runs as above what was drawn behind it, too. If
+    /// several of one run panic, the first goes on, and the others are counted in
+    /// [`enricher_panics`](crate::Totals::enricher_panics).
     pub fn push_batch<I>(&mut self, events: I) -> Result<usize, Refused<Unsent<E, I::IntoIter>>>
     where
         I: IntoIterator<Item = E>,
@@ -50,38 +59,28 @@ impl<E: Event> Lane<E> {
         item_of: impl Fn(I::Item) -> Item<E>,
     ) -> Result<usize, Refusal<E, I>> {
         match self.preparing {
-            None => self.push_all::<PLAIN, I>(rest, item_of),
-            Some(_) => self.push_all_dressed(rest, item_of),
+            None => self.push_all(rest, item_of),
+            Some(_) => self.push_all_prepared(rest, item_of),
         }
     }
 
-    /// Apart, so that what most lanes need lies together.
-    #[inline(never)]
-    fn push_all_dressed<I: Iterator>(
-        &mut self,
-        rest: I,
-        item_of: impl Fn(I::Item) -> Item<E>,
-    ) -> Result<usize, Refusal<E, I>> {
-        self.push_all::<DRESSED, I>(rest, item_of)
-    }
-
     #[inline(always)]
-    fn push_all<const HOW: bool, I: Iterator>(
+    fn push_all<I: Iterator>(
         &mut self,
         mut rest: I,
         item_of: impl Fn(I::Item) -> Item<E>,
     ) -> Result<usize, Refusal<E, I>> {
         let mut accepted = 0;
         while let Some(next) = rest.next() {
-            let mut item = item_of(next);
-            match prepare_as::<HOW, E>(&mut self.preparing, &mut item, true) {
+            let item = item_of(next);
+            match class_of(&item.event, item.event.class()) {
                 Class::Lossy { key, tier } => match self.push_lossy(key, tier, item) {
                     Ok(()) => accepted += 1,
                     Err(refused) => return Err(refused.map(|item| (item, rest))),
                 },
                 Class::Critical => {
                     let count;
-                    (count, rest) = self.push_run::<HOW, I>(item, rest, &item_of)?;
+                    (count, rest) = self.push_run(item, rest, &item_of)?;
                     accepted += count;
                 }
             }
@@ -92,7 +91,7 @@ impl<E: Event> Lane<E> {
     /// Publishes `first` and the events that follow it, as far as there is room, with the stamps that are taken for the critical
     /// ones at the beginning. Returns how many there were, and the rest.
     #[inline(always)]
-    fn push_run<const HOW: bool, I: Iterator>(
+    fn push_run<I: Iterator>(
         &mut self,
         first: Item<E>,
         mut rest: I,
@@ -108,7 +107,7 @@ impl<E: Event> Lane<E> {
                 Room::Closed => return Err(closed(&self.shared, &mut self.is_quick, (first, rest))),
             }
         }
-        let Self { core, shared, ring, order, table, lossy_sequence, preparing, is_quick, .. } = self;
+        let Self { core, shared, ring, order, table, lossy_sequence, is_quick, .. } = self;
         let (core, shared) = (&**core, &**shared);
         let counts = &shared.counts.producer;
         let _then = Ringing(&core.bell, core.store_load);
@@ -118,28 +117,23 @@ impl<E: Event> Lane<E> {
         let key = order.take(core, ring.pushed(), limit as u64);
         let mut staying = None;
         // The gate is stayed in before what came before a lossy one is visible, which would end the push.
-        let admit = |item: &mut Item<E>| {
-            admit_critical::<HOW, E>(preparing, item).inspect_err(|_| staying = Some(shared.gate.stay()))
-        };
+        let admit = |item: &mut Item<E>| admit_critical(item).inspect_err(|_| staying = Some(shared.gate.stay()));
         let next = || rest.next().map(item_of);
         match ring.fill(key, limit, Some(first), next, admit, |number| counts.critical.set(number)) {
             (length, None) => Ok((length, rest)),
             (length, Some(lossy)) => {
                 let (key, left) = (key + 2 * length as u64, limit - length);
-                let mixed = Mixed { pushed: length, key, left, ring, table, lossy_sequence, preparing, counts };
-                Ok(mixed.push::<HOW, I>(lossy, rest, item_of))
+                let mixed = Mixed { pushed: length, key, left, ring, table, lossy_sequence, counts };
+                Ok(mixed.push(lossy, rest, item_of))
             }
         }
     }
 }
 
-/// Prepares an event of a run, which is for critical ones: of another it returns what it needs to be pushed.
+/// Admits an event to a run, which is for critical ones; of another it returns what it needs to be pushed.
 #[inline(always)]
-fn admit_critical<const HOW: bool, E: Event>(
-    preparing: &mut Option<Box<dyn Prepare<E>>>,
-    item: &mut Item<E>,
-) -> Result<(), (E::Key, Tier)> {
-    match prepare_as::<HOW, E>(preparing, item, false) {
+fn admit_critical<E: Event>(Item { event, .. }: &mut Item<E>) -> Result<(), (E::Key, Tier)> {
+    match class_of(event, event.class()) {
         Class::Critical => Ok(()),
         Class::Lossy { key, tier } => Err((key, tier)),
     }
@@ -155,20 +149,19 @@ struct Mixed<'a, E: Event> {
     ring: &'a mut RingProducer<Item<E>>,
     table: &'a mut Coalescer<E::Key, Item<E>>,
     lossy_sequence: &'a mut u64,
-    preparing: &'a mut Option<Box<dyn Prepare<E>>>,
     counts: &'a ProducerCounts,
 }
 
 impl<E: Event> Mixed<'_, E> {
     /// Pushes this one and what follows it. Returns how many events the run has, and the rest.
     #[inline(never)]
-    fn push<const HOW: bool, I: Iterator>(
+    fn push<I: Iterator>(
         mut self,
         lossy: (Item<E>, (E::Key, Tier)),
         mut rest: I,
         item_of: &impl Fn(I::Item) -> Item<E>,
     ) -> (usize, I) {
-        let Self { pushed, key, left, ring, table, lossy_sequence, preparing, counts } = &mut self;
+        let Self { pushed, key, left, ring, table, lossy_sequence, counts } = &mut self;
         let mut lossy = Some(lossy);
         while let Some((item, (of, tier))) = lossy.take() {
             // What was pushed before it is visible, as lane order demands.
@@ -180,9 +173,9 @@ impl<E: Event> Mixed<'_, E> {
             if *pushed >= MIXED_MAX {
                 break;
             }
-            let admit = |item: &mut Item<E>| admit_critical::<HOW, E>(preparing, item);
             let next = || rest.next().map(item_of);
-            let (length, behind) = ring.fill(*key, *left, None, next, admit, |number| counts.critical.set(number));
+            let (length, behind) =
+                ring.fill(*key, *left, None, next, admit_critical, |number| counts.critical.set(number));
             (*left, *key, *pushed, lossy) = (*left - length, *key + 2 * length as u64, *pushed + length, behind);
         }
         (*pushed, rest)

@@ -10,7 +10,7 @@ use crate::lane::coalesce::Coalescer;
 use crate::lane::gate::Gate;
 use crate::lane::idle::IdleStrategy;
 use crate::lane::ingest::{self, Ingest, Restart};
-use crate::lane::prepare::{Classifier, Enricher, Preparing};
+use crate::lane::prepare::{Classifier, Enrich, Preparing};
 use crate::lane::ring;
 use crate::lane::source::{Source, SourceError};
 use crate::lane::table::{self, KEYS_MAX, Unread};
@@ -55,7 +55,7 @@ struct Settings<S: Reducer> {
     keys: usize,
     overflow: Overflow,
     facets: Option<FacetsOf<S>>,
-    enrich: Option<Enricher<S>>,
+    enrich: Option<Box<dyn Enrich<EventOf<S>>>>,
     classify: Classifier<S>,
 }
 
@@ -141,18 +141,23 @@ impl<S: Reducer> LaneBuilder<S> {
     /// Classifies events in place of [`Event::class`]. The rule may change at run time: let it read a shared value.
     pub fn classify(
         mut self,
-        classify: impl FnMut(&EventOf<S>) -> Class<<EventOf<S> as Event>::Key> + Send + 'static,
+        mut classify: impl FnMut(&EventOf<S>) -> Class<<EventOf<S> as Event>::Key> + Send + 'static,
     ) -> Self {
-        self.settings.classify = Classifier::Rule(Box::new(classify));
+        let rule = move |event: &EventOf<S>, _: Option<&S>| classify(event);
+        self.settings.classify = Classifier::Rule(Box::new(rule));
         self
     }
 
     /// As [`classify`](LaneBuilder::classify), by the newest published state: which pane is visible, for instance.
     pub fn classify_by(
         mut self,
-        classify: impl FnMut(&EventOf<S>, &S) -> Class<<EventOf<S> as Event>::Key> + Send + 'static,
+        mut classify: impl FnMut(&EventOf<S>, &S) -> Class<<EventOf<S> as Event>::Key> + Send + 'static,
     ) -> Self {
-        self.settings.classify = Classifier::ByState(Box::new(classify));
+        let rule = move |event: &EventOf<S>, newest: Option<&S>| match newest {
+            Some(state) => classify(event, state),
+            None => unreachable!("a lane that asks the state has a reader"),
+        };
+        self.settings.classify = Classifier::ByState(Box::new(rule));
         self
     }
 

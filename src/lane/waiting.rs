@@ -13,7 +13,7 @@ use crate::event::Event;
 use crate::lane::LaneShared;
 use crate::lane::idle::{IdleStrategy, Idling};
 #[cfg(feature = "signal")]
-use crate::lane::{DRESSED, Item, prepare_as, refused::Refused};
+use crate::lane::{Item, refused::Refused};
 use crate::lane::{Lane, Overflow};
 use crate::latch::Latch;
 #[cfg(feature = "control")]
@@ -122,7 +122,7 @@ impl<E: Event> Lane<E> {
 
     fn prepared(&mut self, event: E) -> (Item<E>, Class<E::Key>) {
         let mut item = Item { facets: E::Facets::default(), event };
-        let class = prepare_as::<DRESSED, E>(&mut self.preparing, &mut item, true);
+        let class = self.prepare(&mut item);
         (item, class)
     }
 

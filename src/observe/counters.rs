@@ -139,7 +139,8 @@ pub struct Totals {
     pub depth: u64,
     /// Lossy events in the table.
     pub unread: u64,
-    /// Enrichers that panicked; their events went on with the facets they had.
+    /// Enrichers that panicked; their events went on with the facets they had. And other panics in the preparation of a batch, but for
+    /// the first of a run, which goes on: those events are lost.
     pub enricher_panics: u64,
 }
 

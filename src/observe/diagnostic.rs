@@ -92,7 +92,8 @@ pub enum Diagnostic {
         /// The operation.
         operation: OperationId,
     },
-    /// An enricher panicked; the event went on with the facets it had.
+    /// An enricher panicked; the event went on with the facets it had. Or what else is counted in
+    /// [`enricher_panics`](crate::Totals::enricher_panics).
     EnricherPanicked {
         /// Which lane.
         lane: LaneId,

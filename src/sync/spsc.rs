@@ -9,7 +9,7 @@
 //! # Pairs
 //! | pair | release                                        | acquire                       | hands over                       |
 //! |------|------------------------------------------------|-------------------------------|----------------------------------|
-//! | P1   | `tail`, `Vacant::publish`, `Filling::drop`     | `tail`, `Consumer::visible`   | written slots                    |
+//! | P1   | `tail`, `Vacant::publish`, `Held::publish`, `Filling::drop` | `tail`, `Consumer::visible` | written slots                    |
 //! | P2   | `head`, `Leaving::drop`                        | `head`, `Producer::look`      | emptied slots                    |
 //! | P19  | `is_abandoned`, `Producer::drop`               | `is_abandoned`, `Consumer::is_abandoned` | everything the producer pushed |
 //!
@@ -273,7 +273,7 @@ pub(crate) struct Vacant<'a, T> {
     position: u64,
 }
 
-impl<T> Vacant<'_, T> {
+impl<'a, T> Vacant<'a, T> {
     /// How many values were pushed before.
     #[inline(always)]
     pub(crate) fn position(&self) -> u64 {
@@ -290,6 +290,63 @@ impl<T> Vacant<'_, T> {
         producer.tail = position + 1;
         // P1: hands the slot to `Consumer::visible`.
         producer.ring.tail.store(position + 1, Release);
+    }
+
+    /// Writes the value, to be looked at before it is published.
+    #[inline(always)]
+    pub(crate) fn hold(self, value: T) -> Held<'a, T> {
+        let Self { producer, position } = self;
+        let at = place(&producer.slots, position);
+        // SAFETY: as in `publish`.
+        producer.slots.with_mut(at..at + 1, |slot| unsafe { slot.write(value) });
+        Held { producer, position }
+    }
+}
+
+/// A value that was written and is not visible; dropped with this, if it was not published.
+#[must_use = "nothing is pushed but by `publish`"]
+pub(crate) struct Held<'a, T> {
+    producer: &'a mut Producer<T>,
+    position: u64,
+}
+
+impl<T> Held<'_, T> {
+    /// How many values were pushed before.
+    #[inline]
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    #[inline]
+    pub(crate) fn change<R>(&mut self, change: impl FnOnce(&mut T) -> R) -> R {
+        let at = place(&self.producer.slots, self.position);
+        // SAFETY: `hold` has written it, and what takes it out takes this as well; the slot is the producer's (S1), which is borrowed.
+        self.producer.slots.with_mut(at..at + 1, |value| change(unsafe { &mut *value }))
+    }
+
+    #[inline]
+    pub(crate) fn publish(self) {
+        let mut this = ManuallyDrop::new(self);
+        let position = this.position + 1;
+        this.producer.tail = position;
+        // P1: hands the slot to `Consumer::visible`.
+        this.producer.ring.tail.store(position, Release);
+    }
+
+    #[inline]
+    pub(crate) fn take(self) -> T {
+        let this = ManuallyDrop::new(self);
+        let at = place(&this.producer.slots, this.position);
+        // SAFETY: as in `change`; `drop` does not run.
+        this.producer.slots.with_mut(at..at + 1, |value| unsafe { value.read() })
+    }
+}
+
+impl<T> Drop for Held<'_, T> {
+    fn drop(&mut self) {
+        let at = place(&self.producer.slots, self.position);
+        // SAFETY: as in `change`.
+        self.producer.slots.with_mut(at..at + 1, |value| unsafe { value.drop_in_place() });
     }
 }
 

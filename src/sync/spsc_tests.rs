@@ -298,3 +298,33 @@ fn values_without_a_size_and_with_a_large_alignment_go_through() {
         assert_eq!((taken.pop(), taken.pop()), (Some(()), None));
     }
 }
+
+#[test]
+fn a_value_that_is_held_is_changed_in_its_slot_then_published_taken_back_or_dropped() {
+    let token = std::rc::Rc::new(());
+    for start in 0..4 {
+        let (mut producer, mut consumer) = ring_from(start, || (0, token.clone()));
+        producer.look();
+        let mut hold = |number: u32| {
+            let mut held = producer.vacant().unwrap().hold((number, token.clone()));
+            assert_eq!(held.position(), start as u64);
+            held.change(|(number, _)| *number += 10);
+            assert_eq!(
+                (consumer.visible(), std::rc::Rc::strong_count(&token)),
+                (0, 2),
+                "it is there, and nobody sees it"
+            );
+            held.take().0
+        };
+        assert_eq!((hold(1), hold(2)), (11, 12));
+        drop(producer.vacant().unwrap().hold((3, token.clone())));
+        let unwound = catch_unwind(AssertUnwindSafe(|| {
+            producer.vacant().unwrap().hold((4, token.clone())).change(|_| panic!("as it was changed"))
+        }));
+        assert_eq!((unwound.is_err(), std::rc::Rc::strong_count(&token)), (true, 1), "each was dropped once");
+        producer.vacant().unwrap().hold((5, token.clone())).publish();
+        assert_eq!((producer.pushed(), consumer.visible()), (start as u64 + 1, 1));
+        assert_eq!(consumer.pop().map(|(number, _)| number), Some(5));
+    }
+    assert_eq!(std::rc::Rc::strong_count(&token), 1);
+}

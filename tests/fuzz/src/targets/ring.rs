@@ -91,7 +91,19 @@ impl Scenario {
     fn push(&mut self) {
         if self.producer.room(1) > 0 {
             let (key, mut values) = self.next(1);
-            self.producer.vacant().unwrap().stamp(key).publish(values.remove(0));
+            let (vacant, value) = (self.producer.vacant().unwrap(), values.remove(0));
+            // In its slot, or as it is written there; and one that comes to nothing before.
+            match self.pushed % 3 {
+                0 => vacant.stamp(key).publish(value),
+                1 => vacant.hold(value).publish(key),
+                _ => {
+                    drop(vacant.hold(Rc::new(0)));
+                    let mut held = self.producer.vacant().unwrap().hold(Rc::new(0));
+                    assert_eq!((held.position(), held.change(|held| Rc::strong_count(held))), (self.pushed - 1, 1));
+                    assert_eq!(*held.take(), 0);
+                    self.producer.vacant().unwrap().hold(value).publish(key);
+                }
+            }
         }
     }
 
