@@ -202,7 +202,8 @@ impl<S: Reducer> LaneBuilder<S> {
         let preparing = Preparing::of_lane(&hub, origin, facets, enrich, classify, shared.counts.clone());
         let end =
             LaneEnd::new(id, name.clone(), origin, rank, settings.clocked, foreign, shared.clone(), consumer, taker);
-        let bytes = bytes_of::<EventOf<S>>(settings.capacity, settings.keys, settings.clocked);
+        let chunk = preparing.as_ref().map_or(0, |preparation| preparation.chunk.capacity());
+        let bytes = bytes_of::<EventOf<S>>(settings.capacity, settings.keys, settings.clocked, chunk);
         core.book.lock().opened(id, name.clone(), shared.counts.clone(), bytes);
         if hub.mailbox.post(Letter::Lane(Box::new(end))).is_err() {
             core.book.lock().closed(id);
@@ -244,10 +245,11 @@ impl<S: Reducer> LaneBuilder<S> {
     }
 }
 
-/// How many bytes the slots of a lane take: those of its ring, with the records of their keys, and two pages of its table.
-fn bytes_of<E: Event>(capacity: usize, keys: usize, clocked: bool) -> u64 {
+/// How many bytes the slots of a lane take: those of its ring, with the records of their keys, two pages of its table, and those in which the
+/// events of batches are prepared.
+fn bytes_of<E: Event>(capacity: usize, keys: usize, clocked: bool, chunk: usize) -> u64 {
     let records = if clocked { 2 * size_of::<u64>() } else { 0 };
-    let ring = capacity.next_power_of_two() * size_of::<Item<E>>() + capacity * records;
+    let ring = (capacity.next_power_of_two() + chunk) * size_of::<Item<E>>() + capacity * records;
     (ring + 2 * keys * size_of::<Option<Unread<Item<E>>>>()) as u64
 }
 

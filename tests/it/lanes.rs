@@ -395,10 +395,16 @@ fn what_lanes_hold_is_known_from_when_they_are_opened_to_when_they_are_closed() 
     let both = handle.held_bytes();
     assert!(both.lanes >= 90 * before.lanes, "a hundred times the slots: {both:?}, {before:?}");
     assert!(both.lanes >= (2048 * size_of::<Note>()) as u64, "memory of the next power of two: {both:?}");
-    drop((small, large));
+    let prepared = handle.lane("prepared").capacity(16).keys(1).enrich(|_, _| ()).open().unwrap();
+    let chunk = handle.held_bytes().lanes - both.lanes - before.lanes;
+    assert!(
+        ((64 * size_of::<Note>()) as u64..=8192).contains(&chunk),
+        "for 64 events of a batch, which lie in {chunk}"
+    );
+    drop((small, large, prepared));
     until("they are closed", || {
         drain(&mut main_lane);
-        handle.counters().lanes_closed == 2
+        handle.counters().lanes_closed == 3
     });
     assert_eq!(handle.held_bytes().total(), 0);
     let (_main_lane, recording) = Pipeline::builder(Ledger::default()).flight_recorder(100).build().unwrap();

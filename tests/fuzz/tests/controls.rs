@@ -63,7 +63,7 @@ const CONTROLS: &[Control] = &[
     Control { target: "ring", file: RING, place: ".div_ceil(STEP);", bug: ".div_ceil(STEP) + 1;" },
     Control { target: "ring", file: RING, place: "*next_key += STEP;", bug: "" },
     Control { target: "ring", file: RING, place: "self.runs.begin(self.slot.position(), key);\n        // P1: hands the slot to `RingConsumer::look` and `extend`.\n        self.slot.publish();", bug: "self.slot.publish();" },
-    Control { target: "ring", file: SPSC, place: "let mut this = ManuallyDrop::new(self);", bug: "let mut this = self;" },
+    Control { target: "ring", file: SPSC, place: "// SAFETY: as in `change`.\n        self.producer.slots.with_mut(at..at + 1, |value| unsafe { value.drop_in_place() });", bug: "let _ = at;" },
     Control { target: "ring", file: RING, place: "            self.next_key = NO_KEY;", bug: "" },
     Control { target: "ring", file: RING, place: "count(position + written as u64);", bug: "count(position + 1);" },
     Control { target: "ring", file: RUNS, place: "if offset != self.offset {", bug: "if offset > self.offset + STEP {" },

@@ -97,10 +97,10 @@ impl Scenario {
                 0 => vacant.stamp(key).publish(value),
                 1 => vacant.hold(value).publish(key),
                 _ => {
-                    drop(vacant.hold(Rc::new(0)));
-                    let mut held = self.producer.vacant().unwrap().hold(Rc::new(0));
-                    assert_eq!((held.position(), held.change(|held| Rc::strong_count(held))), (self.pushed - 1, 1));
-                    assert_eq!(*held.take(), 0);
+                    drop(vacant.hold(value.clone()));
+                    let mut held = self.producer.vacant().unwrap().hold(value.clone());
+                    assert_eq!((held.position(), held.change(|held| **held)), (self.pushed - 1, key));
+                    assert_eq!(*held.take(), key);
                     self.producer.vacant().unwrap().hold(value).publish(key);
                 }
             }
