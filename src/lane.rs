@@ -227,21 +227,24 @@ impl<E: Event> Lane<E> {
         // In the slot or aside, not as an argument: that would be in memory on the way above as well, written field by field, and to copy
         // what was written so a moment ago takes longer than all else that is done there.
         let item = Item { facets, event };
-        let pushed = match (class, ring.vacant_at_hand()) {
-            (None, Some(vacant)) => {
-                let held = vacant.hold(item);
-                match push_held(held, preparing, order, core, shared, aside) {
+        let pushed = match class {
+            None => match ring.vacant_at_hand() {
+                Some(vacant) => match push_held(vacant.hold(item), preparing, order, core, shared, aside) {
                     Ok(()) => return Ok(()),
                     Err(why) => self.push_unheld(why),
+                },
+                None => {
+                    *aside = Some(item);
+                    self.push_aside()
                 }
-            }
-            (class, _) => {
+            },
+            Some(Class::Lossy { key, tier }) => {
                 *aside = Some(item);
-                match class {
-                    Some(Class::Lossy { key, tier }) => self.push_aside_lossy(key, tier),
-                    Some(Class::Critical) => self.push_aside_critical(),
-                    None => self.push_aside(),
-                }
+                self.push_aside_lossy(key, tier)
+            }
+            Some(Class::Critical) => {
+                *aside = Some(item);
+                self.push_aside_critical()
             }
         };
         pushed.map_err(|refused| refused.map(|item| (item.facets, item.event)))

@@ -121,7 +121,8 @@ pub fn shut_while_pushing_a_run(run: Run, flag: Flag) {
             Run::Unflagged => Err(()),
         };
         let (length, lossy) = producer.fill(critical_key(1), 2, Some(1), || second.take(), admit, count);
-        if let Some((item, ())) = lossy {
+        if let Some((held, ())) = lossy {
+            let item = held.take();
             put_in(&mut putting, 0, Unread { key: 0, sequence: 1, parts: 1, item });
         }
         drop(staying);

@@ -10,6 +10,7 @@ use crate::lane::table::Unread;
 use crate::lane::waiting::Room;
 use crate::lane::{Item, Lane, Ringing, closed, combine, count_lossy};
 use crate::observe::counters::ProducerCounts;
+use crate::sync::spsc::Held;
 
 /// Critical events of a batch that take their stamps at once. A run that ends early leaves stamps unused, so this bounds how
 /// far stamps can run ahead of events.
@@ -119,14 +120,16 @@ impl<E: Event> Lane<E> {
         // The gate is stayed in before what came before a lossy one is visible, which would end the push.
         let admit = |item: &mut Item<E>| admit_critical(item).inspect_err(|_| staying = Some(shared.gate.stay()));
         let next = || rest.next().map(item_of);
-        match ring.fill(key, limit, Some(first), next, admit, |number| counts.critical.set(number)) {
-            (length, None) => Ok((length, rest)),
-            (length, Some(lossy)) => {
-                let (key, left) = (key + 2 * length as u64, limit - length);
-                let mixed = Mixed { pushed: length, key, left, ring, table, lossy_sequence, counts };
-                Ok(mixed.push(lossy, rest, item_of))
+        let mut lossy = Between { table, lossy_sequence, counts };
+        let length = match ring.fill(key, limit, Some(first), next, admit, |number| counts.critical.set(number)) {
+            (length, None) => return Ok((length, rest)),
+            (length, Some((held, what))) => {
+                lossy.push(key + 2 * length as u64, held, what);
+                length
             }
-        }
+        };
+        let (key, left) = (key + 2 * length as u64, limit - length);
+        Ok(Mixed { pushed: length + 1, key, left, ring, lossy }.go_on(rest, item_of))
     }
 }
 
@@ -139,44 +142,51 @@ fn admit_critical<E: Event>(Item { event, .. }: &mut Item<E>) -> Result<(), (E::
     }
 }
 
-/// A run that goes on behind critical events with one that is lossy. The gate must be stayed in.
-struct Mixed<'a, E: Event> {
-    /// How many events it has.
-    pushed: usize,
-    /// The key of the next critical event, and how many there may be: one at least, for it had a slot that the lossy one did not take.
-    key: u64,
-    left: usize,
-    ring: &'a mut RingProducer<Item<E>>,
+/// Where the lossy events of a run go.
+struct Between<'a, E: Event> {
     table: &'a mut Coalescer<E::Key, Item<E>>,
     lossy_sequence: &'a mut u64,
     counts: &'a ProducerCounts,
 }
 
-impl<E: Event> Mixed<'_, E> {
-    /// Pushes this one and what follows it. Returns how many events the run has, and the rest.
+impl<E: Event> Between<'_, E> {
+    /// Pushes one before the critical event that would have `key`. What was pushed before it is visible, as lane order demands.
     #[inline(never)]
-    fn push<I: Iterator>(
-        mut self,
-        lossy: (Item<E>, (E::Key, Tier)),
-        mut rest: I,
-        item_of: &impl Fn(I::Item) -> Item<E>,
-    ) -> (usize, I) {
-        let Self { pushed, key, left, ring, table, lossy_sequence, counts } = &mut self;
-        let mut lossy = Some(lossy);
-        while let Some((item, (of, tier))) = lossy.take() {
-            // What was pushed before it is visible, as lane order demands.
-            let item = || item;
-            let unread = Unread { key: key_between(*key), sequence: **lossy_sequence, parts: 1, item };
-            **lossy_sequence += 1;
-            drop(table.push(of, tier, unread, combine, |pushed| count_lossy(counts, pushed)));
-            *pushed += 1;
-            if *pushed >= MIXED_MAX {
-                break;
-            }
+    fn push(&mut self, key: u64, held: Held<'_, Item<E>>, (of, tier): (E::Key, Tier)) {
+        let Self { table, lossy_sequence, counts } = self;
+        // From its slot to its place, when that is known.
+        let item = || held.take();
+        let unread = Unread { key: key_between(key), sequence: **lossy_sequence, parts: 1, item };
+        **lossy_sequence += 1;
+        drop(table.push(of, tier, unread, combine, |pushed| count_lossy(counts, pushed)));
+    }
+}
+
+/// A run that goes on behind a lossy event. The gate must be stayed in.
+struct Mixed<'a, E: Event> {
+    /// How many events it has.
+    pushed: usize,
+    /// The key of the next critical event, and how many there may be: one at least, for it had a slot that the lossy one did not keep.
+    key: u64,
+    left: usize,
+    ring: &'a mut RingProducer<Item<E>>,
+    lossy: Between<'a, E>,
+}
+
+impl<E: Event> Mixed<'_, E> {
+    /// Pushes what follows. Returns how many events the run has, and the rest.
+    #[inline(never)]
+    fn go_on<I: Iterator>(mut self, mut rest: I, item_of: &impl Fn(I::Item) -> Item<E>) -> (usize, I) {
+        let Self { pushed, key, left, ring, lossy } = &mut self;
+        let counts = lossy.counts;
+        while *pushed < MIXED_MAX {
             let next = || rest.next().map(item_of);
             let (length, behind) =
                 ring.fill(*key, *left, None, next, admit_critical, |number| counts.critical.set(number));
-            (*left, *key, *pushed, lossy) = (*left - length, *key + 2 * length as u64, *pushed + length, behind);
+            (*left, *key, *pushed) = (*left - length, *key + 2 * length as u64, *pushed + length);
+            let Some((held, what)) = behind else { break };
+            lossy.push(*key, held, what);
+            *pushed += 1;
         }
         (*pushed, rest)
     }

@@ -165,8 +165,8 @@ impl<T> RingProducer<T> {
     /// Publishes `first`, if there is one, and what `next` yields at once, `limit` values at most, with the keys from `key` on; `limit`
     /// must be one at least, and not exceed the room. Returns how many there were.
     ///
-    /// `admit` is shown each but `first` in its slot, and may change it; one that it does not admit ends the run, and is
-    /// returned with what it said. If `next` or `admit` unwinds, what was admitted before is published all the same. `count` is told how many
+    /// `admit` is shown each but `first` in its slot, and may change it; one that it does not admit ends the run, and is held there, to
+    /// be taken out, with what it said. If `next` or `admit` unwinds, what was admitted before is published all the same. `count` is told how many
     /// were ever pushed, before that is seen.
     #[inline]
     pub(crate) fn fill<U>(
@@ -177,7 +177,7 @@ impl<T> RingProducer<T> {
         next: impl FnMut() -> Option<T>,
         admit: impl FnMut(&mut T) -> Result<(), U>,
         count: impl FnOnce(u64),
-    ) -> (usize, Option<(T, U)>) {
+    ) -> (usize, Option<(spsc::Held<'_, T>, U)>) {
         let Self { slots, runs, .. } = self;
         let position = slots.pushed();
         // P1: one release for all of them. R3: their keys are known before.

@@ -248,8 +248,9 @@ impl<T> Producer<T> {
     /// Writes `first`, if there is one, and what `next` yields, `limit` values at most, and makes them visible with one store. Returns how many.
     /// `limit` must be one at least, and not exceed what is allowed. `before` is told how many there are, before they are visible.
     ///
-    /// `admit` is shown each value but `first` in its slot, and may change it there; one that it does not admit ends the run, and
-    /// is returned with what it said. If `next` or `admit` unwinds, what was admitted before is made visible all the same.
+    /// `admit` is shown each value but `first` in its slot, and may change it there; one that it does not admit ends the run, and is held
+    /// where it is, behind those that are visible now, with what `admit` said. If `next` or `admit` unwinds, what was admitted before
+    /// is made visible all the same.
     #[inline]
     pub(crate) fn fill<U>(
         &mut self,
@@ -258,11 +259,16 @@ impl<T> Producer<T> {
         next: impl FnMut() -> Option<T>,
         admit: impl FnMut(&mut T) -> Result<(), U>,
         before: impl FnOnce(usize),
-    ) -> (usize, Option<(T, U)>) {
+    ) -> (usize, Option<(Held<'_, T>, U)>) {
         assert!((1..=self.allowed()).contains(&limit), "a producer asks for no more than it saw");
         let mut filling = Filling { producer: self, before: Some(before), written: 0 };
-        let left_out = filling.write(limit, first, next, admit);
-        (filling.written, left_out)
+        let reason = filling.write(limit, first, next, admit);
+        let written = filling.written;
+        drop(filling);
+        match reason {
+            Some(reason) => (written, Some((Held { position: self.tail, producer: self }, reason))),
+            None => (written, None),
+        }
     }
 }
 
@@ -320,7 +326,8 @@ impl<T> Held<'_, T> {
     #[inline]
     pub(crate) fn change<R>(&mut self, change: impl FnOnce(&mut T) -> R) -> R {
         let at = place(&self.producer.slots, self.position);
-        // SAFETY: `hold` has written it, and what takes it out takes this as well; the slot is the producer's (S1), which is borrowed.
+        // SAFETY: whoever made this has written it, and what takes it out takes this as well; the slot is the producer's (S1), which is
+        // borrowed.
         self.producer.slots.with_mut(at..at + 1, |value| change(unsafe { &mut *value }))
     }
 
@@ -358,6 +365,7 @@ struct Filling<'a, T, B: FnOnce(usize)> {
 }
 
 impl<T, B: FnOnce(usize)> Filling<'_, T, B> {
+    /// Returns why the last one that was written is not among them.
     #[inline]
     fn write<U>(
         &mut self,
@@ -365,7 +373,7 @@ impl<T, B: FnOnce(usize)> Filling<'_, T, B> {
         mut first: Option<T>,
         mut next: impl FnMut() -> Option<T>,
         mut admit: impl FnMut(&mut T) -> Result<(), U>,
-    ) -> Option<(T, U)> {
+    ) -> Option<U> {
         let Self { producer, written, .. } = self;
         // One after the other: a chain of both costs two instructions a value.
         for part in parts(&producer.slots, producer.tail, limit) {
@@ -380,10 +388,11 @@ impl<T, B: FnOnce(usize)> Filling<'_, T, B> {
             }
             for slot in slots {
                 let mut value = Written::new(slot, next()?);
-                if let Err(reason) = admit(value.value()) {
-                    return Some((value.take(), reason));
-                }
+                let admitted = admit(value.value());
                 value.keep();
+                if let Err(reason) = admitted {
+                    return Some(reason);
+                }
                 *written += 1;
             }
         }
@@ -406,7 +415,7 @@ impl<T, B: FnOnce(usize)> Drop for Filling<'_, T, B> {
     }
 }
 
-/// A slot that was written and may not be committed; what is in it is dropped with this.
+/// A slot that was written and that nobody may want; what is in it is dropped with this.
 struct Written<'a, T>(&'a mut MaybeUninit<T>);
 
 impl<'a, T> Written<'a, T> {
@@ -418,18 +427,11 @@ impl<'a, T> Written<'a, T> {
 
     #[inline]
     fn value(&mut self) -> &mut T {
-        // SAFETY: `new` has initialised it, and what takes it out takes the guard as well.
+        // SAFETY: `new` has initialised it.
         unsafe { self.0.assume_init_mut() }
     }
 
-    #[inline]
-    fn take(self) -> T {
-        let this = ManuallyDrop::new(self);
-        // SAFETY: as in `value`; the guard's own `drop` does not run.
-        unsafe { this.0.assume_init_read() }
-    }
-
-    /// The slot is going to be committed.
+    /// The slot is going to be committed, or held.
     #[inline]
     fn keep(self) {
         std::mem::forget(self);

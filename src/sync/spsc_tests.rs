@@ -40,7 +40,7 @@ fn what_was_written_before_an_unwind_is_visible() {
             assert!(n < 3, "third");
             Some(n.to_string())
         };
-        producer.fill(4, Some("0".to_string()), next, |_| Ok::<(), ()>(()), |written| assert_eq!(written, 3))
+        producer.fill(4, Some("0".to_string()), next, |_| Ok::<(), ()>(()), |written| assert_eq!(written, 3)).0
     }));
     assert!(unwound.is_err());
     assert_eq!(consumer.visible(), 3);
@@ -48,7 +48,7 @@ fn what_was_written_before_an_unwind_is_visible() {
 }
 
 #[test]
-fn a_value_is_changed_in_its_slot_and_one_that_is_not_admitted_comes_back() {
+fn a_value_is_changed_in_its_slot_and_one_that_is_not_admitted_is_held() {
     for start in 0..4 {
         let (mut producer, mut consumer) = ring_from(start, String::new);
         producer.look();
@@ -57,8 +57,12 @@ fn a_value_is_changed_in_its_slot_and_one_that_is_not_admitted_comes_back() {
             value.push('!');
             if value == "d!" { Err(7) } else { Ok(()) }
         };
-        let filled = producer.fill(4, Some("a".to_string()), || values.next(), admit, |written| assert_eq!(written, 3));
-        assert_eq!(filled, (3, Some(("d!".to_string(), 7))));
+        let next = || values.next();
+        let (written, held) = producer.fill(4, Some("a".to_string()), next, admit, |written| assert_eq!(written, 3));
+        let (mut held, reason) = held.unwrap();
+        assert_eq!((written, reason, held.position()), (3, 7, start as u64 + 3));
+        held.change(|value| value.push('?'));
+        assert_eq!(held.take(), "d!?");
         assert_eq!(look(&mut consumer), 3, "wrapped at {start}");
         assert_eq!([(); 3].map(|()| consumer.pop().unwrap()), ["a", "b!", "c!"]);
     }
@@ -75,7 +79,7 @@ fn a_value_on_which_admitting_unwinds_is_dropped_and_those_before_it_are_visible
             assert!(shown < 2, "second");
             Ok::<(), ()>(())
         };
-        producer.fill(4, Some(token.clone()), || Some(token.clone()), admit, |_| ())
+        producer.fill(4, Some(token.clone()), || Some(token.clone()), admit, |_| ()).0
     }));
     assert!(unwound.is_err());
     assert_eq!((consumer.visible(), std::rc::Rc::strong_count(&token)), (2, 3));
