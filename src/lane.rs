@@ -2,7 +2,7 @@
 //!
 //! A lane has two ways in, both wait-free and both bounded: the ring for critical events, the coalescing table for lossy
 //! ones. What a host does to the events of one lane (enrich, classify) runs here, on the thread that pushes, without
-//! locks, and before the event is published: an event that another thread enriched after it was stamped would break the
+//! locks, and before the event is published: an event that another thread enriched and published after it was stamped would break the
 //! cut. A batch is one push: it begins when it is called, and its stamps may be older than what its iterator does.
 
 mod batch;

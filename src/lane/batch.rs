@@ -29,17 +29,19 @@ impl<E: Event> Lane<E> {
     ///
     /// A batch is one push. Its iterator runs inside it and should not block: a shutdown waits for it.
     ///
-    /// On a lane that enriches, fills in or classifies, a run has 64 events at most, and 8 KiB of them, of both classes. They are
-    /// drawn from the iterator, then enriched, then filled in, then classified, each step for all of them, before the first is pushed.
-    /// What is asked of the state for them is asked of one snapshot, the newest when they are drawn.
+    /// On a lane that enriches, fills in or classifies, a run has 64 events at most, and 8 KiB of them, of both classes. As many as the
+    /// iterator has for sure ([`size_hint`](Iterator::size_hint)) are drawn, then enriched, then filled in, each step for all of them,
+    /// before the first is classified and pushed. What is asked of the state for them is asked of one snapshot, the newest when they are
+    /// drawn.
     ///
     /// # Errors
-    /// The events that were not accepted, in order, as an iterator; those before them were accepted.
+    /// The events that were not accepted, in order, as an iterator; those before them were accepted. The first may have been enriched
+    /// already, as in [`push`](Lane::push); the others were not.
     ///
     /// # Panics
-    /// When the iterator or the host's own `class`, classifier, key or `coalesce` does. Then that event is lost, as in
-    /// [`push`](Lane::push); what was drawn before it is pushed, and on a lane with runs as above what was drawn behind it, too. If
-    /// several of one run panic, the first goes on, and the others are counted in
+    /// When the iterator or the host's own `class`, classifier, key, `coalesce` or `drop` does. An event on which it was one of the four in
+    /// the middle is lost, as in [`push`](Lane::push). What was drawn before it is pushed, and on a lane with runs as above what was drawn
+    /// behind it, too. Of several panics in such a run the first goes on, and the others are counted in
     /// [`enricher_panics`](crate::Totals::enricher_panics).
     pub fn push_batch<I>(&mut self, events: I) -> Result<usize, Refused<Unsent<E, I::IntoIter>>>
     where

@@ -10,7 +10,7 @@ use crate::lane::coalesce::Coalescer;
 use crate::lane::gate::Gate;
 use crate::lane::idle::IdleStrategy;
 use crate::lane::ingest::{self, Ingest, Restart};
-use crate::lane::prepare::{Classifier, Enrich, Preparing};
+use crate::lane::prepare::{Classifier, Enrich, Preparation, Preparing};
 use crate::lane::ring;
 use crate::lane::source::{Source, SourceError};
 use crate::lane::table::{self, KEYS_MAX, Unread};
@@ -202,7 +202,7 @@ impl<S: Reducer> LaneBuilder<S> {
         let preparing = Preparing::of_lane(&hub, origin, facets, enrich, classify, shared.counts.clone());
         let end =
             LaneEnd::new(id, name.clone(), origin, rank, settings.clocked, foreign, shared.clone(), consumer, taker);
-        let chunk = preparing.as_ref().map_or(0, |preparation| preparation.chunk.capacity());
+        let chunk = if preparing.is_some() { Preparation::<EventOf<S>>::CHUNK } else { 0 };
         let bytes = bytes_of::<EventOf<S>>(settings.capacity, settings.keys, settings.clocked, chunk);
         core.book.lock().opened(id, name.clone(), shared.counts.clone(), bytes);
         if hub.mailbox.post(Letter::Lane(Box::new(end))).is_err() {

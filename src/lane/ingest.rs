@@ -262,7 +262,7 @@ fn publish<E: Event>(outlet: &mut Outlet<E>) -> Result<(), String> {
 }
 
 impl<E: Event> Outlet<E> {
-    /// Publishes what is staged, with one stamp, waiting for room if there is none.
+    /// Publishes what is staged, as one batch, waiting for room if there is none.
     pub(crate) fn publish(&mut self) {
         if self.staged.is_empty() {
             return;

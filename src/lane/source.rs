@@ -12,7 +12,7 @@ use crate::lane::Lane;
 ///
 /// # Contract
 /// - `poll` runs on the lane's own thread, again and again until it answers [`Polled::Done`], fails, or the lane
-///   closes. What it emits in one poll is published at once, with one stamp.
+///   closes. What it emits in one poll is pushed as one batch, see [`Lane::push_batch`].
 /// - `poll` may block, if [`interrupt`](Source::interrupt) can end the wait; otherwise it must return soon.
 /// - A panic in `poll` is contained: what was emitted before it is published, the panic is reported, and the source is
 ///   made anew by its restart policy or its lane is closed.

@@ -139,8 +139,9 @@ pub struct Totals {
     pub depth: u64,
     /// Lossy events in the table.
     pub unread: u64,
-    /// Enrichers that panicked; their events went on with the facets they had. And other panics in the preparation of a batch, but for
-    /// the first of a run, which goes on: those events are lost.
+    /// Enrichers, and what fills facets in, that panicked; their events went on with the facets they had. And further panics of the
+    /// host's code in a run of a batch, when one goes on already ([`push_batch`](crate::Lane::push_batch)): an event on which it was the
+    /// class, the key or the rule is lost.
     pub enricher_panics: u64,
 }
 
@@ -236,7 +237,7 @@ pub struct Counters {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HeldBytes {
-    /// The rings and tables of the lanes that are open.
+    /// The rings and tables of the lanes that are open, and where those that enrich or classify have the events of a batch meanwhile.
     pub lanes: u64,
     /// The flight recorder.
     pub flight_recorder: u64,

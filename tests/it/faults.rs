@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use mainlane::{
-    Authority, Budget, Class, Diagnostic, Drive, Effects, Envelope, Error, Event, Facets, Fault, Fill, Left, Operation,
-    OperationId, Origin, Outlet, Phase, Pipeline, Polled, Reducer, Refused, Restart, Source, SourceError, TurnError,
-    WAKE_PANICS_MAX,
+    Authority, Budget, Class, Diagnostic, Drive, Effects, Envelope, Error, Event, Facets, Fault, Fill, Handle, Lane,
+    Left, MainLane, Operation, OperationId, Origin, Outlet, Phase, Pipeline, Polled, Reducer, Refused, Restart, Source,
+    SourceError, TurnError, WAKE_PANICS_MAX,
 };
 
 use crate::domain::{LAYOUT, Ledger, Note, OTHER, PATIENCE, drain, settled, until};
@@ -218,10 +218,7 @@ impl Reducer for Applied {
     }
 }
 
-#[test]
-fn a_panic_in_one_step_of_the_preparation_takes_nothing_from_the_others() {
-    let both = [false, true];
-    let all = both.map(|enrich| both.map(|fill| both.map(|classify| Touchy { enrich, fill, classify })));
+fn touchy_lane() -> (Lane<Touchy>, MainLane<Applied>, Handle<Applied>) {
     let builder = Pipeline::builder(Applied::default());
     let lane = builder.lane("touchy").facets(Context { enriched: Some(2), of_lane: Some(2), known: None });
     let enrich = |event: &mut Touchy, context: &mut Context| {
@@ -232,22 +229,52 @@ fn a_panic_in_one_step_of_the_preparation_takes_nothing_from_the_others() {
         assert!(!event.classify, "the classifier is broken");
         Class::Critical
     };
-    let mut lane = lane.enrich(enrich).classify_by(classify).open().unwrap();
-    let (mut main_lane, handle) = builder.build().unwrap();
-    let mut expected = Vec::new();
-    for event in all.into_iter().flatten().flatten() {
+    let lane = lane.enrich(enrich).classify_by(classify).open().unwrap();
+    let (main_lane, handle) = builder.build().unwrap();
+    (lane, main_lane, handle)
+}
+
+/// One for each way in which an event can be touchy.
+fn all_touchy() -> Vec<Touchy> {
+    let both = [false, true];
+    let all = both.map(|enrich| both.map(|fill| both.map(|classify| Touchy { enrich, fill, classify })));
+    all.into_iter().flatten().flatten().collect()
+}
+
+/// What is applied of them: those that can be classified, each with what the steps that did not panic set.
+fn applied_of(events: &[Touchy]) -> Vec<(Touchy, Context)> {
+    let context = |event: &Touchy| Context {
+        enriched: if event.enrich { Some(2) } else { Some(1) },
+        of_lane: Some(2),
+        known: if event.fill { None } else { Some(3) },
+    };
+    events.iter().filter(|event| !event.classify).map(|event| (*event, context(event))).collect()
+}
+
+#[test]
+fn a_panic_in_one_step_of_the_preparation_takes_nothing_from_the_others() {
+    let (mut lane, mut main_lane, handle) = touchy_lane();
+    for event in all_touchy() {
         let pushed = catch_unwind(AssertUnwindSafe(|| lane.push(event)));
         assert_eq!(pushed.is_ok(), !event.classify, "an event without a class is none: {event:?}");
-        if pushed.is_ok() {
-            let enriched = if event.enrich { Some(2) } else { Some(1) };
-            let known = if event.fill { None } else { Some(3) };
-            expected.push((event, Context { enriched, of_lane: Some(2), known }));
-        }
     }
     drain(&mut main_lane);
-    assert_eq!(main_lane.state().0, expected);
+    assert_eq!(main_lane.state().0, applied_of(&all_touchy()));
     // Four of eight each.
     assert_eq!(settled(&handle).events.enricher_panics, 8);
+}
+
+#[test]
+fn nor_from_other_events_of_a_batch() {
+    let (mut lane, mut main_lane, handle) = touchy_lane();
+    let batch = all_touchy().repeat(20);
+    for part in batch.chunks(40) {
+        assert!(catch_unwind(AssertUnwindSafe(|| lane.push_batch(part.iter().copied()).is_ok())).is_err());
+        drain(&mut main_lane);
+    }
+    assert_eq!(main_lane.state().0, applied_of(&batch));
+    // In each of four parts half of the events in two steps, and in the third step all of that half but the first.
+    assert_eq!(settled(&handle).events.enricher_panics, 4 * (20 + 20 + 19));
 }
 
 /// Emits two events a poll, and fails in its second one as it is told.

@@ -225,6 +225,141 @@ fn a_key_or_a_rule_that_panics_takes_nothing_from_what_comes_behind() {
     }
 }
 
+#[test]
+fn an_iterator_that_does_not_know_how_many_there_are_waits_for_none_of_them() {
+    let builder = Pipeline::builder(Ledger::default());
+    let mut lane = builder.lane("a").enrich(|_, _| ()).open().unwrap();
+    let (mut main_lane, _handle) = builder.build().unwrap();
+    // Each is drawn when the one before it was applied.
+    let mut applied = Vec::new();
+    let batch = std::iter::from_fn(|| {
+        drain(&mut main_lane);
+        applied.push(main_lane.state().seen.len());
+        (applied.len() < 5).then(|| Note::Item(applied.len() as u64))
+    });
+    assert_eq!(lane.push_batch(batch.take(10)).unwrap(), 4);
+    assert_eq!(applied, [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn lossy_events_take_no_stamps() {
+    let builder = Pipeline::builder(Ledger::default());
+    let mut lane = builder.lane("a").enrich(|_, _| ()).open().unwrap();
+    let mut other = builder.lane("b").open().unwrap();
+    let (mut main_lane, _handle) = builder.build().unwrap();
+    let level = |key| Note::Level { key, value: 0 };
+    other.push(Note::Item(0)).unwrap();
+    lane.push_batch((0..64).map(level)).unwrap();
+    other.push(Note::Item(1)).unwrap();
+    lane.push_batch([level(0), Note::Item(2), level(1), Note::Item(3)]).unwrap();
+    other.push(Note::Item(4)).unwrap();
+    drain(&mut main_lane);
+    let stamps: Vec<_> = main_lane.state().seen.iter().filter(|seen| matches!(seen.note, Note::Item(_))).collect();
+    let behind = |at: usize| stamps[at].stamp - stamps[at - 1].stamp;
+    assert_eq!((behind(1), behind(3)), (2, 2), "a step");
+    assert!(
+        (2..=8).contains(&((stamps[4].stamp - stamps[1].stamp) / 2)),
+        "what is behind a critical one takes some for nothing"
+    );
+}
+
+/// Events without a size.
+mod nothing {
+    use super::*;
+
+    pub(super) struct Beat;
+
+    impl Event for Beat {
+        type Key = ();
+        type Facets = ();
+
+        fn class(&self) -> Class<()> {
+            Class::Critical
+        }
+    }
+
+    #[derive(Clone, Default)]
+    pub(super) struct Beats(pub(super) u64);
+
+    impl Reducer for Beats {
+        type Event = Beat;
+        type Effect = ();
+
+        fn apply(&mut self, _: &Envelope<'_, Beat>, _: &mut Effects<()>) {
+            self.0 += 1;
+        }
+    }
+}
+
+#[test]
+fn events_without_a_size_are_prepared_too() {
+    let builder = Pipeline::builder(nothing::Beats::default());
+    let mut lane = builder.lane("a").enrich(|_, _| ()).open().unwrap();
+    let (mut main_lane, handle) = builder.build().unwrap();
+    assert_eq!(lane.push_batch((0..200).map(|_| nothing::Beat)).unwrap(), 200);
+    assert!(lane.push(nothing::Beat).is_ok());
+    while main_lane.turn(Budget::UNLIMITED).unwrap().events > 0 {}
+    assert_eq!((main_lane.state().0, handle.counters().events.pushed), (201, 201));
+}
+
+/// A state one copy of which panics as it is dropped.
+mod prickly {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    pub(super) static IS_ARMED: AtomicBool = AtomicBool::new(false);
+
+    #[derive(Clone, Default)]
+    pub(super) struct Seen(pub(super) Vec<u64>);
+
+    impl Drop for Seen {
+        fn drop(&mut self) {
+            assert!(!IS_ARMED.swap(false, Ordering::Relaxed), "a state with a bad end");
+        }
+    }
+
+    impl Reducer for Seen {
+        type Event = Note;
+        type Effect = ();
+
+        fn apply(&mut self, envelope: &Envelope<'_, Note>, _: &mut Effects<()>) {
+            if let Note::Item(n) = envelope.event {
+                self.0.push(*n);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_state_that_panics_as_a_lane_lets_go_of_it_costs_no_event() {
+    for in_batches in [false, true] {
+        let builder = Pipeline::builder(prickly::Seen::default());
+        let mut lane = builder.lane("a").classify_by(|note, _| note.class()).open().unwrap();
+        let mut other = builder.lane("b").open().unwrap();
+        let (mut main_lane, handle) = builder.build().unwrap();
+        lane.push(Note::Item(0)).unwrap();
+        // The lane has the last of an old one: there are newer ones than are kept to be used again.
+        let _kept: Vec<_> = (1..20)
+            .map(|n| {
+                other.push(Note::Item(n)).unwrap();
+                main_lane.turn(Budget::UNLIMITED).unwrap();
+                handle.reader().load()
+            })
+            .collect();
+        prickly::IS_ARMED.store(true, Ordering::Relaxed);
+        if in_batches {
+            assert_eq!(lane.push_batch(items(20..30)).unwrap(), 10);
+        } else {
+            items(20..30).into_iter().for_each(|note| lane.push(note).unwrap());
+        }
+        assert!(!prickly::IS_ARMED.load(Ordering::Relaxed), "it was dropped by the lane");
+        while main_lane.turn(Budget::UNLIMITED).unwrap().events > 0 {}
+        assert_eq!(main_lane.state().0, (0..30).collect::<Vec<_>>());
+        assert_eq!(handle.counters().events.enricher_panics, 1);
+    }
+}
+
 mod at_random {
     use proptest::collection::vec;
     use proptest::prelude::*;
