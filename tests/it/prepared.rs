@@ -235,7 +235,7 @@ fn an_iterator_that_does_not_know_how_many_there_are_waits_for_none_of_them() {
     let batch = std::iter::from_fn(|| {
         drain(&mut main_lane);
         applied.push(main_lane.state().seen.len());
-        (applied.len() < 5).then(|| Note::Item(applied.len() as u64))
+        (applied.len() < 5).then_some(Note::Item(applied.len() as u64))
     });
     assert_eq!(lane.push_batch(batch.take(10)).unwrap(), 4);
     assert_eq!(applied, [0, 1, 2, 3, 4]);
