@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mainlane::{Budget, Class, Coalesced, Effects, Envelope, Event, Lane, Overflow, Pipeline, Reducer, Refused, Tier};
 
-use crate::domain::{Ledger, Note, PATIENCE, drain, settled};
+use crate::domain::{Ledger, Note, PATIENCE, drain, settled, until};
 
 const MANY: u64 = 100;
 
@@ -57,6 +57,36 @@ fn what_is_pushed_to_a_pipeline_that_is_shut_comes_back_whole_and_in_order() {
     assert_eq!(enriched.load(Ordering::Relaxed), 0, "none of them for nothing");
     assert_eq!(handle.counters().events.closed, 2, "one batch each");
     assert_eq!(lane.push_batch(items(0..3)).unwrap_err().into_inner().collect::<Vec<_>>(), items(0..3));
+}
+
+#[test]
+fn a_shutdown_waits_for_a_batch_that_is_being_drawn() {
+    for prepares in [false, true] {
+        let builder = Pipeline::builder(Ledger::default());
+        let lane = builder.lane("a");
+        let mut lane = if prepares { lane.enrich(|_, _| ()) } else { lane }.open().unwrap();
+        let mut other = builder.lane("b").overflow(Overflow::Return).open().unwrap();
+        let (mut main_lane, _handle) = builder.build().unwrap();
+        let (begin, may_begin) = std::sync::mpsc::channel();
+        let shutdown = std::thread::spawn(move || {
+            may_begin.recv().unwrap();
+            let is_complete = main_lane.shutdown(PATIENCE).complete;
+            (is_complete, main_lane.state().notes())
+        });
+        let batch = items(0..10).into_iter().inspect(|note| {
+            if *note == Note::Item(5) {
+                begin.send(()).unwrap();
+                let level = || Note::Level { key: 0, value: 0 };
+                until("the lanes are shut", || matches!(other.push(level()), Err(Refused::Closed(_))));
+                // A chance for a shutdown that does not wait.
+                (0..1000).for_each(|_| std::thread::yield_now());
+            }
+        });
+        assert_eq!(lane.push_batch(batch).unwrap(), 10);
+        let (is_complete, mut notes) = shutdown.join().unwrap();
+        notes.retain(|note| matches!(note, Note::Item(_)));
+        assert_eq!((is_complete, notes), (true, items(0..10)), "prepares: {prepares}");
+    }
 }
 
 #[test]
