@@ -179,7 +179,7 @@ struct Begun {
     filling: usize,
 }
 
-/// Twice: one event goes through all steps with one catch and no loops, which is a third less than as a chunk of one.
+/// The steps are here twice: one event goes through them with one catch and no loops, which takes a third less than as a chunk of one.
 impl<S: Reducer> Prepare<EventOf<S>> for Preparing<S> {
     fn prepare(&mut self, item: &mut Item<EventOf<S>>) -> ClassOf<S> {
         let mut step = Step::Renew;
