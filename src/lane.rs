@@ -168,7 +168,7 @@ impl<E: Event> Lane<E> {
     /// the lane's enricher left it, and is enriched again when it is pushed again.
     ///
     /// # Panics
-    /// When the host's own enricher, `class`, classifier, key or `coalesce` does. The event is lost then; when it was
+    /// When the host's own `class`, classifier, key or `coalesce` does. The event is lost then; when it was
     /// `coalesce`, so is the unread one that it was to be coalesced with, which counts as shed.
     // Always inline: of what class an event is, is known where it is pushed more often than not, and then half of this is not there.
     #[inline(always)]

@@ -39,8 +39,8 @@ impl<E: Event> Lane<E> {
     /// already, as in [`push`](Lane::push); the others were not.
     ///
     /// # Panics
-    /// When the iterator or the host's own `class`, classifier, key, `coalesce` or `drop` does. An event on which it was one of the four in
-    /// the middle is lost, as in [`push`](Lane::push). What was drawn before it is pushed, and on a lane with runs as above what was drawn
+    /// When the iterator or the host's own `class`, classifier, key, `coalesce` or `drop` does. An event whose class, key or rule panicked
+    /// is lost, as in [`push`](Lane::push). What was drawn before it is pushed, and on a lane with runs as above what was drawn
     /// behind it, too. Of several panics in such a run the first goes on, and the others are counted in
     /// [`enricher_panics`](crate::Totals::enricher_panics).
     pub fn push_batch<I>(&mut self, events: I) -> Result<usize, Refused<Unsent<E, I::IntoIter>>>

@@ -10,9 +10,9 @@
 //! Critical events need no flag: one is counted before it is there, and while more are counted than are visible, its push is under
 //! way. So what announces it is the lane's counter, and what ends it is the ring's `tail` (P1): two stores fewer, on a line fewer.
 //! Of a run the first event is counted as the push begins, and all of them before they are visible. One that is refused was counted for
-//! that moment; a shutdown waits for it before it reads counts. The flag is for lossy events, for a run of both classes that begins with
-//! no look at them, and for a run that goes on with a lossy one: there it is raised before what came first is visible, so who sees that sees
-//! the flag, by P1, when it looks at the flag after the counts.
+//! that moment; a shutdown waits for it before it reads counts. The flag is for lossy events; for a run that is prepared
+//! first, which may have no critical event; and for a run that goes on with a lossy one: there it is raised before what came first is
+//! visible, so who sees that sees the flag, by P1, when it looks at the flag after the counts.
 //!
 //! # Pairs
 //! | pair | release                  | acquire               | hands over                                  |

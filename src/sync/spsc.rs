@@ -9,7 +9,7 @@
 //! # Pairs
 //! | pair | release                                        | acquire                       | hands over                       |
 //! |------|------------------------------------------------|-------------------------------|----------------------------------|
-//! | P1   | `tail`, `Vacant::publish`, `Held::publish`, `Filling::drop` | `tail`, `Consumer::visible` | written slots                    |
+//! | P1   | `tail`: `publish` of `Vacant` and `Held`, `Filling::drop` | `tail`, `Consumer::visible` | written slots           |
 //! | P2   | `head`, `Leaving::drop`                        | `head`, `Producer::look`      | emptied slots                    |
 //! | P19  | `is_abandoned`, `Producer::drop`               | `is_abandoned`, `Consumer::is_abandoned` | everything the producer pushed |
 //!

@@ -271,6 +271,37 @@ fn an_iterator_that_does_not_know_how_many_there_are_waits_for_none_of_them() {
     assert_eq!(applied, [0, 1, 2, 3, 4]);
 }
 
+/// Says that there are some for sure, and panics when it is asked once more.
+struct Unsure {
+    given: u64,
+    said: std::cell::Cell<bool>,
+}
+
+impl Iterator for Unsure {
+    type Item = Note;
+
+    fn next(&mut self) -> Option<Note> {
+        self.given += 1;
+        Some(Note::Item(self.given - 1))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        assert!(!self.said.replace(true), "how should I know");
+        (7, None)
+    }
+}
+
+#[test]
+fn an_iterator_that_panics_as_it_is_asked_how_many_there_are_loses_nothing_it_gave() {
+    let builder = Pipeline::builder(Ledger::default());
+    let mut lane = builder.lane("a").enrich(|_, _| ()).open().unwrap();
+    let (mut main_lane, _handle) = builder.build().unwrap();
+    let mut unsure = Unsure { given: 0, said: false.into() };
+    assert!(panics(&mut lane, unsure.by_ref()));
+    drain(&mut main_lane);
+    assert_eq!((unsure.given, main_lane.state().notes()), (7, items(0..7)));
+}
+
 #[test]
 fn lossy_events_take_no_stamps() {
     let builder = Pipeline::builder(Ledger::default());
