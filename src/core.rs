@@ -153,6 +153,7 @@ impl Core {
     #[cfg(not(feature = "control"))]
     fn tell_closers(&self) {}
 
+    #[inline]
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.is_set()
     }
@@ -170,6 +171,7 @@ impl Core {
     }
 
     /// The calling thread drives the main lane.
+    #[inline]
     pub(crate) fn drive_here(&self) {
         let here = thread_mark();
         if self.main_thread.load(Relaxed) != here {
@@ -260,6 +262,7 @@ thread_local! {
 }
 
 /// A number that no other living thread has, but those that share it.
+#[inline]
 fn thread_mark() -> u64 {
     MARK.with(|mark| match mark.get() {
         0 => std::ptr::from_ref(mark) as u64,

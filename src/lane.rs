@@ -478,7 +478,7 @@ impl Order {
 fn closed<T>(shared: &LaneShared, is_quick: &mut bool, item: T) -> Refused<T> {
     // From now on the gate is looked at first: whoever hammers it must not look busy for ever.
     *is_quick = false;
-    shared.counts.producer.closed.add(1);
+    shared.counts.producer.rare.closed.add(1);
     Refused::Closed(item)
 }
 
@@ -496,12 +496,12 @@ fn count_lossy(counts: &ProducerCounts, pushed: Pushed) {
         Pushed::Inserted => counts.inserted.add(1),
         Pushed::InsteadOf => {
             counts.inserted.add(1);
-            counts.shed_unread.add(1);
+            counts.rare.shed_unread.add(1);
         }
         Pushed::Coalesced(Coalesced::Replaced) => counts.replaced.add(1),
         Pushed::Coalesced(Coalesced::Merged) => counts.merged.add(1),
-        Pushed::Shed => counts.shed_at_once.add(1),
-        Pushed::Lost => counts.shed_unread.add(1),
+        Pushed::Shed => counts.rare.shed_at_once.add(1),
+        Pushed::Lost => counts.rare.shed_unread.add(1),
     }
 }
 

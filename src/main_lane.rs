@@ -30,5 +30,6 @@ pub(crate) mod drive;
 pub(crate) mod shutdown;
 pub(crate) mod report;
 mod warm;
+mod calm;
 
 pub use turn::MainLane;

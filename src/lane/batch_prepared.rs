@@ -204,5 +204,5 @@ impl<E: Event> Chunk<'_, E> {
 #[cold]
 fn count_panic(counts: &ProducerCounts, panic: Panic) {
     let_go(panic);
-    counts.enricher_panics.add(1);
+    counts.rare.enricher_panics.add(1);
 }

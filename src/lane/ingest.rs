@@ -272,7 +272,7 @@ impl<E: Event> Outlet<E> {
             Ok(_) => {}
             Err(Refused::Closed(_) | Refused::Full(_)) => {
                 // The pipeline has given up on this lane: its deadline has passed.
-                lane.counts().returned.add(1 + staged.len() as u64);
+                lane.counts().rare.returned.add(1 + staged.len() as u64);
                 staged.clear();
                 self.closed = true;
             }

@@ -301,7 +301,7 @@ impl<S: Reducer> Preparing<S> {
     #[cold]
     fn contain(&self, panic: Box<dyn Any + Send>) {
         let_go(panic);
-        self.counts.producer.enricher_panics.add(1);
+        self.counts.producer.rare.enricher_panics.add(1);
     }
 }
 

@@ -82,10 +82,10 @@ impl<E: Event> Lane<E> {
             return Some(Room::Closed);
         }
         if self.overflow == Overflow::Return || self.patience.is_over() || would_wait_for_itself(&self.core) {
-            counts.returned.add(1);
+            counts.rare.returned.add(1);
             return Some(Room::Full);
         }
-        counts.waited.add(1);
+        counts.rare.waited.add(1);
         None
     }
 
@@ -97,7 +97,7 @@ impl<E: Event> Lane<E> {
             return Some(Room::There);
         }
         if self.patience.is_over() {
-            self.shared.counts.producer.returned.add(1);
+            self.shared.counts.producer.rare.returned.add(1);
             return Some(Room::Full);
         }
         None
@@ -113,7 +113,7 @@ impl<E: Event> Lane<E> {
             Class::Lossy { key, tier } => self.push_lossy(key, tier, item),
             Class::Critical if self.is_ready() => self.push_critical(item),
             Class::Critical => {
-                self.shared.counts.producer.returned.add(1);
+                self.shared.counts.producer.rare.returned.add(1);
                 Err(Refused::Full(item))
             }
         };

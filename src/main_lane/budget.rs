@@ -80,16 +80,16 @@ struct Timed {
 
 /// Events between two looks at the clock at most: it costs about as much as four quick events.
 const STRIDE_MAX: usize = 8;
+/// And at first.
+const STRIDE_MIN: usize = 2;
 
 impl Pace {
+    #[inline]
     pub(crate) fn new(budget: Budget) -> Self {
-        let timed = budget.time.and_then(|time| {
-            let now = Instant::now();
-            // A time past the clock's range is no limit.
-            let deadline = now.checked_add(time)?;
-            Some(Timed { deadline, slice: time / 16, looked: now, stride: 1 })
-        });
-        Self { left: budget.events, credit: 0, timed }
+        let timed = budget.time.and_then(Timed::new);
+        // Its beginning is the first look at the clock.
+        let credit = timed.as_ref().map_or(0, |timed| timed.stride);
+        Self { left: budget.events, credit, timed }
     }
 
     /// How many events may be applied before this is asked again; zero when the budget is spent.
@@ -121,6 +121,13 @@ impl Pace {
 }
 
 impl Timed {
+    /// None for a time past the clock's range, which is no limit.
+    fn new(time: Duration) -> Option<Self> {
+        let looked = Instant::now();
+        let deadline = looked.checked_add(time)?;
+        Some(Self { deadline, slice: time / 16, looked, stride: if time.is_zero() { 0 } else { STRIDE_MIN } })
+    }
+
     /// How many events may be applied from `now` to the next look at the clock.
     fn stride(&mut self, now: Instant) -> usize {
         if now >= self.deadline {

@@ -36,16 +36,25 @@ impl<S: Reducer> MainLane<S> {
             self.unclocked_first.take().and_then(|id| self.lanes.unclocked.iter().position(|lane| lane.id == id));
         let first = first.unwrap_or_default();
         for at in (first..count).chain(0..first) {
-            let before = events;
-            while self.lanes.unclocked[at].has_cut() {
-                let Some(run) = self.apply_run(Place { clocked: false, at }, NO_KEY, pace) else {
-                    if events == before {
-                        self.unclocked_first = Some(self.lanes.unclocked[at].id);
-                    }
-                    return (events, false);
-                };
-                events += run;
+            let (run, finished) = self.apply_lane(Place { clocked: false, at }, pace);
+            events += run;
+            if !finished {
+                if run == 0 {
+                    self.unclocked_first = Some(self.lanes.unclocked[at].id);
+                }
+                return (events, false);
             }
+        }
+        (events, true)
+    }
+
+    /// Applies what was cut of one lane, which is in nobody's order but its own.
+    #[inline]
+    fn apply_lane(&mut self, place: Place, pace: &mut Pace) -> (usize, bool) {
+        let mut events = 0;
+        while self.lanes.at(place).has_cut() {
+            let Some(run) = self.apply_run(place, NO_KEY, pace) else { return (events, false) };
+            events += run;
         }
         (events, true)
     }
@@ -54,14 +63,29 @@ impl<S: Reducer> MainLane<S> {
         if !self.open_batch {
             return (0, true);
         }
-        let Lanes { clocked, merge, .. } = &mut self.lanes;
-        merge.begin(clocked.iter().map(LaneEnd::head_key));
-        let (events, finished) = if self.keeping.is_none() { self.merge_cut(pace) } else { self.merge_cut_kept(pace) };
+        let (events, finished) = match self.only_in_cut() {
+            Some(at) => self.apply_lane(Place { clocked: true, at }, pace),
+            None => self.apply_merged(pace),
+        };
         if finished {
             self.open_batch = false;
             self.settled = self.settled.max(Stamp(self.bound.0));
         }
         (events, finished)
+    }
+
+    /// The lane that has all of what is left of the cut, if one has.
+    #[inline]
+    fn only_in_cut(&self) -> Option<usize> {
+        let mut with_some = (0..).zip(&self.lanes.clocked).filter(|(_, lane)| lane.has_cut());
+        let (at, _) = with_some.next()?;
+        with_some.next().is_none().then_some(at)
+    }
+
+    fn apply_merged(&mut self, pace: &mut Pace) -> (usize, bool) {
+        let Lanes { clocked, merge, .. } = &mut self.lanes;
+        merge.begin(clocked.iter().map(LaneEnd::head_key));
+        if self.keeping.is_none() { self.merge_cut(pace) } else { self.merge_cut_kept(pace) }
     }
 
     /// Where lanes take turns with single events, this is most of what an event costs: so nothing is looked up twice.

@@ -135,7 +135,7 @@ fn take_in<S: Reducer>(
 
 /// Reports what was shed, returned and mishandled on a lane since the last report.
 pub(crate) fn report_lane<E: Event>(core: &Core, lane: &mut LaneEnd<E>) {
-    let counts = &lane.shared.counts.producer;
+    let counts = &lane.shared.counts.producer.rare;
     let now =
         [counts.shed_unread.read() + counts.shed_at_once.read(), counts.returned.read(), counts.enricher_panics.read()];
     let before = std::mem::replace(&mut lane.reported, now);

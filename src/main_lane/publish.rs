@@ -141,6 +141,7 @@ impl<S: Clone> Publishing<S> {
     }
 
     /// When the next publication is due, if one is held back by time.
+    #[inline]
     pub(crate) fn due(&self) -> Option<Instant> {
         match self.policy {
             Publish::AtMostEvery(time) if self.unpublished && self.held.is_none() => {
@@ -158,6 +159,20 @@ impl<S: Clone> Publishing<S> {
                 Publish::AtMostEvery(time) => self.unpublished && self.is_due(time),
                 Publish::OnRequest => self.asked != Asked::No || self.published.wanted.is_set(),
             }
+    }
+
+    /// True when nothing is to be published before something is applied or asked for. Where nothing is held.
+    pub(crate) fn is_calm(&self) -> bool {
+        match self.policy {
+            Publish::EveryTurn | Publish::AtMostEvery(_) => !self.unpublished,
+            Publish::OnRequest => self.asked == Asked::No,
+        }
+    }
+
+    /// True when a reader has asked, and is to be heard.
+    #[inline]
+    pub(crate) fn is_wanted_now(&self) -> bool {
+        self.policy == Publish::OnRequest && self.published.wanted.is_set()
     }
 
     /// True when readers say when something is published.

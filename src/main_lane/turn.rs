@@ -28,7 +28,7 @@ use crate::observe::diagnostic::Diagnostic;
 use crate::snapshot::Version;
 
 /// How many turns go by between two looks at the counts that become diagnostics.
-const REPORT_EVERY: u32 = 64;
+pub(super) const REPORT_EVERY: u32 = 64;
 
 /// A turn with so many events shows that producers push faster than turns are taken.
 const DENSE: usize = 4;
@@ -74,9 +74,11 @@ pub struct MainLane<S: Reducer> {
     owed: bool,
     /// The last look found what an earlier turn had left, and may not have seen what came since.
     went_on: bool,
+    /// The last turn found nothing and left nothing.
+    pub(super) calm: bool,
     /// How many turns found nothing.
     pub(super) idle: u32,
-    until_report: u32,
+    pub(super) until_report: u32,
     /// The lane whose event is being applied.
     pub(crate) current: Place,
 }
@@ -120,6 +122,7 @@ impl<S: Reducer> MainLane<S> {
             last: 0,
             owed: false,
             went_on: false,
+            calm: false,
             idle: 0,
             until_report: REPORT_EVERY,
             current: Place { clocked: false, at: 0 },
@@ -139,6 +142,15 @@ impl<S: Reducer> MainLane<S> {
     /// When the reducer panics. The event is in the error; events before it in this turn were applied and their
     /// effects run, but nothing was published.
     pub fn turn(&mut self, budget: Budget) -> Result<Turn, TurnError<S::Event>> {
+        if self.calm && self.stays_calm() {
+            return Ok(self.summary(0, None, Left::Nothing));
+        }
+        self.calm = false;
+        self.turn_in_full(budget)
+    }
+
+    #[inline(never)]
+    fn turn_in_full(&mut self, budget: Budget) -> Result<Turn, TurnError<S::Event>> {
         match self.phase {
             Phase::Stopped => return Err(TurnError::Stopped),
             Phase::Ended => return Ok(self.summary(0, None, Left::Ended)),
@@ -227,6 +239,7 @@ impl<S: Reducer> MainLane<S> {
             Phase::Closing if self.is_drained_for_good() => self.what_is_left_to_close()?,
             _ => self.publishing.due().map_or(Left::Nothing, Left::PublishAt),
         };
+        self.calm = events == 0 && self.is_calm();
         Ok(self.summary(events, published, left))
     }
 

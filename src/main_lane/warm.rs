@@ -10,7 +10,7 @@ use crate::main_lane::turn::MainLane;
 use crate::sync::prefetch;
 
 /// How many turns find nothing for one that goes all the way: some tens of microseconds of polling.
-const EVERY: u32 = 512;
+pub(super) const EVERY: u32 = 512;
 
 /// So much of the host's state is asked for: what is larger has most of it elsewhere.
 const STATE_BYTES: usize = 512;

@@ -51,6 +51,13 @@ pub(crate) struct ProducerCounts {
     pub(crate) inserted: Count,
     pub(crate) replaced: Count,
     pub(crate) merged: Count,
+    pub(crate) rare: CachePadded<RareCounts>,
+}
+
+/// What most pushes do not count. On lines of their own: the main lane looks at them now and then to tell of them, and would take the line that
+/// is written by every push.
+#[derive(Default)]
+pub(crate) struct RareCounts {
     /// Unread values taken back for another key.
     pub(crate) shed_unread: Count,
     /// Lossy events shed as they came.
@@ -87,7 +94,7 @@ impl LaneCounts {
             (main_lane.left_hand.read(), main_lane.taken.read(), main_lane.left_ring.read());
         let producer = &self.producer;
         let (replaced, merged) = (producer.replaced.read(), producer.merged.read());
-        let (shed_unread, shed_at_once) = (producer.shed_unread.read(), producer.shed_at_once.read());
+        let (shed_unread, shed_at_once) = (producer.rare.shed_unread.read(), producer.rare.shed_at_once.read());
         let (inserted, critical) = (producer.inserted.read(), producer.critical.read());
         let in_ring = critical.saturating_sub(left_ring);
         let in_table = inserted.saturating_sub(shed_unread + taken);
@@ -99,12 +106,12 @@ impl LaneCounts {
             shed: shed_unread + shed_at_once,
             refused,
             in_flight: in_ring + in_table + taken.saturating_sub(left_hand),
-            returned: producer.returned.read(),
-            closed: producer.closed.read(),
-            waited: producer.waited.read(),
+            returned: producer.rare.returned.read(),
+            closed: producer.rare.closed.read(),
+            waited: producer.rare.waited.read(),
             depth: in_ring,
             unread: in_table,
-            enricher_panics: producer.enricher_panics.read(),
+            enricher_panics: producer.rare.enricher_panics.read(),
         }
     }
 }
@@ -423,12 +430,12 @@ mod tests {
             (&producer.inserted, 200),
             (&producer.replaced, 3),
             (&producer.merged, 5),
-            (&producer.shed_unread, 7),
-            (&producer.shed_at_once, 11),
-            (&producer.returned, 13),
-            (&producer.closed, 17),
-            (&producer.waited, 19),
-            (&producer.enricher_panics, 23),
+            (&producer.rare.shed_unread, 7),
+            (&producer.rare.shed_at_once, 11),
+            (&producer.rare.returned, 13),
+            (&producer.rare.closed, 17),
+            (&producer.rare.waited, 19),
+            (&producer.rare.enricher_panics, 23),
             (&main_lane.applied, 29),
             (&main_lane.refused, 31),
             (&main_lane.left_ring, 400),
