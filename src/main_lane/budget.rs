@@ -80,16 +80,12 @@ struct Timed {
 
 /// Events between two looks at the clock at most: it costs about as much as four quick events.
 const STRIDE_MAX: usize = 8;
-/// And at first.
-const STRIDE_MIN: usize = 2;
 
 impl Pace {
     #[inline]
     pub(crate) fn new(budget: Budget) -> Self {
         let timed = budget.time.and_then(Timed::new);
-        // Its beginning is the first look at the clock.
-        let credit = timed.as_ref().map_or(0, |timed| timed.stride);
-        Self { left: budget.events, credit, timed }
+        Self { left: budget.events, credit: 0, timed }
     }
 
     /// How many events may be applied before this is asked again; zero when the budget is spent.
@@ -125,7 +121,7 @@ impl Timed {
     fn new(time: Duration) -> Option<Self> {
         let looked = Instant::now();
         let deadline = looked.checked_add(time)?;
-        Some(Self { deadline, slice: time / 16, looked, stride: if time.is_zero() { 0 } else { STRIDE_MIN } })
+        Some(Self { deadline, slice: time / 16, looked, stride: 1 })
     }
 
     /// How many events may be applied from `now` to the next look at the clock.
